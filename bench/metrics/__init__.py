@@ -1,0 +1,1 @@
+"""Measures of a flow: tensors in, numbers out; no model class, no files."""

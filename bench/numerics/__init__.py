@@ -1,0 +1,1 @@
+"""ODE solvers and divergences: pure functions on tensors; the ground floor."""

@@ -1,0 +1,28 @@
+"""Where things lie: the data root, the array cache, the results folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+
+def cache_home() -> Path:
+    """The user's cache folder for this program."""
+    return Path(platformdirs.user_cache_dir("cnf-bench", appauthor=False))
+
+
+def data_root(given: str | Path | None = None) -> Path:
+    """The data root: `--data`, else `BENCH_DATA`, else `data` in the user's cache folder."""
+    return Path(given or os.environ.get("BENCH_DATA") or cache_home() / "data").expanduser()
+
+
+def array_cache() -> Path:
+    """The folder of memory-mapped arrays, `arrays` in `BENCH_CACHE` or in the user's cache folder."""
+    return Path(os.environ.get("BENCH_CACHE") or cache_home()).expanduser() / "arrays"
+
+
+def results_dir(given: str | Path | None = None) -> Path:
+    """The results folder: `--results`, else `BENCH_RESULTS`, else `results/runs` below the current folder."""
+    return Path(given or os.environ.get("BENCH_RESULTS") or Path("results") / "runs").expanduser()

@@ -1,0 +1,1 @@
+"""Templates of tables and pages (jinja2)."""

@@ -1,0 +1,8 @@
+"""The data sets that CNF Bench compares on: one file each."""
+
+if __name__ != "bench_datasets":
+    raise ImportError(
+        "This folder is the package 'bench_datasets'; import it by that name, from an installed "
+        "cnf-bench (pip install -e .). To import Hugging Face's 'datasets' from here, keep the "
+        "repository's root off sys.path (PYTHONSAFEPATH=1)."
+    )
