@@ -1,0 +1,139 @@
+"""The record of a run: one JSON file, written once, whole, and never edited.
+
+A run lives in `RESULTS/<run>/`: `record.json`, `curve.jsonl`, `model.pt`, `samples.npz`. While it
+is under way it lives in `RESULTS/<run>.part/`, which takes its final name in one rename when the
+record is in it; so a folder without the suffix is a finished run, whatever was killed when.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.errors import DataError, UsageError, unknown
+
+#: The layout of `record.json`. A program reads records of its own layout and older ones.
+FORMAT = 1
+
+#: How a run can end.
+STATUSES = ("ok", "diverged", "timeout", "oom", "error")
+
+Record = dict[str, Any]
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file so that it is there whole or not at all: temporary file, sync, rename.
+
+    Numbers that are not finite become null: JSON has none of them.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(_finite(content), file, indent=1, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def part(results: Path, run: str) -> Path:
+    """The folder of a run that is under way."""
+    return results / f"{run}.part"
+
+
+def publish(results: Path, run: str, record: Record) -> None:
+    """Write the record into the folder of the run under way and give the folder its final name.
+
+    A finished run of that name is replaced; until the last rename it stays readable.
+    """
+    folder, final = part(results, run), results / run
+    write_json(folder / "record.json", record)
+    replaced = results / f"{run}.replaced"
+    shutil.rmtree(replaced, ignore_errors=True)
+    if final.exists():
+        os.rename(final, replaced)
+    os.rename(folder, final)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def restore(results: Path) -> None:
+    """Put back finished runs whose replacement was cut off between two renames."""
+    for replaced in results.glob("*.replaced"):
+        final = replaced.with_suffix("")
+        if final.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+        else:
+            os.rename(replaced, final)
+
+
+def read(results: Path, run: str) -> Record | None:
+    """The record of a finished run; None where there is none.
+
+    Raises:
+        DataError: the record can't be read, or a newer program wrote it.
+    """
+    path = results / run / "record.json"
+    try:
+        record: Record = json.loads(path.read_text(encoding="utf-8"))
+        layout = record["format"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"The record {path} can't be read: {type(error).__name__}: {error}.",
+            "Move its folder away, and run that cell again.",
+        ) from error
+    if layout > FORMAT:
+        raise DataError(
+            f"The record {path} has layout {layout}; this version reads up to {FORMAT}.",
+            "Install a newer cnf-bench.",
+        )
+    return record
+
+
+def read_all(results: Path) -> Iterator[Record]:
+    """Every finished run below `results`, by name.
+
+    Raises:
+        DataError: as `read`.
+    """
+    if not results.is_dir():
+        return
+    for path in sorted(results.glob("*/record.json")):
+        name = path.parent.name
+        if not name.endswith((".part", ".replaced")):
+            record = read(results, name)
+            if record is not None:
+                yield record
+
+
+def find(results: Path, name: str) -> Record:
+    """The record of the run `name`, or of the only run whose name starts so.
+
+    Raises:
+        UsageError: no run's name starts so, or more than one's.
+    """
+    runs = [p.parent.name for p in results.glob("*/record.json")] if results.is_dir() else []
+    runs = [r for r in runs if not r.endswith((".part", ".replaced"))]
+    matches = [name] if name in runs else sorted(r for r in runs if r.startswith(name))
+    if len(matches) > 1:
+        raise UsageError(f"{name!r} is the start of {len(matches)} runs:", ", ".join(matches[:5]))
+    if not matches:
+        raise unknown(f"run in {results}", name, runs)
+    record = read(results, matches[0])
+    assert record is not None
+    return record
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
