@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 
 class BenchError(Exception):
-    """A mistake that the user can mend: `problem` says what is wrong and where, `remedy` what to do."""
+    """A mistake that the user can mend: what is wrong, and what to do."""
 
     exit_code = 2
 

@@ -14,15 +14,15 @@ def cache_home() -> Path:
 
 
 def data_root(given: str | Path | None = None) -> Path:
-    """The data root: `--data`, else `BENCH_DATA`, else `data` in the user's cache folder."""
+    """The data root: as given, else `BENCH_DATA`, else `data` in the user's cache folder."""
     return Path(given or os.environ.get("BENCH_DATA") or cache_home() / "data").expanduser()
 
 
 def array_cache() -> Path:
-    """The folder of memory-mapped arrays, `arrays` in `BENCH_CACHE` or in the user's cache folder."""
+    """The memory-mapped arrays: `arrays` in `BENCH_CACHE`, else in the user's cache folder."""
     return Path(os.environ.get("BENCH_CACHE") or cache_home()).expanduser() / "arrays"
 
 
 def results_dir(given: str | Path | None = None) -> Path:
-    """The results folder: `--results`, else `BENCH_RESULTS`, else `results/runs` below the current folder."""
+    """The results folder: as given, else `BENCH_RESULTS`, else `results/runs` from here."""
     return Path(given or os.environ.get("BENCH_RESULTS") or Path("results") / "runs").expanduser()

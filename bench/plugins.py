@@ -66,7 +66,7 @@ def summary(plugin: EntryPoint) -> str:
     Raises:
         UsageError: the module is not there or can't be parsed.
     """
-    doc = ast.get_docstring(ast.parse(_source(plugin).read_bytes())) or ""
+    doc = ast.get_docstring(ast.parse(source(plugin).read_bytes())) or ""
     return doc.partition("\n")[0].rstrip(".")
 
 
@@ -93,6 +93,21 @@ def version(plugin: EntryPoint) -> str:
     return digest.hexdigest()[:12]
 
 
+def source(plugin: EntryPoint) -> Path:
+    """The file of the plug-in's module.
+
+    Raises:
+        UsageError: it is not there.
+    """
+    path = _module_file(plugin.module)
+    if path is None:
+        raise UsageError(
+            f"The plug-in {plugin.name!r} names the module {plugin.module}, not installed.",
+            "Install the distribution that provides it again.",
+        )
+    return path
+
+
 def _imports(path: Path, top: str) -> set[str]:
     """The modules of the package `top` that the file imports."""
     names = set[str]()
@@ -110,16 +125,6 @@ def _module_file(module: str) -> Path | None:
     except (ImportError, AttributeError, ValueError):
         return None
     return Path(spec.origin) if spec and spec.origin and spec.has_location else None
-
-
-def _source(plugin: EntryPoint) -> Path:
-    path = _module_file(plugin.module)
-    if path is None:
-        raise UsageError(
-            f"The plug-in {plugin.name!r} names the module {plugin.module}, which is not installed.",
-            "Install the distribution that provides it again.",
-        )
-    return path
 
 
 def _load(plugin: EntryPoint, kind: str):  # type: ignore[no-untyped-def]

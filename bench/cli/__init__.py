@@ -1,0 +1,79 @@
+"""The command line: `bench COMMAND`. Each command lives in a module that is imported when used."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from bench.errors import BenchError
+
+#: command -> its line in `bench --help`; its module below this package has the same name
+COMMANDS = {
+    "run": "Run methods on data sets; with none named, the quick study.",
+    "list": "What methods, data sets, budgets and runs there are.",
+    "info": "All about a method, a data set or a run.",
+    "data": "See, fetch and check the data.",
+    "table": "The comparison, for the terminal or a paper.",
+    "doctor": "Versions, devices, data, and what is missing.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when the command is used.
+
+    It turns the errors that a user can mend into one line and their exit code.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"bench.cli.{cmd_name}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        from bench.errors import unknown
+
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            raise unknown("command", args[0], COMMANDS)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BenchError as error:
+            fail(error)
+
+
+def fail(error: BenchError) -> None:
+    """Print the error as one paragraph on standard error and exit with its code."""
+    click.secho("Error: ", fg="red", bold=True, nl=False, err=True)
+    click.echo(" ".join(part for part in (error.problem, error.remedy) if part), err=True)
+    sys.exit(error.exit_code)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="cnf-bench", prog_name="bench")
+def main() -> None:
+    """Which continuous normalizing flow fits these data best, at what cost, and how sure is that?
+
+    \b
+    Examples:
+      bench run                                     the quick study: minutes, no download
+      bench run -m flow-matching -d power -s 0 -s 1 one method, one data set, two seeds
+      bench table -f latex -o table.tex             the comparison for a paper
+      bench COMMAND --help                          examples of each command
+
+    Exit codes: 0 done; 1 done, and the answer is no (a failed run); 2 the call was wrong;
+    3 nothing could be measured.
+    """

@@ -1,0 +1,64 @@
+"""What the runs' tables can show: each measured column, its title and the form of its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench.errors import unknown
+from bench.format import Number, count, measured, memory, scientific, significant
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measured column: its title in plain text and in LaTeX, and `form(value, error)`."""
+
+    title: str
+    latex: str
+    form: Callable[[float, float | None], Number]
+
+
+#: column of `bench.frame.records` -> how a table shows it
+MEASURES: dict[str, Measure] = {
+    "params": Measure("params", "Params", count),
+    "minibatches": Measure("mini-batches", "Mini-batches", count),
+    "samples_seen": Measure("rows seen", "Rows seen", count),
+    "nll": Measure("NLL", "NLL", measured),
+    "nll_se": Measure("NLL s.e.", "NLL s.e.", significant),
+    "nll_solver_error": Measure("NLL solver error", "NLL solver error", scientific),
+    "nll_native": Measure("NLL, own steps", "NLL, own steps", measured),
+    "validation_nll": Measure("validation NLL", "Validation NLL", measured),
+    "mmd_m": Measure("MMD-m", "MMD-m", scientific),
+    "tau_m": Measure("τ_m", r"$\tau_m$", scientific),
+    "p_m": Measure("p_m", "$p_m$", significant),
+    "mmd_1": Measure("MMD-1", "MMD-1", scientific),
+    "tau_1": Measure("τ_1", r"$\tau_1$", scientific),
+    "p_1": Measure("p_1", "$p_1$", significant),
+    "mmd_m_u": Measure("MMD-m, U", "MMD-m, U", scientific),
+    "tau_m_u": Measure("τ_m, U", r"$\tau_m$, U", scientific),
+    "mmd_1_u": Measure("MMD-1, U", "MMD-1, U", scientific),
+    "tau_1_u": Measure("τ_1, U", r"$\tau_1$, U", scientific),
+    "gamma_m": Measure("γ_m", r"$\gamma_m$", measured),
+    "train_seconds": Measure("train (s)", "Train (s)", significant),
+    "sample_seconds": Measure("sample (s)", "Sample (s)", significant),
+    "density_seconds": Measure("density (s)", "Density (s)", significant),
+    "memory_bytes": Measure("memory", "Memory", memory),
+    "peak_gpu_bytes": Measure("GPU memory", "GPU memory", memory),
+    "peak_rss_bytes": Measure("resident memory", "Resident memory", memory),
+    "nfe_train": Measure("NFE, training", "NFE, training", count),
+    "nfe_sample": Measure("NFE, sampling", "NFE, sampling", count),
+    "nfe_density": Measure("NFE, density", "NFE, density", count),
+    "transport_cost": Measure("transport cost", "Transport cost", measured),
+    "straightness": Measure("straightness", "Straightness", measured),
+}
+
+
+def measure(name: str) -> Measure:
+    """The measure of that column.
+
+    Raises:
+        UsageError: no measured column has that name.
+    """
+    if name not in MEASURES:
+        raise unknown("metric", name, MEASURES)
+    return MEASURES[name]

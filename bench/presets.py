@@ -1,0 +1,134 @@
+"""Hyper-parameters: a method's dataclass, its presets (data, in a file beside it), the user's own.
+
+A preset file has the name of the method's module with `.toml`. Each of its tables is a preset,
+named after what it is for: a data set, `2-D`, or `any`; other names are taken only when asked for
+(`--set preset=NAME`). Each says in `evidence` where its values come from.
+"""
+
+from __future__ import annotations
+
+import tomllib
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from types import UnionType
+from typing import Any, Literal
+
+from bench import plugins
+from bench.errors import UsageError, unknown
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Values of hyper-parameters and the evidence for them; those not named keep the default."""
+
+    values: Mapping[str, Any]
+    evidence: str
+
+
+def read(method: str) -> dict[str, Preset]:
+    """The presets of a method by name; empty where it has no preset file.
+
+    Raises:
+        UsageError: the file is not what it should be.
+    """
+    path = plugins.source(plugins.methods()[method]).with_suffix(".toml")
+    if not path.is_file():
+        return {}
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        return {
+            name: Preset({k: v for k, v in t.items() if k != "evidence"}, t["evidence"])
+            for name, t in tables.items()
+        }
+    except (tomllib.TOMLDecodeError, KeyError, AttributeError) as error:
+        raise UsageError(f"The preset file {path} is not valid: {error!r}.") from error
+
+
+def configure(
+    method: str, dataset: str, d: int, overrides: Mapping[str, str]
+) -> tuple[Any, str | None]:
+    """A method's hyper-parameters for a data set, and the name of the preset they start from.
+
+    Args:
+        method: the method's name.
+        dataset: the data set's name.
+        d: its dimension; the preset `2-D` is for d = 2.
+        overrides: the user's values as text; `preset` names the preset to start from.
+
+    Raises:
+        UsageError: an unknown name, a value of the wrong type, or one the method refuses.
+    """
+    presets = read(method)
+    overrides = dict(overrides)
+    asked = overrides.pop("preset", None)
+    if asked is not None and asked not in presets:
+        raise unknown(f"preset of {method}", asked, presets)
+    candidates = [asked] if asked else [dataset, *(["2-D"] if d == 2 else []), "any"]
+    name = next((c for c in candidates if c in presets), None)
+    config_class = plugins.method(method).Config
+    types = options(config_class)
+    values = dict(presets[name].values) if name else {}
+    for key in values:
+        if key not in types:
+            raise UsageError(f"The preset {name!r} of {method} sets {key!r}, which it has not.")
+    for key, text in overrides.items():
+        if key not in types:
+            raise unknown(f"hyper-parameter of {method}", key, [*types, "preset"])
+        values[key] = _parse(f"{method}'s {key}", text, types[key])
+    try:
+        return config_class(**values), name
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{method} can't be set so: {error}.") from error
+
+
+def options(config_class: type) -> dict[str, Any]:
+    """The hyper-parameters of a method's `Config`, each with its type."""
+    hints = typing.get_type_hints(config_class)
+    return {f.name: hints[f.name] for f in fields(config_class)}
+
+
+def share(assignments: Sequence[str], methods: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Deal `--set` assignments to methods.
+
+    `KEY=VALUE` goes to every method that has the hyper-parameter, `METHOD.KEY=VALUE` to that one.
+
+    Raises:
+        UsageError: an assignment without `=`, or a key that none of the methods has.
+    """
+    dealt: dict[str, dict[str, str]] = {m: {} for m in methods}
+    known = {m: {*options(plugins.method(m).Config), "preset"} for m in methods}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set {assignment!r} is not of the form KEY=VALUE.")
+        scope, dot, bare = key.rpartition(".")
+        if dot and scope not in methods:
+            raise unknown("method in this call", scope, methods)
+        takers = [scope] if dot else [m for m in methods if key in known[m]]
+        if not takers:
+            raise unknown("hyper-parameter", key, set().union(*known.values()))
+        for m in takers:
+            dealt[m][bare] = value
+    return dealt
+
+
+def _parse(what: str, text: str, kind: Any) -> Any:
+    """The value that the text stands for, of the type of the hyper-parameter."""
+    if typing.get_origin(kind) is Literal:
+        choices = typing.get_args(kind)
+        if text not in choices:
+            raise unknown(f"value of {what}", text, choices)
+        return text
+    if isinstance(kind, UnionType):
+        if text.lower() == "none":
+            return None
+        kind = next(k for k in typing.get_args(kind) if k is not type(None))
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise UsageError(f"{what} is true or false, not {text!r}.")
+        return text.lower() == "true"
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise UsageError(f"{what} takes {kind.__name__}, not {text!r}.") from error

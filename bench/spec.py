@@ -1,0 +1,92 @@
+"""What a run is: everything that determines its result, and the name that follows from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any, Self
+
+#: Changes with every change of a metric's meaning or of the judge's ways.
+METRICS_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Judge:
+    """How every method of a study is judged: the same rows, solver, tolerance and permutations.
+
+    The reference solver is dopri5 at `rtol` and `atol` with at most `max_num_steps` steps, in
+    `dtype`; at most `test_rows` test rows are scored and `error_rows` of them again at a ten times
+    tighter tolerance; `mmd_n` samples are compared with as many test rows. During training
+    `validation_rows` rows are scored `validations` times at the tolerance `validation_tol`.
+    """
+
+    rtol: float = 1e-5
+    atol: float = 1e-5
+    max_num_steps: int = 2_000
+    dtype: str = "float64"
+    rows_at_once: int = 2_048
+    test_rows: int = 20_000
+    error_rows: int = 2_000
+    mmd_n: int = 10_000
+    permutations: int = 1_000
+    alpha: float = 0.05
+    seed: int = 20_260_101
+    validations: int = 10
+    validation_rows: int = 2_000
+    validation_tol: float = 1e-4
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run of one method on one data set with one seed.
+
+    `dataset` is the name it is found by (a path for a user's table), `label` the name it is shown
+    by. The data root, the budget's and the preset's names and the number of threads are no part of
+    the key: with the same rows, numbers and hyper-parameters they make the same run.
+    """
+
+    method: str
+    version: str
+    config: Mapping[str, Any]
+    dataset: str
+    label: str
+    revision: str
+    minibatches: int
+    batch_size: int
+    seed: int
+    device: str = "cpu"
+    judge: Judge = field(default_factory=Judge)
+    preset: str | None = None
+    budget: str = ""
+    data_root: str = ""
+    timeout: float | None = None
+
+    @cached_property
+    def key(self) -> str:
+        """The hash of what determines the result."""
+        parts = asdict(self)
+        for name in ("dataset", "preset", "budget", "data_root", "timeout"):
+            del parts[name]
+        parts["metrics_version"] = METRICS_VERSION
+        text = json.dumps(parts, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def run(self) -> str:
+        """The run's name: the name of its folder."""
+        label = re.sub(r"[^A-Za-z0-9_.-]+", "-", self.label)
+        return f"{self.method}-{label}-s{self.seed}-{self.key[:8]}"
+
+    def to_json(self) -> str:
+        """The specification as one line, for the child process that runs it."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, line: str) -> Self:
+        """The specification that `to_json` wrote."""
+        parts = json.loads(line)
+        return cls(**{**parts, "judge": Judge(**parts["judge"])})

@@ -1,0 +1,169 @@
+"""Driving a method through its generator: counting, timing, validating, stopping."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.flow import Flow
+from bench.method import Method, evaluations
+from bench.numerics.ode import Solver, SolverFailed, failure
+from bench.spec import Judge
+from bench.stream import Stream
+
+Report = Callable[[dict[str, Any]], None]
+
+
+class Diverged(ArithmeticError):
+    """Learning broke: a loss that is not finite, or a field that can't be solved any more."""
+
+
+class TimedOut(TimeoutError):
+    """The run's time limit is over."""
+
+
+class ContractBroken(RuntimeError):
+    """A method did what the contract forbids."""
+
+
+@dataclass
+class Training:
+    """What learning came to: counts, seconds, the best state."""
+
+    minibatches: int = 0
+    samples_seen: int = 0
+    train_seconds: float = 0.0
+    validation_seconds: float = 0.0
+    nfe_train: int = 0
+    last_loss: float = math.nan
+    best_step: int = 0
+    best_validation_nll: float = math.inf
+    best_state: dict[str, Any] = field(default_factory=dict)
+
+
+def validator(rows: Tensor, judge: Judge) -> Callable[[Method], float]:
+    """The NLL on validation rows, by the reference solver at the validation tolerance.
+
+    A model that can't be solved at all yet has NLL infinity.
+    """
+    solver = Solver("dopri5", judge.validation_tol, judge.validation_tol, judge.max_num_steps)
+
+    def validate(method: Method) -> float:
+        try:
+            log_prob = Flow(method, solver, torch.float32, judge.rows_at_once).log_prob(rows)
+        except SolverFailed:
+            return math.inf
+        nll = -log_prob.double().mean().item()
+        return nll if math.isfinite(nll) else math.inf
+
+    return validate
+
+
+def train(
+    method: Method,
+    stream: Stream,
+    validate: Callable[[Method], float],
+    validations: int,
+    report: Report,
+    deadline: float = math.inf,
+    done: Training | None = None,
+) -> Training:
+    """Drive `method` until the stream ends; load the state that was best on validation.
+
+    Training seconds are those spent inside the method's generator, the device synchronised at
+    both ends; validation is timed apart.
+
+    Args:
+        method: a method on its device.
+        stream: its mini-batches; the first is the first that it has not seen.
+        validate: gives the validation NLL.
+        validations: how often to ask it, evenly, the last time after the last step.
+        report: is told of every step and validation.
+        deadline: the `time.monotonic()` at which to stop.
+        done: kept up to date, so that the caller has it when learning fails.
+
+    Raises:
+        Diverged: a loss that is not finite, a solve that failed, or no state that can be scored.
+        TimedOut: the deadline passed.
+        ContractBroken: not one update a mini-batch.
+    """
+    done = done if done is not None else Training()
+    done.minibatches = stream.dealt
+    due = {math.ceil(stream.total * (k + 1) / validations) for k in range(validations)}
+    generator = method.learn(stream)
+    while True:
+        step = done.minibatches + 1
+        before, start = evaluations(method), _now(stream)
+        log = _advance(generator, method, step)
+        done.train_seconds += _now(stream) - start
+        done.nfe_train += evaluations(method) - before
+        if log is None:
+            break
+        if stream.dealt != step:
+            raise ContractBroken(
+                f"{type(method).__name__} took {stream.dealt} mini-batches for {step} updates; "
+                "it has to yield once for each"
+            )
+        done.minibatches, done.samples_seen = step, step * stream.batch_size
+        values = {name: float(value) for name, value in log.items()}
+        done.last_loss = values["loss"]
+        if not math.isfinite(done.last_loss):
+            raise Diverged(f"the loss is {done.last_loss} at mini-batch {step}")
+        entry = {"minibatch": step, "seconds": done.train_seconds, **values}
+        if step in due:
+            entry["validation_nll"] = _validate(method, validate, done)
+        report({"event": "step", "total": stream.total, **entry})
+        if time.monotonic() > deadline:
+            raise TimedOut(f"the time limit was over at mini-batch {step} of {stream.total}")
+    if done.minibatches != stream.total:
+        raise ContractBroken(
+            f"{type(method).__name__} stopped after {done.minibatches} of {stream.total} "
+            "mini-batches; it has to use its whole budget"
+        )
+    if not done.best_state:
+        raise Diverged("no state that was validated has a density that can be solved for")
+    method.load_state_dict(done.best_state)
+    return done
+
+
+def _advance(generator: Any, method: Method, step: int) -> Any:
+    """The log of the next update; None at the end. Failed solves are named."""
+    try:
+        return next(generator, None)
+    except SolverFailed as error:
+        raise Diverged(f"at mini-batch {step}: {error}") from error
+    except AssertionError as error:
+        # torchdiffeq asserts inside backward() of the adjoint, out of the solver's reach
+        if "torchdiffeq" not in _deepest_module(error):
+            raise
+        raise Diverged(f"at mini-batch {step}, backward: {failure(error)}") from error
+
+
+def _deepest_module(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return str(trace.tb_frame.f_globals.get("__name__", "")) if trace else ""
+
+
+def _validate(method: Method, validate: Callable[[Method], float], done: Training) -> float:
+    start = time.perf_counter()
+    nll = validate(method)
+    done.validation_seconds += time.perf_counter() - start
+    if nll < done.best_validation_nll:
+        done.best_validation_nll, done.best_step = nll, done.minibatches
+        done.best_state = copy.deepcopy(method.state_dict())
+    return nll
+
+
+def _now(stream: Stream) -> float:
+    if stream.device.type == "cuda":
+        torch.cuda.synchronize(stream.device)
+    return time.perf_counter()

@@ -1,0 +1,81 @@
+"""The floor: one Gaussian with full covariance; a model worse than this has failed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.method import Discrete, Log, option
+from bench.stream import Stream
+
+
+@dataclass(frozen=True)
+class GaussianConfig:
+    """Hyper-parameters of the Gaussian floor."""
+
+    ridge: float = option(1e-6, "share of the mean variance that is added to every variance")
+
+    def __post_init__(self) -> None:
+        if self.ridge < 0:
+            raise ValueError(f"ridge is a share, 0 or more, not {self.ridge}")
+
+
+class Gaussian(Discrete):
+    """A Gaussian fitted to the mini-batches by maximum likelihood.
+
+    It has no optimiser: an update adds a mini-batch to the sums of x and of xx', so it is the
+    fit to all rows seen so far. `mean` and `scatter` are kept in float64, by Chan's update, since
+    sums of squares of many rows lose digits.
+
+    References:
+        Chan, Golub, LeVeque 1983, Algorithms for computing the sample variance, eq. 2.1.
+    """
+
+    Config = GaussianConfig
+
+    def __init__(self, d: int, config: GaussianConfig) -> None:
+        super().__init__(d, config)
+        self.register_buffer("rows", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("mean", torch.zeros(d, dtype=torch.float64))
+        self.register_buffer("scatter", torch.zeros(d, d, dtype=torch.float64))
+
+    def learn(self, batches: Stream) -> Iterator[Log]:
+        """Add each mini-batch `(n, d)` to the moments; the loss is its NLL before that."""
+        for x in batches:
+            x = x.to(self.mean)
+            ready = self.rows > self.d
+            loss = -self.log_prob(x).mean() if ready else x.new_zeros(())
+            self._add(x)
+            yield {"loss": loss}
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """The log-density `(n,)` of rows `(n, d)`, in nats."""
+        factor = self._factor().to(x)
+        z = torch.linalg.solve_triangular(factor, (x - self.mean.to(x)).T, upper=False)
+        log_det = factor.diagonal().log().sum()
+        return -0.5 * z.square().sum(0) - log_det - 0.5 * self.d * math.log(2 * math.pi)
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """The rows `(n, d)` of standard normal draws `(n, d)`."""
+        return self.mean.to(z) + z @ self._factor().to(z).T
+
+    def _factor(self) -> Tensor:
+        """The Cholesky factor of the covariance."""
+        covariance = self.scatter.double() / self.rows
+        ridge = self.config.ridge * covariance.diagonal().mean()
+        eye = torch.eye(self.d, dtype=torch.float64, device=covariance.device)
+        factor: Tensor = torch.linalg.cholesky(covariance + ridge * eye)
+        return factor
+
+    def _add(self, x: Tensor) -> None:
+        n = len(x)
+        total = self.rows + n
+        centre = x.mean(0)
+        centred, shift = x - centre, centre - self.mean
+        self.scatter += centred.T @ centred + torch.outer(shift, shift) * (self.rows * n / total)
+        self.mean += shift * (n / total)
+        self.rows.copy_(total)

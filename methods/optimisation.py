@@ -1,0 +1,26 @@
+"""One optimiser update, and the schedules of the learning rate."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def cosine(spent: float) -> float:
+    """The share of the learning rate left when `spent` of the budget is: from 1 down to 0."""
+    return 0.5 * (1 + math.cos(math.pi * spent))
+
+
+def update(
+    optimizer: torch.optim.Optimizer, loss: Tensor, learning_rate: float, clip: float | None = None
+) -> None:
+    """Descend along the loss's gradient, its norm bounded by `clip`."""
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+        if clip is not None:
+            torch.nn.utils.clip_grad_norm_(group["params"], clip)
+    optimizer.step()
