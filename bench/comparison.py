@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 import pandas as pd
@@ -42,6 +42,9 @@ _STATISTICS = {
     "mmd_m_u": ("tau_m_u", None),
     "mmd_1_u": ("tau_1_u", None),
 }
+
+#: What a method is given, not what comes of it.
+_AMOUNTS = ("params", "minibatches", "samples_seen")
 
 #: How a heading calls data that are not the whole published set.
 _KINDS = {
@@ -96,9 +99,9 @@ class Note:
 
 @dataclass(frozen=True)
 class Table:
-    """A comparison, ready to render. `seeds` is the title of the column after the labels."""
+    """A comparison, ready to render. `titles` are those of the labels and the seeds."""
 
-    seeds: str
+    titles: tuple[str, str]
     columns: tuple[Measure, ...]
     groups: tuple[Group, ...]
     notes: tuple[Note, ...]
@@ -132,9 +135,8 @@ def comparison(
         for row in (*group.rows, *group.references)
     )
     notes = tuple(_notes(known, metrics, used))
-    return Table(
-        "seed" if by_run else "seeds", tuple(MEASURES[name] for name in metrics), groups, notes
-    )
+    titles = ("run", "seed") if by_run else ("method", "seeds")
+    return Table(titles, tuple(MEASURES[name] for name in metrics), groups, notes)
 
 
 def _heading(cell: Cell) -> tuple[Any, Any, Any]:
@@ -195,7 +197,7 @@ def _facts(heading: tuple[Any, Any, Any], members: list[Cell]) -> tuple[str, ...
         facts.append(f"best attainable NLL {measured(float(entropy))}")
     each = ", ".join(f"{whole(n)} × {whole(b)} rows" for n, b in _amounts(members))
     facts.append(f"budget {heading[2] or '?'}" + (f" ({each})" if each else ""))
-    facts.append(f"revision {heading[1] or 'unknown'}")
+    facts.append(f"revision {str(heading[1] or 'unknown')[:8]}")
     return tuple(facts)
 
 
@@ -220,14 +222,14 @@ def _row(cell: Cell, label: str, metrics: Sequence[str], floor: float | None, on
         seeds = str(cell.shared("seed"))
     if not ok:
         ended = " + ".join(str(s) for s in cell.runs["status"].unique())
-        main = next((i for i, m in enumerate(metrics) if m != "params"), 0)
+        main = next((i for i, m in enumerate(metrics) if m not in _AMOUNTS), 0)
         entries = [Entry(word=ended) if i == main else Entry() for i in range(len(metrics))]
         if "params" in metrics and (params := cell.shared("params")) is not None:
             entries[list(metrics).index("params")] = Entry(_form("params", params))
         return Row(label, "", seeds, tuple(entries))
     marks = ""
     nll = cell.mean("nll")
-    if floor is not None and nll > floor:
+    if floor is not None and nll > floor and cell.key["method"] != FLOOR:
         marks += _BELOW
     if cell.ok["nll_solver_error"].max() >= SOLVER_ERROR:
         marks += _SOLVER
@@ -246,7 +248,8 @@ def _entry(cell: Cell, name: str, one: str) -> Entry:
         marks += one
     if name in _STATISTICS:
         marks += _SAME if _undistinguished(cell, name) else ""
-        marks += _BLIND if _blind(cell, name) else ""
+    if any(name == tau and _blind(cell, s) for s, (tau, _) in _STATISTICS.items()):
+        marks += _BLIND
     return Entry(_form(name, mean, None if sd != sd else sd), marks=marks)
 
 
@@ -283,7 +286,9 @@ def _true_data(members: list[Cell], metrics: Sequence[str]) -> Row:
             entries.append(Entry(word=""))
         else:
             sd = float(known.std()) if len(known) > 1 else None
-            entries.append(Entry(scientific(float(known.mean()), sd)))
+            blind = any(len(cell.ok) and _blind(cell, name) for cell in members)
+            number = scientific(float(known.mean()), sd)
+            entries.append(Entry(number, marks=_BLIND if blind else ""))
     return Row("true data, τ", "", "", tuple(entries))
 
 
@@ -433,14 +438,16 @@ def _differences(rows: list[Cell]) -> list[str]:
 
 def _failures(runs: pd.DataFrame, most: int = 6) -> Iterable[Note]:
     failed = runs[runs["status"] != "ok"]
-    for _, run in failed.head(most).iterrows():
-        reason = "" if pd.isna(run["reason"]) else f": {' '.join(str(run['reason']).split())}"
-        if len(reason) > 120:
-            reason = reason[:117] + "..."
-        where = f"{run['method']} on {run['dataset']}, seed {run['seed']}"
-        yield Note("", f"Failed: {where}, {run['status']}{reason.rstrip('.')}.")
-    if len(failed) > most:
-        yield Note("", f"And {len(failed) - most} more failed runs (bench list runs).")
+    alike = failed.groupby(["method", "dataset", "status", "reason"], dropna=False)["seed"]
+    key: Any
+    for key, seeds in islice(alike, most):
+        method, dataset, status, reason = key
+        why = "" if pd.isna(reason) else f": {' '.join(str(reason).split())}"
+        why = f"{why[:117]}..." if len(why) > 120 else f"{why.rstrip('.')}."
+        which = ", ".join(str(s) for s in sorted(seeds))
+        yield Note("", f"Failed: {method} on {dataset}, seed {which}, {status}{why}")
+    if alike.ngroups > most:
+        yield Note("", "And other failed runs (bench list runs).")
 
 
 def _span(values: pd.Series[Any]) -> str:

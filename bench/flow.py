@@ -88,7 +88,7 @@ class Flow:
     def _in_chunks(self, ask: Callable[[Tensor], T], rows: Tensor) -> Iterator[T]:
         before, chunks = evaluations(self.method), 0
         with torch.no_grad():
-            for chunk in rows.split(self.rows_at_once):
+            for chunk in torch.split(rows, self.rows_at_once):
                 chunks += 1
                 yield ask(chunk.to(self.device, self.dtype))
         if isinstance(self.method, Continuous):

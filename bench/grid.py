@@ -238,7 +238,7 @@ def _reason(code: int, last_lines: str) -> str:
 
 def _record_lost(spec: RunSpec, results: Path, status: str, reason: str) -> None:
     """Write the record of a run whose process ended without one."""
-    from bench.run import outline
+    from bench.execution import outline
 
     content = outline(spec) | {"status": status, "reason": reason}
     with suppress(Timeout), FileLock(lock_file(results, spec.run), timeout=1):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.errors import unknown
-from bench.format import Number, count, measured, memory, scientific, significant
+from bench.format import Number, count, exact, measured, memory, scientific, significant
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Measure:
 #: column of `bench.frame.records` -> how a table shows it
 MEASURES: dict[str, Measure] = {
     "params": Measure("params", "Params", count),
-    "minibatches": Measure("mini-batches", "Mini-batches", count),
+    "minibatches": Measure("mini-batches", "Mini-batches", exact),
     "samples_seen": Measure("rows seen", "Rows seen", count),
     "nll": Measure("NLL", "NLL", measured),
     "nll_se": Measure("NLL s.e.", "NLL s.e.", significant),

@@ -36,12 +36,13 @@ class Method(nn.Module, ABC):
     """
 
     Config: ClassVar[type]
+    #: What `learn` updates with; None for a method that needs none.
+    optimizer: torch.optim.Optimizer | None = None
 
     def __init__(self, d: int, config: Any) -> None:
         super().__init__()
         self.d = d
         self.config = config
-        self.optimizer: torch.optim.Optimizer | None = None
 
     @abstractmethod
     def learn(self, batches: Stream) -> Iterator[Log]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 from collections.abc import Iterator, Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -24,8 +25,6 @@ WIDTH = 100
 
 #: Rows and headings that a printed page holds.
 _PAGE = 42
-
-_GAP = 2
 
 _MATH = {
     "†": r"\dagger",
@@ -50,7 +49,6 @@ _LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
     "±": r"$\pm$",
     "×": r"$\times$",
     "·": r"$\cdot$",
@@ -99,7 +97,7 @@ def render(table: Table, form: str, *, standalone: bool = False) -> str:
     if form == "text":
         page = io.StringIO()
         text(table, Console(file=page, width=WIDTH, color_system=None))
-        return page.getvalue()
+        return "".join(f"{line.rstrip()}\n" for line in page.getvalue().splitlines())
     forms = {"markdown": markdown, "html": html}
     if form not in forms:
         raise unknown("format", form, [*forms, "latex", "text"])
@@ -116,8 +114,9 @@ def text(table: Table, console: Console) -> None:
         heading = Text(group.name, style="bold")
         heading.append("   " + " · ".join(group.facts), style="not bold dim")
         console.print(heading, width=width, highlight=False)
-        for chosen in _panels(table, group, width):
-            console.print(_grid(table, group, chosen), width=width, highlight=False)
+        gap, panels = _panels(table, group, width)
+        for chosen in panels:
+            console.print(_grid(table, group, chosen, gap), width=width, highlight=False)
         console.print()
     for note in table.notes:
         line = Grid.grid(padding=(0, 1, 0, 0))
@@ -181,15 +180,18 @@ def _latex_letter(letter: str) -> str:
         return _LATEX[letter]
     if letter in _MATH:
         return f"${_MATH[letter]}$"
-    if letter.isprintable() and (letter.isascii() or "À" <= letter <= "ž"):
+    accented = letter <= "ÿ" and unicodedata.decomposition(letter)
+    if letter.isprintable() and (letter.isascii() or accented):
         return letter
     return f"[U+{ord(letter):04X}]"
 
 
 def _latex_entry(entry: Entry) -> Ready:
     if entry.number is None:
-        return Ready(escape_latex(entry.word) + _latex_marks(entry.marks))
-    return Ready(_latex_number(entry.number) + _latex_marks(entry.marks))
+        return escape_latex(entry.word)
+    # Marks hang over, so that numbers align.
+    marks = rf"\rlap{{{_latex_marks(entry.marks)}}}" if entry.marks else ""
+    return Ready(_latex_number(entry.number) + marks)
 
 
 def _latex_number(number: Number) -> str:
@@ -241,33 +243,35 @@ def _pages(groups: Sequence[Group]) -> Iterator[list[Group]]:
         yield page
 
 
-def _panels(table: Table, group: Group, width: int) -> Iterator[list[int]]:
-    """The columns, parted so that each part fits beside the labels."""
-    labels = max(cell_len(row.label + row.marks) for row in (*group.rows, *group.references))
-    left = max(labels, len("method")) + _GAP + _seeds_width(table, group)
-    chosen: list[int] = []
+def _widths(table: Table, group: Group) -> tuple[int, list[int]]:
+    """The width of labels and seeds, and that of each column, in terminal cells."""
+    rows = (*group.rows, *group.references)
+    labels = max(cell_len(table.titles[0]), *(cell_len(row.label + row.marks) for row in rows))
+    seeds = max(cell_len(table.titles[1]), *(cell_len(row.seeds) for row in rows))
+    columns = [
+        max(cell_len(column.title) + _marks_width(group, i), *map(cell_len, _column(group, i)))
+        for i, column in enumerate(table.columns)
+    ]
+    return labels + 1 + seeds, columns
+
+
+def _panels(table: Table, group: Group, width: int) -> tuple[int, list[list[int]]]:
+    """The gap between columns, and the columns parted so that each part fits the width."""
+    left, columns = _widths(table, group)
+    gap = 2 if left + 1 + sum(2 + column for column in columns) <= width else 1
+    panels: list[list[int]] = [[]]
     used = left
-    for i in range(len(table.columns)):
-        need = _GAP + _column_width(table, group, i)
-        if chosen and used + need > width:
-            yield chosen
-            chosen, used = [], left
-        chosen.append(i)
-        used += need
-    yield chosen
-
-
-def _seeds_width(table: Table, group: Group) -> int:
-    return max(cell_len(table.seeds), *(cell_len(row.seeds) for row in group.rows))
-
-
-def _column_width(table: Table, group: Group, i: int) -> int:
-    lines = _column(group, i)
-    return max(cell_len(table.columns[i].title) + _marks_width(group, i), *map(cell_len, lines))
+    for i, column in enumerate(columns):
+        if panels[-1] and used + gap + column > width:
+            panels.append([])
+            used = left
+        panels[-1].append(i)
+        used += gap + column
+    return gap, panels
 
 
 def _marks_width(group: Group, i: int) -> int:
-    return max(len(row.entries[i].marks) for row in group.rows)
+    return max(len(row.entries[i].marks) for row in (*group.rows, *group.references))
 
 
 def _column(group: Group, i: int) -> list[str]:
@@ -277,10 +281,10 @@ def _column(group: Group, i: int) -> list[str]:
     return [str(e.number or e.word) + e.marks.ljust(hang) for e in entries]
 
 
-def _grid(table: Table, group: Group, chosen: Sequence[int]) -> Grid:
-    grid = Grid(box=SIMPLE_HEAD, show_edge=False, padding=(0, _GAP - 1, 0, 0), pad_edge=False)
-    grid.add_column("method", no_wrap=True)
-    grid.add_column(table.seeds, justify="right", no_wrap=True)
+def _grid(table: Table, group: Group, chosen: Sequence[int], gap: int) -> Grid:
+    grid = Grid(box=SIMPLE_HEAD, show_edge=False, padding=(0, gap - 1, 0, 0), pad_edge=False)
+    grid.add_column(table.titles[0], no_wrap=True)
+    grid.add_column(table.titles[1], justify="right", no_wrap=True)
     for i in chosen:
         title = table.columns[i].title + " " * _marks_width(group, i)
         grid.add_column(Text(title), justify="right", no_wrap=True)

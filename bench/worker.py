@@ -49,7 +49,7 @@ def lock_file(results: Path, run: str) -> Path:
 def _run(spec: RunSpec, results: Path, channel: Any) -> None:
     import torch
 
-    from bench.run import execute
+    from bench.execution import execute
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     last = 0.0

@@ -76,6 +76,7 @@ class FFJORD(Continuous):
     """
 
     Config = FFJORDConfig
+    optimizer: torch.optim.Optimizer
 
     def __init__(self, d: int, config: FFJORDConfig) -> None:
         super().__init__(d, config)
@@ -96,7 +97,7 @@ class FFJORD(Continuous):
     def estimate(self, x: Tensor) -> Tensor:
         """The log-density `(n,)` of rows `(n, d)` as training sees it: tolerance and probe."""
         gain = x.new_zeros(len(x))
-        for flow in self.flows:
+        for flow in self._chain():
             adjoint = flow if self.config.gradient == "adjoint" else None
             derivative = self._derivative(flow.field, x)
             x, gain = integrate(derivative, (x, gain), 0.0, flow.end_time, self.solver, adjoint)
@@ -112,4 +113,9 @@ class FFJORD(Continuous):
 
     def pieces(self) -> Sequence[Piece]:
         """The chain from data to noise."""
-        return [Piece(flow.field, 0.0, flow.end_time.item()) for flow in self.flows]
+        return [Piece(flow.field, 0.0, flow.end_time.item()) for flow in self._chain()]
+
+    def _chain(self) -> Iterator[TimedField]:
+        for flow in self.flows:
+            assert isinstance(flow, TimedField)
+            yield flow

@@ -51,6 +51,7 @@ class FlowMatching(Continuous):
     """
 
     Config = FlowMatchingConfig
+    optimizer: torch.optim.Optimizer
 
     def __init__(self, d: int, config: FlowMatchingConfig) -> None:
         super().__init__(d, config)

@@ -36,6 +36,9 @@ class Gaussian(Discrete):
     """
 
     Config = GaussianConfig
+    rows: Tensor
+    mean: Tensor
+    scatter: Tensor
 
     def __init__(self, d: int, config: GaussianConfig) -> None:
         super().__init__(d, config)
@@ -57,7 +60,8 @@ class Gaussian(Discrete):
         factor = self._factor().to(x)
         z = torch.linalg.solve_triangular(factor, (x - self.mean.to(x)).T, upper=False)
         log_det = factor.diagonal().log().sum()
-        return -0.5 * z.square().sum(0) - log_det - 0.5 * self.d * math.log(2 * math.pi)
+        log_prob: Tensor = -0.5 * z.square().sum(0) - log_det - 0.5 * self.d * math.log(2 * math.pi)
+        return log_prob
 
     def inverse(self, z: Tensor) -> Tensor:
         """The rows `(n, d)` of standard normal draws `(n, d)`."""

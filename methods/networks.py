@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -29,10 +29,24 @@ ACTIVATIONS: dict[str, tuple[Activation, Activation]] = {
 }
 
 
-class FourierMLP(Field):
-    """Two hidden layers, with time as Fourier features in both.
+class ShiftedLinear(nn.Module):
+    """A linear layer that a time embedding shifts: W x + U e + b."""
 
-    v(t, x) = W3 s(W2 s(W1 x + U1 e(t) + b1) + U2 e(t) + b2) + U3 e(t) + b3, where e(t) holds
+    def __init__(self, inputs: int, times: int, outputs: int) -> None:
+        super().__init__()
+        self.space = nn.Linear(inputs, outputs)
+        self.time = nn.Linear(times, outputs, bias=False)
+
+    def forward(self, e: Tensor, x: Tensor) -> Tensor:
+        """The output `(n, outputs)` for e `(times,)` or `(n, times)` and x `(n, inputs)`."""
+        shifted: Tensor = self.space(x) + self.time(e)
+        return shifted
+
+
+class FourierMLP(Field):
+    """Two hidden layers, with time as Fourier features in every layer.
+
+    v(t, x) = L3(e, s(L2(e, s(L1(e, x))))) with layers L(e, x) = W x + U e + b, where e(t) holds
     t and sin, cos of pi k t for k = 1 .. `frequencies`. The divergence is exact, by the collapsed
     trace.
 
@@ -43,19 +57,18 @@ class FourierMLP(Field):
         activation: a key of `ACTIVATIONS`.
     """
 
+    frequencies: Tensor
+
     def __init__(self, d: int, width: int, frequencies: int, activation: str) -> None:
         super().__init__()
         self.activation, self.slope = ACTIVATIONS[activation]
         times = 1 + 2 * frequencies
         self.register_buffer("frequencies", math.pi * torch.arange(1, frequencies + 1))
-        self.space = nn.ModuleList(
-            nn.Linear(i, o) for i, o in ((d, width), (width, width), (width, d))
-        )
-        self.time = nn.ModuleList(nn.Linear(times, o, bias=False) for o in (width, width, d))
-        # v = 0 at the start: the flow is the identity
-        for last in (self.space[2], self.time[2]):
-            for parameter in last.parameters():
-                nn.init.zeros_(parameter)
+        self.first = ShiftedLinear(d, times, width)
+        self.second = ShiftedLinear(width, times, width)
+        self.last = ShiftedLinear(width, times, d)
+        for parameter in self.last.parameters():
+            nn.init.zeros_(parameter)  # v = 0 at the start: the flow is the identity
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
         """The velocity `(n, d)`."""
@@ -64,15 +77,15 @@ class FourierMLP(Field):
     def trace(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """The velocity `(n, d)` and its exact divergence `(n,)`."""
         velocity, a1, a2 = self._layers(t, x)
-        w1, w2, w3 = (layer.weight for layer in self.space)
+        w1, w2, w3 = (layer.space.weight for layer in (self.first, self.second, self.last))
         return velocity, collapsed(w1, w2, w3, self.slope(a1), self.slope(a2))
 
     def _layers(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The velocity and both pre-activations."""
         e = self._embed(t)
-        a1 = self.space[0](x) + self.time[0](e)
-        a2 = self.space[1](self.activation(a1)) + self.time[1](e)
-        return self.space[2](self.activation(a2)) + self.time[2](e), a1, a2
+        a1 = self.first(e, x)
+        a2 = self.second(e, self.activation(a1))
+        return self.last(e, self.activation(a2)), a1, a2
 
     def _embed(self, t: Tensor) -> Tensor:
         """`(1 + 2 frequencies,)` for a scalar time, `(n, 1 + 2 frequencies)` for times `(n,)`."""
@@ -80,12 +93,31 @@ class FourierMLP(Field):
         return torch.cat([t[..., None], angles.sin(), angles.cos()], dim=-1)
 
 
-class ConcatSquash(Field):
-    """FFJORD's field: layers whose output is gated and shifted by time.
+class SquashedLinear(nn.Module):
+    """A linear layer that time gates and shifts: (W x + b) * sigmoid(g t + c) + k t."""
 
-    Layer i is h -> (W h + b) * sigmoid(g t + c) + k t, with an activation between the layers
-    (Grathwohl et al. 2019, the repository's `concatsquash`). With two hidden layers the divergence
-    is exact by the collapsed trace; else by d Jacobian-vector products.
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.space = nn.Linear(inputs, outputs)
+        self.gate = nn.Linear(1, outputs)
+        self.shift = nn.Linear(1, outputs, bias=False)
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        """The output `(n, outputs)` for a scalar time or times `(n,)`, and x `(n, inputs)`."""
+        t = t[..., None]
+        squashed: Tensor = self.space(x) * torch.sigmoid(self.gate(t)) + self.shift(t)
+        return squashed
+
+    def weight(self, t: Tensor) -> Tensor:
+        """The Jacobian `(outputs, inputs)` at a scalar time."""
+        return torch.sigmoid(self.gate(t[..., None]))[:, None] * self.space.weight
+
+
+class ConcatSquash(Field):
+    """FFJORD's field: `SquashedLinear` layers with an activation between them.
+
+    With two hidden layers the divergence is exact by the collapsed trace; else by d
+    Jacobian-vector products. Source: Grathwohl et al. 2019, the repository's `concatsquash`.
 
     Args:
         d: the dimension of x.
@@ -98,32 +130,29 @@ class ConcatSquash(Field):
         super().__init__()
         self.activation, self.slope = ACTIVATIONS[activation]
         sizes = [d, *[width] * hidden, d]
-        self.space = nn.ModuleList(nn.Linear(i, o) for i, o in itertools.pairwise(sizes))
-        self.gate = nn.ModuleList(nn.Linear(1, o) for o in sizes[1:])
-        self.shift = nn.ModuleList(nn.Linear(1, o, bias=False) for o in sizes[1:])
+        self.layers = nn.ModuleList(SquashedLinear(i, o) for i, o in itertools.pairwise(sizes))
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
         """The velocity `(n, d)`."""
-        return self._layers(t, x)[0]
+        return self._pre_activations(t, x)[-1]
 
     def trace(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """The velocity `(n, d)` and its exact divergence `(n,)`; t a scalar."""
-        if len(self.space) != 3:
+        if len(self.layers) != 3:
             return exact(lambda y: self.forward(t, y), x)
-        velocity, (a1, a2) = self._layers(t, x)
-        w1, w2, w3 = (
-            torch.sigmoid(gate(t[..., None]))[:, None] * layer.weight
-            for gate, layer in zip(self.gate, self.space, strict=True)
-        )
+        a1, a2, velocity = self._pre_activations(t, x)
+        w1, w2, w3 = (layer.weight(t) for layer in self._squashed())
         return velocity, collapsed(w1, w2, w3, self.slope(a1), self.slope(a2))
 
-    def _layers(self, t: Tensor, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The velocity and the pre-activations of the hidden layers."""
-        t = t[..., None]
-        pre_activations: list[Tensor] = []
-        for layer, gate, shift in zip(self.space, self.gate, self.shift, strict=True):
-            if pre_activations:
-                x = self.activation(x)
-            x = layer(x) * torch.sigmoid(gate(t)) + shift(t)
-            pre_activations.append(x)
-        return pre_activations.pop(), pre_activations
+    def _pre_activations(self, t: Tensor, x: Tensor) -> list[Tensor]:
+        """The pre-activations of the hidden layers and, last, the velocity."""
+        outputs: list[Tensor] = []
+        for layer in self._squashed():
+            x = layer(t, self.activation(x) if outputs else x)
+            outputs.append(x)
+        return outputs
+
+    def _squashed(self) -> Iterator[SquashedLinear]:
+        for layer in self.layers:
+            assert isinstance(layer, SquashedLinear)
+            yield layer

@@ -41,7 +41,7 @@ def hutchinson(f: Map, x: Tensor, probe: Tensor) -> tuple[Tensor, Tensor]:
     to stay the same: fresh noise at every evaluation makes the field rough.
     Source: Grathwohl et al. 2019 (FFJORD), section 3.1.
     """
-    velocity, pushed = jvp(f, (x,), (probe,))
+    velocity, pushed = jvp(f, (x,), (probe,))  # type: ignore[misc]
     return velocity, (probe * pushed).sum(-1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import pickle
 import shutil
 import time
 import traceback
@@ -19,10 +20,11 @@ import torch
 from bench import arrays, environment, plugins, record
 from bench.arrays import Loaded
 from bench.errors import BenchError, DataError
-from bench.judging import judge_method, pick
+from bench.flow import Flow
+from bench.judging import judge_method, pick, reference_solver
 from bench.method import Method
 from bench.numerics.ode import SolverFailed
-from bench.spec import RunSpec
+from bench.spec import Judge, RunSpec
 from bench.stream import Stream
 from bench.training import Diverged, Report, TimedOut, Training, train, validator
 
@@ -171,6 +173,27 @@ def _save_model(path: Path, spec: RunSpec, method: Method) -> None:
         "state": method.state_dict(),
     }
     _save(path, lambda file: torch.save(content, file))
+
+
+def load_flow(content: record.Record, results: Path) -> Flow:
+    """The flow that a finished run has learned.
+
+    Raises:
+        DataError: there is no model, or it can't be read.
+    """
+    path = results / content["run"] / "model.pt"
+    try:
+        saved = torch.load(path, weights_only=True, map_location="cpu")
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        raise DataError(
+            f"The run {content['run']} ({content['status']}) has no model that can be read: "
+            f"{path}: {error}."
+        ) from error
+    kind = plugins.method(saved["method"])
+    method = kind(saved["d"], kind.Config(**saved["config"]))
+    method.load_state_dict(saved["state"])
+    judge = Judge(**content["judge"])
+    return Flow(method, reference_solver(judge), getattr(torch, judge.dtype), judge.rows_at_once)
 
 
 def _save(path: Path, write: Callable[[Any], None]) -> None:

@@ -1,0 +1,189 @@
+"""`bench list`: what methods, data sets, budgets and runs there are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench.errors import BenchError
+from bench.paths import data_root, results_dir
+
+Lines = Sequence[dict[str, Any]]
+
+
+def methods() -> Lines:
+    """The installed methods; their modules are parsed and not imported."""
+    from bench import plugins
+
+    lines = []
+    for name, plugin in sorted(plugins.methods().items()):
+        line = {"name": name, "summary": "", "from": _distribution(plugin), "unavailable": None}
+        try:
+            line["summary"] = plugins.summary(plugin)
+        except (BenchError, SyntaxError) as error:
+            line["unavailable"] = str(error)
+        lines.append(line)
+    return lines
+
+
+def datasets(root: Path) -> Lines:
+    """The installed data sets: the best source that is at hand, or what is missing."""
+    from bench import plugins
+
+    lines = []
+    named = sorted(plugins.datasets().items(), key=lambda item: (item[0] == plugins.PATH, item[0]))
+    for name, plugin in named:
+        line: dict[str, Any] = {"name": name, "from": _distribution(plugin), "unavailable": None}
+        try:
+            if name == plugins.PATH:
+                own = {"d": None, "summary": plugins.summary(plugin), "kind": "own", "note": ""}
+                lines.append(line | own | {"name": "FILE"})
+                continue
+            lines.append(line | describe(plugins.dataset(name), root))
+        except (BenchError, SyntaxError) as error:
+            nothing = {"d": None, "summary": "", "kind": None, "note": None}
+            lines.append(line | nothing | {"unavailable": str(error)})
+    return lines
+
+
+def describe(dataset: Any, root: Path) -> dict[str, Any]:
+    """What is known of a data set without reading its rows, and why it is unavailable."""
+    source = dataset.find(root)
+    return {
+        "d": dataset.d,
+        "summary": dataset.summary,
+        "kind": source.kind if source else None,
+        "note": source.note if source else None,
+        "unavailable": None if source else needs(dataset, root),
+    }
+
+
+def needs(dataset: Any, root: Path) -> str:
+    """What has to be below the data root, and how to get it there."""
+    wanted = " or ".join(", ".join(source.missing(root)) for source in dataset.sources)
+    whole = any(source.kind == "whole" and source.files for source in dataset.sources)
+    fetch = f"; bench data fetch {dataset.name}" if whole else ""
+    return f"needs {wanted} below DATA{fetch}"
+
+
+def budgets() -> Lines:
+    """The named budgets."""
+    from dataclasses import asdict
+
+    from bench.budget import budgets as named
+
+    return [
+        {
+            "name": budget.name,
+            "summary": budget.summary,
+            "amounts": {
+                key: asdict(amount)
+                for key, amount in {**budget.amounts, "other": budget.other}.items()
+            },
+        }
+        for budget in named().values()
+    ]
+
+
+def runs(folder: Path) -> Lines:
+    """The finished runs."""
+    from bench.record import read_all
+
+    return [
+        {
+            "run": record["run"],
+            "status": record["status"],
+            "reason": record.get("reason"),
+            "nll": (record.get("metrics") or {}).get("nll"),
+            "started": record.get("started"),
+        }
+        for record in read_all(folder)
+    ]
+
+
+def _distribution(plugin: Any) -> str | None:
+    return f"{plugin.dist.name} {plugin.dist.version}" if plugin.dist else None
+
+
+def _method_texts(lines: Lines) -> Iterable[Sequence[str]]:
+    for line in lines:
+        yield line["name"], line["summary"] or f"unavailable: {line['unavailable']}"
+
+
+def _dataset_texts(lines: Lines) -> Iterable[Sequence[str]]:
+    for line in lines:
+        d = "" if line["d"] is None else f"d={line['d']}"
+        yield line["name"], d, line["kind"] or "missing", line["unavailable"] or line["summary"]
+
+
+def _budget_texts(lines: Lines) -> Iterable[Sequence[str]]:
+    for line in lines:
+        yield line["name"], line["summary"]
+        for name, amount in line["amounts"].items():
+            yield "", f"{name}: {amount['minibatches']} mini-batches of {amount['batch_size']} rows"
+
+
+def _run_texts(lines: Lines) -> Iterable[Sequence[str]]:
+    for line in lines:
+        nll = "" if line["nll"] is None else f"NLL {line['nll']:.2f}"
+        yield line["run"], line["status"], nll or " ".join(str(line["reason"] or "").split())[:60]
+
+
+_TEXTS: dict[str, Callable[[Lines], Iterable[Sequence[str]]]] = {
+    "methods": _method_texts,
+    "datasets": _dataset_texts,
+    "budgets": _budget_texts,
+    "runs": _run_texts,
+}
+
+
+def _print(lines: Iterable[Sequence[str]], indent: str) -> None:
+    """Print rows of text with their columns aligned."""
+    rows = [[*line] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        padded = (text.ljust(width) for text, width in zip(row, widths, strict=True))
+        click.echo(f"{indent}{'  '.join(padded)}".rstrip())
+
+
+@click.command()
+@click.argument(
+    "kind", required=False, type=click.Choice(["methods", "datasets", "budgets", "runs"])
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--results", metavar="DIR", help="The results folder [default: results/runs].")
+@click.option("--data", metavar="DIR", help="The data root.")
+def list(kind: str | None, as_json: bool, results: str | None, data: str | None) -> None:
+    """What there is, where it comes from, and what is unavailable and why.
+
+    \b
+    Examples:
+      bench list
+      bench list datasets --data ~/data
+      bench list runs --json
+    """
+    readers: dict[str, Callable[[], Lines]] = {
+        "methods": methods,
+        "datasets": lambda: datasets(data_root(data)),
+        "budgets": budgets,
+        "runs": lambda: runs(results_dir(results)),
+    }
+    chosen = [kind] if kind else [*readers]
+    found = {name: readers[name]() for name in chosen}
+    if as_json:
+        click.echo(json.dumps(found[kind] if kind else found, indent=1))
+        return
+    for name in chosen:
+        if kind is None:
+            click.secho(name.replace("datasets", "data sets"), bold=True)
+        if name == "datasets" and any(line["unavailable"] for line in found[name]):
+            click.echo(f"{'' if kind else '  '}(DATA is {data_root(data)})")
+        if found[name]:
+            _print(_TEXTS[name](found[name]), "" if kind else "  ")
+        else:
+            where = f" in {results_dir(results)}; type `bench run`" if name == "runs" else ""
+            click.echo(f"{'' if kind else '  '}none{where}")

@@ -1,0 +1,145 @@
+"""`bench table`: the comparison, for the terminal, a paper or a program."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bench.errors import NothingMeasured, UsageError
+from bench.paths import results_dir
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@click.command()
+@click.option(
+    "-f",
+    "--format",
+    "form",
+    type=click.Choice(["text", "latex", "markdown", "csv", "html"]),
+    default="text",
+    show_default=True,
+)
+@click.option("-o", "--output", metavar="FILE", help="Write there instead of to the terminal.")
+@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="A column; repeat it.")
+@click.option("-m", "--method", "methods", multiple=True, metavar="M", help="Only it; repeat it.")
+@click.option("-d", "--dataset", "datasets", multiple=True, metavar="D", help="Only it; repeat it.")
+@click.option("--runs", "by_run", is_flag=True, help="One row a run, not one a method.")
+@click.option("--standalone", is_flag=True, help="LaTeX: a document that compiles by itself.")
+@click.option("--results", metavar="DIR", help="The results folder [default: results/runs].")
+def table(
+    form: str,
+    output: str | None,
+    metrics: tuple[str, ...],
+    methods: tuple[str, ...],
+    datasets: tuple[str, ...],
+    by_run: bool,
+    standalone: bool,
+    results: str | None,
+) -> None:
+    """The comparison of methods on each data set, over the seeds, with its footnotes.
+
+    Metrics are columns of the runs, such as nll, nll_native, mmd_m, mmd_1, mmd_m_u, mmd_1_u,
+    train_seconds, sample_seconds, memory_bytes, peak_rss_bytes, nfe_sample.
+
+    \b
+    Examples:
+      bench table
+      bench table -d power --metric nll --metric mmd_m_u --metric nfe_sample
+      bench table -f latex -o table.tex             for \\input; needs booktabs and graphicx
+      bench table -f latex --standalone -o page.tex
+      bench table -f csv --runs -o runs.csv         one row a run, every column
+    """
+    if standalone and form != "latex":
+        raise UsageError(f"--standalone is for LaTeX, not for {form}.", "Add -f latex.")
+    from bench.frame import records
+    from bench.measures import measure
+
+    for name in metrics:
+        measure(name)
+    folder = results_dir(results)
+    frame = records(folder)
+    if not len(frame):
+        raise NothingMeasured(
+            f"There are no runs in {folder}.", "Type `bench run`, or name their folder (--results)."
+        )
+    frame = _only(frame, "method", methods, folder)
+    frame = _only(frame, "dataset", datasets, folder)
+    if not len(frame):
+        named = f"-m {' -m '.join(methods)} -d {' -d '.join(datasets)}"
+        raise NothingMeasured(f"No run in {folder} is of these both.", f"Type `bench run {named}`.")
+    if output is None and form == "text" and sys.stdout.isatty():
+        _show(frame, metrics, by_run)
+        return
+    page = _page(frame, form, metrics, by_run, standalone)
+    if output is None:
+        click.echo(page, nl=False)
+    else:
+        _write(Path(output), page)
+
+
+def _only(frame: pd.DataFrame, column: str, names: tuple[str, ...], folder: Path) -> pd.DataFrame:
+    """The rows with one of the names, if there are any names; each of them must be there."""
+    if not names:
+        return frame
+    known = set(frame[column].dropna())
+    for name in names:
+        if name not in known:
+            raise NothingMeasured(
+                f"No run in {folder} has {name!r} as its {column}.",
+                f"There are: {', '.join(sorted(known))}.",
+            )
+    return frame[frame[column].isin(names)]
+
+
+def _show(frame: pd.DataFrame, metrics: tuple[str, ...], by_run: bool) -> None:
+    from rich.console import Console
+
+    from bench.comparison import NARROW, comparison
+    from bench.table import text
+
+    text(comparison(frame, metrics or NARROW, by_run=by_run), Console())
+
+
+def _page(
+    frame: pd.DataFrame, form: str, metrics: tuple[str, ...], by_run: bool, standalone: bool
+) -> str:
+    if form == "csv":
+        return _csv(frame, metrics, by_run)
+    from bench.comparison import NARROW, WIDE, comparison
+    from bench.table import render
+
+    chosen = metrics or (NARROW if form == "text" else WIDE)
+    return render(comparison(frame, chosen, by_run=by_run), form, standalone=standalone)
+
+
+def _csv(frame: pd.DataFrame, metrics: tuple[str, ...], by_run: bool) -> str:
+    """Every column, or those that say what ran and the metrics asked for."""
+    from bench.frame import summary
+    from bench.measures import MEASURES
+
+    shown = frame if by_run else summary(frame)
+    if metrics:
+        others = set(MEASURES) - set(metrics)
+        left_out = others | {f"{name}{part}" for name in others for part in ("_mean", "_sd")}
+        shown = shown[[name for name in shown.columns if name not in left_out]]
+    return str(shown.to_csv(index=False, lineterminator="\n"))
+
+
+def _write(path: Path, page: str) -> None:
+    """Write the file whole, or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(page, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UsageError(
+            f"{path} can't be written: {error.strerror or error}.",
+            "Name a file in a folder that is there and can be written.",
+        ) from error

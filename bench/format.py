@@ -1,0 +1,129 @@
+"""Numbers as they are read: digits by the uncertainty, scientific form, counts, bytes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+#: No more digits than these are shown of a value, however small its error.
+_DIGITS = 7
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number ready to print: `value` ± `error`, times ten to the `exponent`, and a unit.
+
+    Each output format puts the parts together in its own way; `str` is the plain one.
+    """
+
+    value: str
+    error: str = ""
+    exponent: int = 0
+    unit: str = ""
+
+    def __str__(self) -> str:
+        if self.exponent and self.error:
+            text = f"({self.value}±{self.error})e{self.exponent}"
+        elif self.exponent:
+            text = f"{self.value}e{self.exponent}"
+        elif self.error:
+            text = f"{self.value} ± {self.error}"
+        else:
+            text = self.value
+        return f"{text} {self.unit}" if self.unit else text
+
+
+def measured(value: float, error: float | None = None) -> Number:
+    """A value to the digits that its error allows: the error has two significant digits.
+
+    Without an error, or with none to speak of, the value has two decimals, or three significant
+    digits where that is more. From a million on the form is scientific.
+    """
+    if not math.isfinite(value):
+        return Number(str(value))
+    if abs(value) >= 1e6 or (error is not None and error >= 1e6):
+        return scientific(value, error)
+    if error is None or not math.isfinite(error):
+        return Number(_fixed(value, max(2, 2 - _order(value))))
+    if error == 0:
+        return Number(_fixed(value, 2), "0")
+    decimals = min(1 - _order(error, digits=2), _DIGITS - 1 - max(_order(value), 0))
+    return Number(_fixed(value, decimals), _fixed(error, decimals))
+
+
+def scientific(value: float, error: float | None = None) -> Number:
+    """A value as a mantissa and a power of ten, to three digits or those that its error allows.
+
+    From 0.1 up to 1000 there is no power of ten.
+    """
+    if not math.isfinite(value):
+        return Number(str(value))
+    known = error if error is not None and math.isfinite(error) else 0.0
+    size = max(abs(value), known)
+    exponent = _order(size, digits=3)
+    if size == 0:
+        return Number("0")
+    if -1 <= exponent <= 2:
+        return measured(value, error) if known else Number(_fixed(value, 2 - exponent))
+    mantissa, spread = value / 10.0**exponent, known / 10.0**exponent
+    if not known:
+        return Number(_fixed(mantissa, 2), exponent=exponent)
+    decimals = min(1 - _order(spread, digits=2), 2)
+    return Number(_fixed(mantissa, decimals), _fixed(spread, decimals), exponent)
+
+
+def significant(value: float, error: float | None = None) -> Number:
+    """Three significant digits with commas at the thousands, and no error: seconds, p-values."""
+    del error
+    if not math.isfinite(value):
+        return Number(str(value))
+    return Number(_fixed(value, max(0, 2 - _order(value, digits=3))))
+
+
+def count(value: float, error: float | None = None) -> Number:
+    """A count to three digits: 512, 98.6K, 1.25M."""
+    del error
+    if not math.isfinite(value):
+        return Number(str(value))
+    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "K")):
+        if abs(value) >= 0.9995 * factor and abs(value) >= 1000:
+            scaled = value / factor
+            digits = _fixed(scaled, max(0, 2 - _order(scaled, digits=3)))
+            return Number((digits.rstrip("0").rstrip(".") if "." in digits else digits) + letter)
+    return Number(f"{value:.4g}")
+
+
+def exact(value: float, error: float | None = None) -> Number:
+    """A count in full, with commas at the thousands."""
+    del error
+    return Number(f"{value:,.0f}")
+
+
+def memory(value: float, error: float | None = None) -> Number:
+    """Bytes in the binary unit that fits: 812 KiB, 512 MiB, 1.50 GiB."""
+    del error
+    if not math.isfinite(value):
+        return Number(str(value))
+    units = ("B", "KiB", "MiB", "GiB", "TiB")
+    power = 0
+    while abs(value) >= 1023.5 and power < len(units) - 1:
+        value, power = value / 1024, power + 1
+    if power == 0:
+        return Number(f"{value:.0f}", unit="B")
+    return Number(_fixed(value, max(0, 2 - max(_order(value, digits=3), 0))), unit=units[power])
+
+
+def whole(value: float) -> str:
+    """An integer with commas at the thousands."""
+    return f"{int(value):,}"
+
+
+def _order(value: float, digits: int = 16) -> int:
+    """The power of ten of a value's first digit, once it is rounded to so many digits."""
+    return 0 if value == 0 else int(f"{abs(value):.{digits - 1}e}".partition("e")[2])
+
+
+def _fixed(value: float, decimals: int) -> str:
+    """The value to so many decimals; a negative number of them rounds to tens, hundreds, ..."""
+    text = f"{round(value, decimals):,.{max(decimals, 0)}f}"
+    return text.removeprefix("-") if not text.strip("-0.,") else text

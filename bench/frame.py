@@ -1,0 +1,233 @@
+"""The runs as a data frame: one row a run, or one for each set of runs that may be averaged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.columns import COLUMNS
+from bench.errors import DataError
+from bench.measures import MEASURES
+from bench.record import Record, read_all
+
+#: Columns that follow those of `bench.columns`.
+#: planned_minibatches: what the budget gave (a failed run's `minibatches` is how far it came).
+#: memory_bytes: the peak on the device, of the GPU or resident.
+#: judge: solver, tolerances and precision. hardware: the processor and, on a CPU, its threads.
+#: variant: a hash of the method's and the judge's settings. settings: those that differ between
+#: the runs of the same method on the same data set.
+DERIVED = ("planned_minibatches", "memory_bytes", "judge", "hardware", "variant", "settings")
+
+#: Runs that agree in these differ in their seeds alone, and may be averaged.
+CELL = (
+    "dataset",
+    "dataset_revision",
+    "method",
+    "planned_minibatches",
+    "batch_size",
+    "device",
+    "version",
+    "variant",
+)
+
+#: What the runs of one cell share besides, and a summary repeats.
+SHARED = ("budget", "settings", "params", "d", "subset", "data_kind", "entropy", "judge")
+
+_TEXT = {
+    *("run", "method", "dataset", "dataset_revision", "status", "reason", "device", "budget"),
+    *("data_kind", "version", "commit", "started", "judge", "hardware", "variant", "settings"),
+}
+_WHOLE = {
+    *("d", "seed", "params", "minibatches", "batch_size", "samples_seen", "nll_rows", "mmd_n"),
+    *("permutations", "peak_gpu_bytes", "peak_rss_bytes", "threads", "planned_minibatches"),
+    "memory_bytes",
+}
+_TRUTH = {"subset"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Runs that differ in their seeds alone: what they share, and the latest run of each seed.
+
+    `repeats` counts the earlier runs of those seeds, which are left out.
+    """
+
+    key: dict[str, Any]
+    runs: pd.DataFrame
+    repeats: int
+
+    @property
+    def ok(self) -> pd.DataFrame:
+        """The runs that ended well."""
+        return self.runs[self.runs["status"] == "ok"]
+
+    def mean(self, metric: str) -> float:
+        """The mean over all runs that ended well; NaN where one of them lacks the metric."""
+        return float(self._values(metric).mean(skipna=False)) if len(self.ok) else float("nan")
+
+    def sd(self, metric: str) -> float:
+        """Their standard deviation (ddof 1); NaN where there are fewer than two."""
+        return float(self._values(metric).std(ddof=1, skipna=False))
+
+    def shared(self, column: str) -> Any:
+        """The first value of a column that is known."""
+        known = self.runs[column].dropna()
+        return known.iloc[0] if len(known) else None
+
+    def _values(self, metric: str) -> pd.Series[float]:
+        return self.ok[metric].astype("float64")
+
+
+def records(results_dir: str | Path) -> pd.DataFrame:
+    """Every finished run below a results folder, failed ones too: one row a run, by name.
+
+    The columns are those of `bench.columns.COLUMNS`, then `DERIVED`. Text is `string`, counts
+    are `Int64`, truth is `boolean`, all with NA where a record says nothing; other numbers are
+    `float64` with NaN. A folder with no runs, or none at all, gives an empty frame.
+
+    Raises:
+        DataError: a record can't be read, or holds what its column can't.
+    """
+    read = list(read_all(Path(results_dir)))
+    settings = _settings(read)
+    rows = [_row(record, text) for record, text in zip(read, settings, strict=True)]
+    names = (*COLUMNS, *DERIVED)
+    return pd.DataFrame(
+        {name: pd.Series([row[name] for row in rows], dtype=_dtype(name)) for name in names}
+    )
+
+
+def cells(frame: pd.DataFrame, *, by_run: bool = False) -> Iterator[Cell]:
+    """The frame's runs, parted into those that may be averaged; by run, each stands alone."""
+    names = [*CELL, "run"] if by_run else list(CELL)
+    key: Any
+    for key, runs in frame.groupby(names, dropna=False, sort=True):
+        ordered = runs.sort_values("started", kind="stable", na_position="first")
+        latest = ordered.drop_duplicates("seed", keep="last").sort_values("seed")
+        plain = {n: None if pd.isna(v) else v for n, v in zip(names, key, strict=True)}
+        yield Cell(plain, latest, len(runs) - len(latest))
+
+
+def summary(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row for each cell of a comparison: means and standard deviations over seeds.
+
+    The columns are `CELL`, `SHARED`, `n_ok` (runs that ended well), `n_runs`, `n_repeats`
+    (earlier runs of the same seeds, left out), and `<metric>_mean` and `<metric>_sd` (ddof 1) for
+    each of `bench.measures.MEASURES`. A mean is over all `n_ok` runs, or it is empty.
+    """
+    known = list(cells(frame))
+    columns: dict[str, pd.Series[Any]] = {}
+    for name in CELL:
+        columns[name] = pd.Series([cell.key[name] for cell in known], dtype=_dtype(name))
+    for name in SHARED:
+        columns[name] = pd.Series([cell.shared(name) for cell in known], dtype=_dtype(name))
+    columns["n_ok"] = pd.Series([len(cell.ok) for cell in known], dtype="Int64")
+    columns["n_runs"] = pd.Series([len(cell.runs) for cell in known], dtype="Int64")
+    columns["n_repeats"] = pd.Series([cell.repeats for cell in known], dtype="Int64")
+    for name in MEASURES:
+        if name not in SHARED:
+            columns[f"{name}_mean"] = pd.Series([c.mean(name) for c in known], dtype="float64")
+            columns[f"{name}_sd"] = pd.Series([c.sd(name) for c in known], dtype="float64")
+    return pd.DataFrame(columns)
+
+
+def _dtype(name: str) -> Any:
+    if name in _TEXT:
+        return "string"
+    if name in _WHOLE:
+        return "Int64"
+    return "boolean" if name in _TRUTH else "float64"
+
+
+def _row(record: Record, settings: str) -> dict[str, Any]:
+    row = {name: _at(record, path) for name, path in COLUMNS.items()}
+    on_gpu = str(row["device"]).startswith("cuda")
+    row |= {
+        "planned_minibatches": _at(record, ("budget", "minibatches")),
+        "memory_bytes": row["peak_gpu_bytes"] if on_gpu else row["peak_rss_bytes"],
+        "judge": _judge(_at(record, ("judge",)) or {}),
+        "hardware": _hardware(_at(record, ("environment",)) or {}, on_gpu),
+        "variant": _variant(record),
+        "settings": settings,
+    }
+    return {name: _cast(name, value, row["run"]) for name, value in row.items()}
+
+
+def _at(record: Record, path: Sequence[str]) -> Any:
+    value: Any = record
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _cast(name: str, value: Any, run: object) -> Any:
+    if value is None:
+        return None
+    try:
+        if name in _TEXT:
+            return str(value)
+        if name in _TRUTH:
+            return bool(value)
+        number = float(value)
+        if name not in _WHOLE:
+            return number
+        if number != int(number):
+            raise ValueError
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        raise DataError(
+            f"The record of the run {run} has {value!r} as its {name}, which is not a "
+            f"{'whole ' if name in _WHOLE else ''}number.",
+            "Move its folder away, and run that cell again.",
+        ) from None
+
+
+def _judge(judge: dict[str, Any]) -> str:
+    names = {"solver": "", "dtype": "", "rtol": "rtol ", "atol": "atol "}
+    return ", ".join(f"{t}{judge[k]}" for k, t in names.items() if judge.get(k) is not None)
+
+
+def _hardware(environment: dict[str, Any], on_gpu: bool) -> str | None:
+    """The processor; None where a run failed before it knew."""
+    name, threads = environment.get("gpu" if on_gpu else "cpu"), environment.get("threads")
+    if on_gpu or not name or threads is None:
+        return name or None
+    return f"{name}, {threads} {'thread' if threads == 1 else 'threads'}"
+
+
+def _variant(record: Record) -> str:
+    chosen = [_at(record, ("method", "config")), _at(record, ("judge",))]
+    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _settings(read: list[Record]) -> list[str]:
+    """For each record, the settings in which its method's runs on its data set differ."""
+    chosen = [
+        {str(k): v for k, v in (_at(record, ("method", "config")) or {}).items()}
+        | {f"judge {k}": v for k, v in (_at(record, ("judge",)) or {}).items()}
+        for record in read
+    ]
+    kin = defaultdict(list)
+    for record, values in zip(read, chosen, strict=True):
+        kin[_kin(record)].append(values)
+    texts = []
+    for record, values in zip(read, chosen, strict=True):
+        others = kin[_kin(record)]
+        keys = [k for k in values if any(k not in o or o[k] != values[k] for o in others)]
+        texts.append(", ".join(f"{k}={_plain(values[k])}" for k in keys))
+    return texts
+
+
+def _kin(record: Record) -> tuple[object, object]:
+    return _at(record, ("method", "name")), _at(record, ("dataset", "name"))
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
