@@ -74,10 +74,10 @@ def load(dataset: Dataset, root: Path) -> Loaded:
     """
     source = dataset.find(root)
     if source is None:
-        raise _missing(dataset, root)
+        raise missing(dataset, root)
     reader = _version(source.read)
     if reader is None:  # a reader typed into a prompt: nothing tells whether it has changed
-        return _in_memory(source, _read(dataset, source, root))
+        return _in_memory(source, read(dataset, source, root))
     entry = paths.array_cache() / _entry_name(dataset, source, root, reader)
     found = _open(entry, source)
     if found is not None:
@@ -88,12 +88,12 @@ def load(dataset: Dataset, root: Path) -> Loaded:
         lock.acquire()
     except OSError as error:
         _warn(entry.parent, error)
-        return _in_memory(source, _read(dataset, source, root))
+        return _in_memory(source, read(dataset, source, root))
     try:
         found = _open(entry, source)  # another process may have been faster
         if found is not None:
             return found
-        splits = _read(dataset, source, root)
+        splits = read(dataset, source, root)
         try:
             _store(entry, splits)
         except OSError as error:
@@ -104,11 +104,14 @@ def load(dataset: Dataset, root: Path) -> Loaded:
         lock.release()
 
 
-def _missing(dataset: Dataset, root: Path) -> DataError:
+def missing(dataset: Dataset, root: Path) -> DataError:
+    """The error for a data set of which no source is below the root."""
     wanted = " or ".join(
         f"{', '.join(source.missing(root))} ({source.kind})" for source in dataset.sources
     )
-    fetched = any(source.kind == "whole" and source.files for source in dataset.sources)
+    from bench.fetch import FILES  # which imports this module
+
+    fetched = any(source.files and FILES.issuperset(source.files) for source in dataset.sources)
     return DataError(
         f"The data set {dataset.name!r} is not below {root}: missing {wanted}.",
         (f"Type `bench data fetch {dataset.name}`, or name" if fetched else "Name")
@@ -136,8 +139,12 @@ def _entry_name(dataset: Dataset, source: Source, root: Path, reader: str) -> st
     return f"{re.sub(r'[^A-Za-z0-9._-]', '_', dataset.name)}-{digest}"
 
 
-def _read(dataset: Dataset, source: Source, root: Path) -> Splits:
-    """Read the source and check what it gave."""
+def read(dataset: Dataset, source: Source, root: Path) -> Splits:
+    """Read the rows of one source, past the cache, and check them.
+
+    Raises:
+        DataError: as `load`.
+    """
     try:
         splits = source.read(root)
     except _UNREADABLE as error:
@@ -177,7 +184,7 @@ def _check(what: str, rows: Rows, d: int) -> None:
             )
 
 
-def _revision(splits: Splits) -> str:
+def revision(splits: Splits) -> str:
     digest = hashlib.sha256()
     for name in SPLITS:
         rows = np.ascontiguousarray(getattr(splits, name), dtype="<f4")
@@ -190,7 +197,7 @@ def _store(entry: Path, splits: Splits) -> None:
     """Write a cache entry: files in a temporary folder, then one rename."""
     folder = Path(tempfile.mkdtemp(prefix=f".{entry.name}.", dir=entry.parent))
     try:
-        card: dict[str, Any] = {"revision": _revision(splits), "notes": dict(splits.notes)}
+        card: dict[str, Any] = {"revision": revision(splits), "notes": dict(splits.notes)}
         for name in SPLITS:
             file = folder / f"{name}.npy"
             np.save(file, np.ascontiguousarray(getattr(splits, name)), allow_pickle=False)
@@ -228,14 +235,14 @@ def _map(file: Path, card: Mapping[str, Any]) -> Rows:
 
 
 def _in_memory(source: Source, splits: Splits) -> Loaded:
-    revision = _revision(splits)
+    digest = revision(splits)
     for name in SPLITS:
         getattr(splits, name).setflags(write=False)
     return Loaded(
         splits.train,
         splits.validation,
         splits.test,
-        revision,
+        digest,
         source.kind,
         source.note,
         dict(splits.notes),

@@ -102,7 +102,7 @@ def _fill(content: record.Record, spec: RunSpec, folder: Path, report: Report) -
     }
     content["cost"]["baseline_rss_bytes"] = environment.peak_rss_bytes()
     method = build(spec, dataset.d)
-    content["method"]["params"] = sum(p.numel() for p in method.parameters() if p.requires_grad)
+    content["method"]["params"] = method.size()
     _learn(content, method, data, spec, folder / "curve.jsonl", report, deadline)
     if spec.device == "cuda":
         content["cost"] |= {

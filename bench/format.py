@@ -52,9 +52,9 @@ def measured(value: float, error: float | None = None) -> Number:
 
 
 def scientific(value: float, error: float | None = None) -> Number:
-    """A value as a mantissa and a power of ten, to three digits or those that its error allows.
+    """A value as a mantissa and a power of ten, to three digits or fewer where its error is large.
 
-    From 0.1 up to 1000 there is no power of ten.
+    From 0.1 up to 1000 there is no power of ten, and with an error there are up to four digits.
     """
     if not math.isfinite(value):
         return Number(str(value))
@@ -64,7 +64,10 @@ def scientific(value: float, error: float | None = None) -> Number:
     if size == 0:
         return Number("0")
     if -1 <= exponent <= 2:
-        return measured(value, error) if known else Number(_fixed(value, 2 - exponent))
+        if not known:
+            return Number(_fixed(value, 2 - exponent))
+        decimals = min(1 - _order(known, digits=2), 3 - exponent)
+        return Number(_fixed(value, decimals), _fixed(known, decimals))
     mantissa, spread = value / 10.0**exponent, known / 10.0**exponent
     if not known:
         return Number(_fixed(mantissa, 2), exponent=exponent)

@@ -53,6 +53,10 @@ class Method(nn.Module, ABC):
         (`train` is torch's own name for another thing.)
         """
 
+    def size(self) -> int:
+        """How many numbers are fitted to the data: the parameters that are trained."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
     def progress(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the module's state."""
         return {"optimizer": self.optimizer.state_dict()} if self.optimizer else {}

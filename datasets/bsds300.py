@@ -13,6 +13,9 @@ from bench.dataset import Dataset, Source, Splits
 
 IMAGES = ("bsds300/BSDS300_images.zip", "bsds300/train_portrait_ids.json")
 
+#: train, validation, test
+ROWS = (1_000_000, 50_000, 250_000)
+
 NOTES: dict[str, object] = {
     "standardised": "no",
     "patches": "8x8, (grey value + U[0,1)) / 256, less the patch's mean, last pixel dropped",
@@ -35,7 +38,8 @@ def read_images(root: Path) -> Splits:
     """Draw as many patches as the archive has, from the photographs."""
     from bench_datasets.bsds300_patches import draw
 
-    return draw(*(root / name for name in IMAGES), BSDS300.rows or (0, 0, 0), NOTES)
+    images, portraits = (root / name for name in IMAGES)
+    return draw(images, portraits, ROWS, NOTES)
 
 
 BSDS300 = Dataset(
@@ -48,5 +52,5 @@ BSDS300 = Dataset(
         ),
         Source(read_images, "redrawn", "patches drawn anew from the 300 photographs", IMAGES),
     ),
-    rows=(1_000_000, 50_000, 250_000),
+    rows=ROWS,
 )

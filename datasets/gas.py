@@ -48,7 +48,7 @@ def preprocess(columns: Sequence[str], data: NDArray[np.float64]) -> Splits:
         )
     sensors = [i for i, name in enumerate(columns) if name not in DROPPED]
     rows = data[:, sensors]
-    kept = uncorrelated(np.corrcoef(rows, rowvar=False))
+    kept = uncorrelated(np.atleast_2d(np.corrcoef(rows, rowvar=False)))
     rows = rows[:, kept]
     rows = (rows - rows.mean(axis=0)) / rows.std(axis=0, ddof=1)
     notes: dict[str, object] = {

@@ -41,7 +41,7 @@ def read_frame(path: Path) -> tuple[list[str], NDArray[np.float64]]:
         *(AttributeError, IndexError, LookupError, TypeError, ValueError),
     ) as error:
         raise DataError(
-            f"{path} is no pickle of a table by pandas before 1.0: {type(error).__name__}: {error}.",
+            f"{path} is no table pickled by pandas before 1.0: {type(error).__name__}: {error}.",
             REMEDY,
         ) from error
 
@@ -121,9 +121,9 @@ def _reconstruct(*_: object) -> _Array:
     return _Array()
 
 
-def _make(cls: type, *_: object) -> object:
+def _make(cls: type[_Frame | _Manager], *_: object) -> _Frame | _Manager:
     """Stands for the function with which protocols 0 and 1 make an object."""
-    return cls.__new__(cls)
+    return object.__new__(cls)
 
 
 def _encode(text: str, encoding: str) -> bytes:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,12 +156,11 @@ def _csv_tables(path: Path) -> list[Named]:
 
 def _parquet() -> ModuleType:
     try:
-        from pyarrow import parquet
+        return importlib.import_module("pyarrow.parquet")
     except ImportError as error:
         raise DataError(
             "To read .parquet files, pyarrow is needed.", "Type `pip install 'cnf-bench[parquet]'`."
         ) from error
-    return cast(ModuleType, parquet)
 
 
 def _parquet_width(path: Path) -> int:
@@ -176,11 +176,8 @@ def _from_frame(path: Path, frame: pd.DataFrame) -> Named:
     if not len(frame):
         return Named(str(path), names, np.empty((0, len(names))))
     columns = [column for _, column in frame.items()]
-    wrong = {
-        name: cell
-        for name, column in zip(names, columns, strict=True)
-        if (cell := _first_other(column)) is not None
-    }
+    first = {name: _first_other(column) for name, column in zip(names, columns, strict=True)}
+    wrong = {name: cell for name, cell in first.items() if cell is not None}
     if wrong:
         name, (row, cell) = next(iter(wrong.items()))
         raise DataError(

@@ -88,7 +88,7 @@ def two_spirals(x: Array) -> Array:
 
 def rose(x: Array) -> Array:
     """A closed curve with Gaussian noise: the trapezoidal rule converges exponentially."""
-    t = np.arange(1000) * (np.pi / 1000)
+    t: Array = np.linspace(0, np.pi, 1000, endpoint=False)
     return _gaussians(x, toy.rose_curve(t), toy.ROSE_STD, np.full(1000, 1 / 1000))
 
 
@@ -155,12 +155,12 @@ def _pinwheel(x: Array) -> Array:
     np.logaddexp.at(total, row, log_p)
     # 2 pi and the stds of the Gaussian, 4 = |dx / dy|
     volume = 8 * np.pi * toy.PINWHEEL_RADIAL_STD * toy.PINWHEEL_TANGENTIAL_STD
-    return total - np.log(toy.PINWHEEL_ARMS * volume)
+    return total - float(np.log(toy.PINWHEEL_ARMS * volume))
 
 
 def _circles(x: Array, radii: Array, std: float) -> Array:
     r = np.hypot(x[:, 0], x[:, 1])[:, None]
-    log_p = np.log(i0e(r * radii / std**2)) - (r - radii) ** 2 / (2 * std**2)
+    log_p: Array = np.log(i0e(r * radii / std**2)) - (r - radii) ** 2 / (2 * std**2)
     return _logsumexp(log_p - np.log(2 * np.pi * std**2 * len(radii)))
 
 
@@ -184,7 +184,7 @@ def _gauss_legendre(low: float, high: float, n: int) -> tuple[Array, Array]:
 def _log_interval(low: Array, high: Array) -> Array:
     """The log-probability of the interval [low, high] under the standard normal, tails included."""
     middle, half = -np.abs(low + high) / 2, (high - low) / 2  # in the left tail nothing cancels
-    log_high = log_ndtr(middle + half)
+    log_high: Array = log_ndtr(middle + half)
     return log_high + np.log1p(-np.exp(log_ndtr(middle - half) - log_high))
 
 
@@ -192,7 +192,8 @@ def _logsumexp(terms: Array) -> Array:
     """The log of the sum of exponentials in each row; `terms` are overwritten."""
     largest: Array = terms.max(axis=1)
     terms -= largest[:, None]
-    return largest + np.log(np.exp(terms, out=terms).sum(axis=1))
+    total: Array = np.exp(terms, out=terms).sum(axis=1)
+    return largest + np.log(total)
 
 
 def _in_chunks(density: Callable[[Array], Array], x: Array, width: int) -> Array:

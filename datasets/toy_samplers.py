@@ -82,17 +82,19 @@ def moons_curve(t: Array) -> tuple[Array, Array]:
 
 def swissroll_curve(t: Array) -> Array:
     """The spiral at angles `t` in [SWISSROLL_START, SWISSROLL_END]."""
-    return t[..., None] * _unit(t) / 5
+    return (t / 5)[..., None] * _unit(t)
 
 
 def spiral_curve(t: Array) -> Array:
     """One of the two spirals at angles `t` in [0, SPIRALS_END]; the other is its negative."""
-    return t[..., None] * np.stack([-np.cos(t), np.sin(t)], axis=-1) / 3
+    direction: Array = np.stack([-np.cos(t), np.sin(t)], axis=-1)
+    return (t / 3)[..., None] * direction
 
 
 def rose_curve(t: Array) -> Array:
     """The rose r = R cos(k t) at angles `t`; for an odd number k of petals, its period is pi."""
-    return (ROSE_RADIUS * np.cos(ROSE_PETALS * t))[..., None] * _unit(t)
+    radius: Array = ROSE_RADIUS * np.cos(ROSE_PETALS * t)
+    return radius[..., None] * _unit(t)
 
 
 def moons(n: int, rng: Generator) -> Array:

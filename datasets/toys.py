@@ -33,9 +33,11 @@ def _toy(name: str, summary: str, entropy: float) -> Dataset:
         return splits(name, ROWS)
 
     def log_density(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        import numpy as np
+
         from bench_datasets.toy_densities import DENSITIES
 
-        return DENSITIES[name](x)
+        return DENSITIES[name](np.asarray(x, dtype=np.float64))
 
     source = Source(read, "generated", "drawn with a fixed seed")
     return Dataset(name, 2, summary, (source,), ROWS, log_density, entropy)

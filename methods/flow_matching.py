@@ -21,7 +21,8 @@ class FlowMatchingConfig:
 
     width: int = option(256, "width of the two hidden layers")
     frequencies: int = option(8, "Fourier frequencies of time")
-    activation: Literal["tanh", "softplus", "silu"] = option("silu", "activation")
+    activation: Literal["tanh", "softplus", "silu", "sin"] = option("silu", "activation")
+    scale: float = option(1.0, "factor on the first layer's initial weights")
     sigma_min: float = option(0.0, "standard deviation of the path at the data end")
     learning_rate: float = option(2e-3, "Adam's learning rate at the start; cosine decay to 0")
     clip: float = option(1.0, "bound on the gradient's norm")
@@ -33,6 +34,8 @@ class FlowMatchingConfig:
             raise ValueError(f"sigma_min lies in [0, 1), not at {self.sigma_min}")
         if self.learning_rate <= 0 or self.clip <= 0:
             raise ValueError("learning_rate and clip are above 0")
+        if self.scale <= 0:
+            raise ValueError(f"scale is above 0, not {self.scale}")
 
 
 class FlowMatching(Continuous):
@@ -55,7 +58,9 @@ class FlowMatching(Continuous):
 
     def __init__(self, d: int, config: FlowMatchingConfig) -> None:
         super().__init__(d, config)
-        self.field = FourierMLP(d, config.width, config.frequencies, config.activation)
+        self.field = FourierMLP(
+            d, config.width, config.frequencies, config.activation, config.scale
+        )
         self.optimizer = torch.optim.Adam(self.field.parameters(), config.learning_rate)
 
     def learn(self, batches: Stream) -> Iterator[Log]:

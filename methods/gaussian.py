@@ -55,6 +55,10 @@ class Gaussian(Discrete):
             self._add(x)
             yield {"loss": loss}
 
+    def size(self) -> int:
+        """The means and the covariances."""
+        return self.d * (self.d + 3) // 2
+
     def log_prob(self, x: Tensor) -> Tensor:
         """The log-density `(n,)` of rows `(n, d)`, in nats."""
         factor = self._factor().to(x)

@@ -26,6 +26,7 @@ ACTIVATIONS: dict[str, tuple[Activation, Activation]] = {
     "tanh": (torch.tanh, lambda x: 1 - torch.tanh(x).square()),
     "softplus": (F.softplus, torch.sigmoid),
     "silu": (F.silu, _silu_slope),
+    "sin": (torch.sin, torch.cos),
 }
 
 
@@ -55,11 +56,15 @@ class FourierMLP(Field):
         width: the width of both hidden layers.
         frequencies: the number of Fourier frequencies of time.
         activation: a key of `ACTIVATIONS`.
+        scale: a factor on the first layer's initial weights on x: how fine a structure the
+            network sees from the start.
     """
 
     frequencies: Tensor
 
-    def __init__(self, d: int, width: int, frequencies: int, activation: str) -> None:
+    def __init__(
+        self, d: int, width: int, frequencies: int, activation: str, scale: float = 1.0
+    ) -> None:
         super().__init__()
         self.activation, self.slope = ACTIVATIONS[activation]
         times = 1 + 2 * frequencies
@@ -67,6 +72,8 @@ class FourierMLP(Field):
         self.first = ShiftedLinear(d, times, width)
         self.second = ShiftedLinear(width, times, width)
         self.last = ShiftedLinear(width, times, d)
+        with torch.no_grad():
+            self.first.space.weight.mul_(scale)
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)  # v = 0 at the start: the flow is the identity
 

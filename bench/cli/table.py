@@ -68,11 +68,7 @@ def table(
         raise NothingMeasured(
             f"There are no runs in {folder}.", "Type `bench run`, or name their folder (--results)."
         )
-    frame = _only(frame, "method", methods, folder)
-    frame = _only(frame, "dataset", datasets, folder)
-    if not len(frame):
-        named = f"-m {' -m '.join(methods)} -d {' -d '.join(datasets)}"
-        raise NothingMeasured(f"No run in {folder} is of these both.", f"Type `bench run {named}`.")
+    frame = _only(frame, methods, datasets, folder)
     if output is None and form == "text" and sys.stdout.isatty():
         _show(frame, metrics, by_run)
         return
@@ -83,18 +79,29 @@ def table(
         _write(Path(output), page)
 
 
-def _only(frame: pd.DataFrame, column: str, names: tuple[str, ...], folder: Path) -> pd.DataFrame:
-    """The rows with one of the names, if there are any names; each of them must be there."""
-    if not names:
-        return frame
-    known = set(frame[column].dropna())
-    for name in names:
-        if name not in known:
-            raise NothingMeasured(
-                f"No run in {folder} has {name!r} as its {column}.",
-                f"There are: {', '.join(sorted(known))}.",
-            )
-    return frame[frame[column].isin(names)]
+def _only(
+    frame: pd.DataFrame, methods: tuple[str, ...], datasets: tuple[str, ...], folder: Path
+) -> pd.DataFrame:
+    """The runs of the methods and on the data sets that are named; where none is, of all.
+
+    Raises:
+        NothingMeasured: there is none of one of them.
+    """
+    found = frame
+    for column, names in (("method", methods), ("dataset", datasets)):
+        known = set(frame[column].dropna())
+        for name in names:
+            if name not in known:
+                raise NothingMeasured(
+                    f"No run in {folder} has {name!r} as its {column}.",
+                    f"There are: {', '.join(sorted(known))}.",
+                )
+        if names:
+            found = found[found[column].isin(names)]
+    if not len(found):
+        named = f"-m {' -m '.join(methods)} -d {' -d '.join(datasets)}"
+        raise NothingMeasured(f"No run in {folder} is of both.", f"Type `bench run {named}`.")
+    return found
 
 
 def _show(frame: pd.DataFrame, metrics: tuple[str, ...], by_run: bool) -> None:

@@ -66,7 +66,7 @@ def write(results: Path) -> Write:
             "metrics": {},
             "cost": {},
             "environment": {"device": "cpu"},
-            "started": f"2026-01-01T00:00:{seed:02d}+00:00",
+            "started": given.pop("started", "2026-01-01T00:00:00+00:00"),
             "finished": "2026-01-01T01:00:00+00:00",
         }
         if status == "ok":
