@@ -185,6 +185,7 @@ def _check(what: str, rows: Rows, d: int) -> None:
 
 
 def revision(splits: Splits) -> str:
+    """The hash of the rows: 12 hex digits of SHA-256 over the splits' shapes and values."""
     digest = hashlib.sha256()
     for name in SPLITS:
         rows = np.ascontiguousarray(getattr(splits, name), dtype="<f4")

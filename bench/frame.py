@@ -7,15 +7,20 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from bench.columns import COLUMNS
 from bench.errors import DataError
 from bench.measures import MEASURES
 from bench.record import Record, read_all
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: Columns that follow those of `bench.columns`.
 #: planned_minibatches: what the budget gave (a failed run's `minibatches` is how far it came).
@@ -63,26 +68,28 @@ class Cell:
     runs: pd.DataFrame
     repeats: int
 
-    @property
+    @cached_property
     def ok(self) -> pd.DataFrame:
         """The runs that ended well."""
         return self.runs[self.runs["status"] == "ok"]
 
     def mean(self, metric: str) -> float:
         """The mean over all runs that ended well; NaN where one of them lacks the metric."""
-        return float(self._values(metric).mean(skipna=False)) if len(self.ok) else float("nan")
+        values = self._values(metric)
+        return float(values.mean()) if len(values) else float("nan")
 
     def sd(self, metric: str) -> float:
         """Their standard deviation (ddof 1); NaN where there are fewer than two."""
-        return float(self._values(metric).std(ddof=1, skipna=False))
+        values = self._values(metric)
+        return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
 
     def shared(self, column: str) -> Any:
         """The first value of a column that is known."""
         known = self.runs[column].dropna()
         return known.iloc[0] if len(known) else None
 
-    def _values(self, metric: str) -> pd.Series[float]:
-        return self.ok[metric].astype("float64")
+    def _values(self, metric: str) -> NDArray[np.float64]:
+        return self.ok[metric].to_numpy(dtype="float64", na_value=np.nan)
 
 
 def records(results_dir: str | Path) -> pd.DataFrame:

@@ -52,6 +52,9 @@ MEASURES: dict[str, Measure] = {
     "straightness": Measure("straightness", "Straightness", measured),
 }
 
+#: Measures of what a method is given, not of what comes of it.
+AMOUNTS = ("params", "minibatches", "samples_seen")
+
 
 def measure(name: str) -> Measure:
     """The measure of that column.

@@ -30,7 +30,7 @@ _MATH = {
     "†": r"\dagger",
     "‡": r"\ddagger",
     "°": r"\circ",
-    "◊": r"\diamond",
+    "‖": r"\|",
     "¶": r"\P",
     "§": r"\S",
 }

@@ -73,7 +73,7 @@ def checkerboard(x: Array) -> Array:
 
 def two_spirals(x: Array) -> Array:
     """Spirals with box and Gaussian noise, integrated along the curve."""
-    t, weight = _gauss_legendre(0, toy.SPIRALS_END, 400)
+    t, weight = _gauss_legendre(0, toy.SPIRALS_END, 320)
     nodes = toy.spiral_curve(t)
     log_weight = np.log(weight * 2 * t / toy.SPIRALS_END)  # t = SPIRALS_END sqrt(U)
 
@@ -185,7 +185,8 @@ def _log_interval(low: Array, high: Array) -> Array:
     """The log-probability of the interval [low, high] under the standard normal, tails included."""
     middle, half = -np.abs(low + high) / 2, (high - low) / 2  # in the left tail nothing cancels
     log_high: Array = log_ndtr(middle + half)
-    return log_high + np.log1p(-np.exp(log_ndtr(middle - half) - log_high))
+    log_low: Array = log_ndtr(middle - half)
+    return log_high + np.log1p(-np.exp(log_low - log_high))
 
 
 def _logsumexp(terms: Array) -> Array:

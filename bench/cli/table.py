@@ -128,11 +128,11 @@ def _page(
 def _csv(frame: pd.DataFrame, metrics: tuple[str, ...], by_run: bool) -> str:
     """Every column, or those that say what ran and the metrics asked for."""
     from bench.frame import summary
-    from bench.measures import MEASURES
+    from bench.measures import AMOUNTS, MEASURES
 
     shown = frame if by_run else summary(frame)
     if metrics:
-        others = set(MEASURES) - set(metrics)
+        others = set(MEASURES) - set(metrics) - set(AMOUNTS)
         left_out = others | {f"{name}{part}" for name in others for part in ("_mean", "_sd")}
         shown = shown[[name for name in shown.columns if name not in left_out]]
     return str(shown.to_csv(index=False, lineterminator="\n"))

@@ -4,8 +4,8 @@ Gaussian kernel $k(x, y) = \exp(-|x - y|^2 / (2 \gamma^2))$; samples $X$ and $Y$
 With $S_{ab}$ for the sum of $k$ over all pairs of a row of $a$ and another row of $b$ (a row is not
 paired with itself), the squared MMD is estimated twice (Gretton et al. 2012, JMLR 13, eqs. 5, 3):
 
-- V, biased:   $(S_{xx} + n + S_{yy} + n - 2 S_{xy}) / n^2$, never below its floor-like $2/n$ part
-  by much: that is what the $2n$ pairs of a row with itself contribute;
+- V, biased:   $(S_{xx} + n + S_{yy} + n - 2 S_{xy}) / n^2$, the $2n$ pairs of a row with itself
+  included; it exceeds U by about $(2/n)(1 - E k)$, which is all there is if the kernel is narrow;
 - U, unbiased: $(S_{xx} + S_{yy}) / (n(n-1)) - 2 S_{xy} / n^2$.
 
 Relabelling. Give the $2n$ pooled rows signs $s$, half of them +1, half -1, and let
@@ -190,32 +190,26 @@ class _Sums:
 
 
 def _sums(a: Tensor, b: Tensor, s: Tensor, t: Tensor, scales: list[float], tile: int) -> _Sums:
-    """Sum k and s_i k_ij t_j over the pairs of rows `a` `(n, d)`, `b` `(n, d)`, for G bandwidths.
+    """Sum k_ij and s_i k_ij t_j over the pairs of rows of `a` and `b`, `(n, d)`, for G bandwidths.
 
     `s` and `t`, `(B, n)`, are the signs of the rows of `a` and of `b`. If `b` is `a`, a row is not
-    paired with itself, and of the symmetric matrix only the tiles on and above the diagonal are
-    computed: those on it count once, all others twice.
+    paired with itself, and tiles above the diagonal stand for those below it too.
     """
-    symmetric = a is b
-    left, right = _factors(a, b)
     plain = torch.zeros(len(scales), dtype=torch.float64, device=a.device)
     signed = torch.zeros(len(scales), len(s), dtype=torch.float64, device=a.device)
-    for i in range(0, len(a), tile):
-        rows = slice(i, min(i + tile, len(a)))
-        products = s.new_zeros(len(scales), len(s), rows.stop - i)
-        for j in range(i if symmetric else 0, len(b), tile):
-            columns = slice(j, min(j + tile, len(b)))
-            distances = _squared_distances(left[rows], right[columns])
-            on_diagonal = symmetric and i == j
-            weight = 2.0 if symmetric and not on_diagonal else 1.0
-            kernel = torch.empty_like(distances)
-            for g, scale in enumerate(scales):
-                torch.mul(distances, scale, out=kernel).clamp_(min=LEAST_EXPONENT).exp_()
-                if on_diagonal:
-                    kernel.fill_diagonal_(0.0)
-                plain[g] += weight * kernel.sum(1).sum(dtype=torch.float64)
-                products[g].addmm_(t[:, columns], kernel.T, alpha=weight)
-        signed += products.mul_(s[:, rows]).sum(2, dtype=torch.float64)
+    kernel_buffer, product_buffer = s.new_empty(tile * tile), s.new_empty(len(s) * tile)
+    for rows, columns, distances in _tiles(a, b, tile):
+        kernel = kernel_buffer[: distances.numel()].view_as(distances)
+        product = product_buffer[: len(s) * len(distances)].view(len(s), -1)
+        on_diagonal = a is b and rows == columns
+        weight = 2.0 if a is b and not on_diagonal else 1.0
+        for g, scale in enumerate(scales):
+            torch.mul(distances, scale, out=kernel).clamp_(min=LEAST_EXPONENT).exp_()
+            if on_diagonal:
+                kernel.fill_diagonal_(0.0)
+            plain[g] += weight * kernel.sum(1).double().sum()
+            torch.mm(t[:, columns], kernel.T, out=product)
+            signed[g] += weight * product.mul_(s[:, rows]).sum(1).double()
     return _Sums(plain, signed)
 
 
@@ -237,9 +231,10 @@ def _u_statistic(q: float, total: float, n: int) -> float:
 def _balanced_signs(n: int, permutations: int, seed: int) -> Tensor:
     """Signs of 2n pooled rows, n of them +1, in `permutations` random orders, `(B, 2n)`."""
     generator = torch.Generator().manual_seed(seed)
-    signs = torch.full((permutations, 2 * n), -1.0)
+    halves = torch.cat((torch.ones(n), -torch.ones(n)))
+    signs = torch.empty(permutations, 2 * n)
     for row in signs:
-        row[torch.randperm(2 * n, generator=generator)[:n]] = 1.0
+        torch.index_select(halves, 0, torch.randperm(2 * n, generator=generator), out=row)
     return signs
 
 
@@ -257,34 +252,36 @@ def _quantile_rank(permutations: int, alpha: float) -> int:
     return rank
 
 
-def _factors(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Factors `(n, d + 2)` whose product is |a_i - b_j|^2 = a_i.(-2 b_j) + |a_i|^2 + |b_j|^2."""
+def _tiles(a: Tensor, b: Tensor, tile: int) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Squared distances between rows of `a` and `b`, `(n, d)`, float32, a tile at a time.
+
+    If `b` is `a`, only tiles on and above the diagonal. Each tile overwrites the one before.
+
+    |a_i - b_j|^2 = a_i.(-2 b_j) + |a_i|^2 + |b_j|^2 is one product of factors `(n, d + 2)`. It
+    cancels, so it is taken in float64: rows that nearly coincide far from the centre keep their
+    distance.
+    """
     left = torch.cat((a, (a * a).sum(1, keepdim=True), torch.ones_like(a[:, :1])), 1)
     right = torch.cat((-2 * b, torch.ones_like(b[:, :1]), (b * b).sum(1, keepdim=True)), 1)
-    return left, right
-
-
-def _squared_distances(left: Tensor, right: Tensor) -> Tensor:
-    """Squared distances of rows, from their factors; float32, `(rows, columns)`.
-
-    The product cancels, so it is taken in float64: rows that nearly coincide, far from the
-    centre, keep their distance.
-    """
-    return (left @ right.T).float().clamp_(min=0.0)
+    exact, rounded = a.new_empty(tile * tile), a.new_empty(tile * tile, dtype=torch.float32)
+    for i in range(0, len(a), tile):
+        rows = slice(i, min(i + tile, len(a)))
+        for j in range(i if a is b else 0, len(b), tile):
+            columns = slice(j, min(j + tile, len(b)))
+            shape = (rows.stop - i, columns.stop - j)
+            size = shape[0] * shape[1]
+            product = torch.mm(left[rows], right[columns].T, out=exact[:size].view(shape))
+            yield rows, columns, rounded[:size].view(shape).copy_(product).clamp_(min=0.0)
 
 
 def _distance_bits(x: Tensor, tile: int) -> Iterator[Tensor]:
     """The bit patterns of the squared distances of all pairs of rows of `x`, a tile at a time."""
-    left, right = _factors(x, x)
-    for i in range(0, len(x), tile):
-        for j in range(i, len(x), tile):
-            squared = _squared_distances(left[i : i + tile], right[j : j + tile])
-            if i == j:
-                m = len(squared)
-                above = torch.ones(m, m, dtype=torch.bool, device=x.device).triu_(1)
-                yield squared[above].view(torch.int32)
-            else:
-                yield squared.view(torch.int32).flatten()
+    for rows, columns, squared in _tiles(x, x, tile):
+        if rows == columns:
+            pairs = torch.ones_like(squared, dtype=torch.bool).triu_(1)
+            yield squared[pairs].view(torch.int32)
+        else:
+            yield squared.view(torch.int32).flatten()
 
 
 def _check(name: str, sample: Tensor) -> None:

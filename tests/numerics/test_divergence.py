@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from bench_methods.networks import ACTIVATIONS, ConcatSquash, FourierMLP
 from torch import Tensor
 
 from bench.method import Field
 from bench.numerics import divergence
 from bench.numerics.divergence import collapsed, exact, gaussian_probe, hutchinson, rademacher_probe
+from bench_methods.networks import ACTIVATIONS, ConcatSquash, FourierMLP
 
 NETWORKS: dict[str, Callable[[int, str], Field]] = {
     "fourier": lambda d, a: FourierMLP(d, 6, 3, a),

@@ -20,6 +20,7 @@ from bench.cli import main
 from bench.columns import COLUMNS
 from bench.dataset import Dataset, Source
 from bench.frame import records, summary
+from bench.measures import AMOUNTS
 
 Write = Callable[..., str]
 
@@ -65,7 +66,10 @@ def test_the_csv_without_runs_is_the_summary(call: Call, write: Write, results: 
     assert (row["method"], row["dataset"], row["n_ok"], row["n_runs"]) == ("ffjord", "moons", 2, 3)
     assert (row["nll_mean"], row["nll_sd"]) == (2.0, pytest.approx(2**0.5))
     few = pd.read_csv(io.StringIO(call("table", "-f", "csv", "--metric", "mmd_1").stdout))
-    assert [c for c in few.columns if c.endswith(("_mean", "_sd"))] == ["mmd_1_mean", "mmd_1_sd"]
+    amounts = {f"{name}_{part}" for name in AMOUNTS for part in ("mean", "sd")}
+    shown = {column for column in few.columns if column.endswith(("_mean", "_sd"))}
+    assert shown == {"mmd_1_mean", "mmd_1_sd"} | (amounts - {"params_mean", "params_sd"})
+    assert list(few["params"]) == [98_623]
     assert list(few["n_runs"]) == list(summary(records(results))["n_runs"])
 
 

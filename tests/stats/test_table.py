@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import subprocess
@@ -15,13 +16,13 @@ from pylatexenc.latexwalker import (
     LatexEnvironmentNode,
     LatexMacroNode,
     LatexWalker,
-    get_default_latex_context_db,
 )
+from rich.console import Console
 
 from bench.comparison import WIDE, Group, Row, Table, comparison
 from bench.errors import UsageError
 from bench.frame import records
-from bench.table import escape_latex, render
+from bench.table import escape_latex, render, text
 
 Write = Callable[..., str]
 
@@ -135,13 +136,13 @@ def test_a_threshold_that_is_all_floor_is_said(results: Path, write: Write) -> N
     # 2/n is 2e-4; 4.9 % above it is blind, 5.1 % is not
     write("ffjord", "moons", tau_1=2e-4 * 1.049, tau_m=2e-4 * 1.051)
     table = comparison(records(results), WIDE)
-    assert cell(table, "ffjord", "τ_1") == "2.10e-4◊"
+    assert cell(table, "ffjord", "τ_1") == "2.10e-4‖"
     assert cell(table, "ffjord", "τ_m") == "2.10e-4"
     assert "MMD-1 can't discriminate on moons" in notes(table)
     assert "MMD-m can't" not in notes(table)
     narrow = comparison(records(results))
     (reference,) = narrow.groups[0].references
-    assert [str(entry) for entry in reference.entries] == ["", "", "2.10e-4", "2.10e-4◊", "", ""]
+    assert [str(entry) for entry in reference.entries] == ["", "", "2.10e-4", "2.10e-4‖", "", ""]
 
 
 def test_the_heading_says_what_the_data_are(results: Path, write: Write) -> None:
@@ -194,7 +195,7 @@ def test_different_budgets_show_their_mini_batches(results: Path, write: Write) 
 
 def test_the_notes_say_how_it_was_measured(results: Path, write: Write) -> None:
     write("ffjord", "moons", 3)
-    text = notes(comparison(records(results)))
+    shown = notes(comparison(records(results)))
     for part in (
         *("20,000 test rows", "dopri5", "rtol 1e-05", "atol 1e-05", "float64"),
         *(
@@ -204,7 +205,7 @@ def test_the_notes_say_how_it_was_measured(results: Path, write: Write) -> None:
             "cpu (A processor, 1 thread)",
         ),
     ):
-        assert part in text
+        assert part in shown
 
 
 def test_by_run_every_run_has_a_row(results: Path, write: Write) -> None:
@@ -252,18 +253,18 @@ def test_text_fits_100_columns_and_is_plain(
     crowd(write)
     frame = records(results)
     table = comparison(frame, *([metrics] if metrics else []), by_run=by_run)
-    text = render(table, "text")
+    shown = render(table, "text")
     wide = {"W", "F"}  # letters that take two columns
     assert (
-        max(len(i) + sum(east_asian_width(c) in wide for c in i) for i in text.split("\n")) <= 100
+        max(len(i) + sum(east_asian_width(c) in wide for c in i) for i in shown.split("\n")) <= 100
     )
-    assert "\x1b" not in text
-    assert "…" not in text
+    assert "\x1b" not in shown
+    assert "…" not in shown
     for group in table.groups:
         for r in group.rows:
-            assert r.label in text
+            assert r.label in shown
             for entry in r.entries:
-                assert str(entry) in text
+                assert str(entry) in shown
 
 
 def test_the_usual_text_table_is_one_panel(results: Path, write: Write) -> None:
@@ -278,21 +279,21 @@ def test_latex_parses_and_every_row_has_every_column(
 ) -> None:
     crowd(write)
     table = comparison(records(results), WIDE)
-    text = render(table, "latex", standalone=standalone)
+    shown = render(table, "latex", standalone=standalone)
     # strict: a brace or an environment that does not close is an error
-    walker = LatexWalker(text, tolerant_parsing=False, latex_context=get_default_latex_context_db())
+    walker = LatexWalker(shown, tolerant_parsing=False)
     nodes, _, length = walker.get_latex_nodes()
-    assert length == len(text)
+    assert length == len(shown)
     environments = [n.environmentname for n in nodes if isinstance(n, LatexEnvironmentNode)]
     assert environments == (["document"] if standalone else ["table"])
     macros = {n.macroname for n in nodes if isinstance(n, LatexMacroNode)}
     assert ("documentclass" in macros) == standalone
-    body = text.partition(r"\toprule")[2].partition(r"\bottomrule")[0]
+    body = shown.partition(r"\toprule")[2].partition(r"\bottomrule")[0]
     lines = [line for line in body.splitlines() if re.search(r"(?<!\\)&", line)]
     assert len(lines) == 1 + sum(len(g.rows) + len(g.references) for g in table.groups)
     for line in lines:
         assert len(re.findall(r"(?<!\\)&", line)) == len(WIDE) + 1
-    assert "<script>" not in text
+    assert "<script>" not in shown
 
 
 def test_latex_escapes_every_special_letter() -> None:
@@ -308,8 +309,8 @@ def test_the_document_compiles(results: Path, write: Write, tmp_path: Path) -> N
     crowd(write)
     for seed in range(60):  # more rows than a page holds
         write(f"method-{seed}", "moons", seed)
-    text = render(comparison(records(results), WIDE), "latex", standalone=True)
-    (tmp_path / "table.tex").write_text(text, encoding="utf-8")
+    shown = render(comparison(records(results), WIDE), "latex", standalone=True)
+    (tmp_path / "table.tex").write_text(shown, encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "table.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout[-2000:]
@@ -343,7 +344,7 @@ def test_html_nests_and_shows_hostile_names_as_they_are(results: Path, write: Wr
     page.feed(render(table, "html"))
     assert page.open == []
     assert "script" not in page.seen
-    assert any(HOSTILE in text for text in page.text)
+    assert any(HOSTILE in part for part in page.text)
     rows = sum(len(g.rows) + len(g.references) for g in table.groups)
     assert page.seen.count("td") == rows * (len(WIDE) + 1)
 
@@ -351,13 +352,13 @@ def test_html_nests_and_shows_hostile_names_as_they_are(results: Path, write: Wr
 def test_markdown_has_its_columns_in_every_row(results: Path, write: Write) -> None:
     crowd(write)
     table = comparison(records(results), WIDE)
-    text = render(table, "markdown")
-    lines = [line for line in text.splitlines() if line.startswith("|")]
+    shown = render(table, "markdown")
+    lines = [line for line in shown.splitlines() if line.startswith("|")]
     assert len(lines) == sum(2 + len(g.rows) + len(g.references) for g in table.groups)
     for line in lines:
         assert len(re.findall(r"(?<!\\)\|", line)) == len(WIDE) + 3
-    assert "<script>" not in text
-    blocks = text.split("\n\n")
+    assert "<script>" not in shown
+    blocks = shown.split("\n\n")
     assert sum(block.startswith("| method") for block in blocks) == len(table.groups)
 
 
@@ -372,3 +373,43 @@ def test_a_group_holds_its_rows() -> None:
     table = Table(("method", "seeds"), (), (group,), ())
     assert "ffjord" in render(table, "text")
     assert "ffjord" in render(table, "latex")
+
+
+def test_u_statistics_are_held_against_their_threshold(results: Path, write: Write) -> None:
+    write("ffjord", "moons", 0, mmd_m_u=6.0e-5, tau_m_u=6.1e-5)
+    write("flow-matching", "moons", 0, mmd_m_u=6.2e-5, tau_m_u=6.1e-5)
+    table = comparison(records(results), ("mmd_m_u", "tau_m_u"))
+    assert cell(table, "ffjord", "MMD-m, U") == "6.00e-5°"
+    assert cell(table, "flow-matching", "MMD-m, U") == "6.20e-5"
+    assert table.groups[0].references == ()
+
+
+def test_seeds_on_different_hardware_are_marked(results: Path, write: Write) -> None:
+    write("ffjord", "moons", 0)
+    write("ffjord", "moons", 1, environment__threads=8)
+    write("gaussian", "moons", 0)
+    write("gaussian", "moons", 1)
+    table = comparison(records(results))
+    assert row(table, "ffjord").marks == "§"
+    assert row(table, "gaussian").marks == ""
+    assert "§ Its seeds ran on different hardware" in notes(table)
+
+
+def test_repeated_seeds_are_told(results: Path, write: Write) -> None:
+    write("ffjord", "moons", 0)
+    write("ffjord", "moons", 0, started="2026-01-02T00:00:00+00:00")
+    assert "1 earlier run(s) of a seed are left out" in notes(comparison(records(results)))
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_terminal_of_any_width_shows_every_cell(results: Path, write: Write, width: int) -> None:
+    for seed in range(3):
+        write("rectified-flow", "bsds300", seed, nll=-146.0 + seed, mmd_m=1.7e-3 + 1e-4 * seed)
+    table = comparison(records(results), WIDE)
+    page = io.StringIO()
+    text(table, Console(file=page, width=width, force_terminal=True, color_system="standard"))
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", page.getvalue()).splitlines()
+    assert "\x1b" in page.getvalue()
+    assert max(map(len, lines)) <= min(width, 100)
+    for entry in table.groups[0].rows[0].entries:
+        assert str(entry) in "\n".join(lines)

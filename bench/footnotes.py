@@ -1,0 +1,191 @@
+"""The footnotes of a comparison: what its marks mean, how it was measured, what is missing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
+from typing import Any
+
+import pandas as pd
+
+from bench.format import whole
+from bench.frame import Cell
+from bench.marks import *
+from bench.measures import MEASURES
+
+
+@dataclass(frozen=True)
+class Note:
+    """A footnote, for all that bear its mark, or for the whole table where it has none."""
+
+    mark: str
+    text: str
+
+
+def notes_of(known: list[Cell], metrics: Sequence[str], used: str) -> Iterable[Note]:
+    """The footnotes: those of the marks in use, how it was measured, what is missing or mixed."""
+    ok = pd.concat([cell.ok for cell in known])
+    runs = pd.concat([cell.runs for cell in known])
+    if any(len(cell.ok) > 1 for cell in known):
+        yield Note(
+            "",
+            "± is the standard deviation over seeds (ddof 1, n in the column 'seeds'; k/n: only "
+            "k of n seeds ended well, and the mean is over those).",
+        )
+    elif "nll" in metrics and len(ok):
+        yield Note("", f"± is the standard error over the {_span(ok['nll_rows'])} test rows.")
+    if ONE in used:
+        rows = _span(ok["nll_rows"])
+        yield Note(ONE, f"One seed: ± is the standard error over the {rows} test rows.")
+    if BELOW in used:
+        yield Note(
+            BELOW,
+            "Below the floor: its NLL is worse than that of one Gaussian fitted to the same "
+            f"training split ({FLOOR}).",
+        )
+    if SOLVER in used:
+        yield Note(
+            SOLVER,
+            f"NLL changes by {SOLVER_ERROR} nats or more when the solver's tolerance is ten times "
+            "tighter.",
+        )
+    if SAME in used:
+        yield Note(SAME, "Not distinguished from data at 5 %, in any of its runs.")
+    if BLIND in used:
+        yield from _blind_notes(known, metrics)
+    if MIXED in used:
+        yield Note(MIXED, "Its seeds ran on different hardware: no costs to compare.")
+    yield Note("", _how(ok, metrics))
+    yield Note("", _where(runs, ok, metrics))
+    yield from _data_notes(known)
+    yield from _variant_notes(known)
+    yield from _failures(runs)
+
+
+def _blind_notes(known: list[Cell], metrics: Sequence[str]) -> Iterable[Note]:
+    for name in (m for m in metrics if m in STATISTICS):
+        blind = [cell for cell in known if len(cell.ok) and blind(cell, name)]
+        if blind:
+            places = ", ".join(sorted({str(cell.key["dataset"]) for cell in blind}))
+            n = _span(pd.concat([cell.ok["mmd_n"] for cell in blind]))
+            yield Note(
+                BLIND,
+                f"{MEASURES[name].title} can't discriminate on {places}: its τ is within 5 % of "
+                f"2/n (n = {n}), the floor of a V-statistic of any two samples; see {name}_u.",
+            )
+
+
+def _how(ok: pd.DataFrame, metrics: Sequence[str]) -> str:
+    rows, n, permutations = (_span(ok[c]) for c in ("nll_rows", "mmd_n", "permutations"))
+    parts = []
+    if any(m.startswith("nll") for m in metrics):
+        judge = "; or ".join(sorted(j for j in ok["judge"].dropna().unique() if j))
+        parts.append(
+            "NLL: nats per row"
+            + (f", {rows} test rows" if rows else "")
+            + (f", exact divergence, {judge}." if judge else ".")
+        )
+    if any(m in STATISTICS for m in metrics):
+        parts.append(
+            "MMD: squared, Gaussian kernel (m: median bandwidth, 1: bandwidth 1)"
+            + (f", two samples of {n}" if n else "")
+            + (f"; τ: its 95 % quantile for true data, {permutations} permutations." if n else ".")
+        )
+    return " ".join(parts) or "Costs as measured, evaluations included."
+
+
+def _where(runs: pd.DataFrame, ok: pd.DataFrame, metrics: Sequence[str]) -> str:
+    seeds = ", ".join(str(s) for s in sorted(runs["seed"].dropna().unique()))
+    devices = ", ".join(sorted(runs["device"].dropna().unique())) or "unknown"
+    hardware = "; ".join(sorted(runs["hardware"].dropna().unique()))
+    text = f"Seeds: {seeds}. Device: {devices}" + (f" ({hardware})." if hardware else ".")
+    if "memory_bytes" in metrics and len(ok):
+        on_gpu = ok["device"].str.startswith("cuda").fillna(False)
+        kinds = [
+            *(["allocated on the GPU"] if on_gpu.any() else []),
+            *(["resident, the whole process"] if (~on_gpu).any() else []),
+        ]
+        text += f" Memory: peak, {' or '.join(kinds)}."
+    return text
+
+
+def _data_notes(known: list[Cell]) -> Iterable[Note]:
+    for heading, members in groupby(known, heading_of):
+        if len(amounts(list(members))) > 1:
+            yield Note("", f"{heading[0]}: the rows' budgets differ; compare those that agree.")
+    for kind, meaning in (
+        ("subset", "a subset of the real set; not to be put beside published figures"),
+        ("redrawn", "drawn anew from the real source material, other rows than the published set"),
+    ):
+        names = {str(c.key["dataset"]) for c in known if c.shared("data_kind") == kind}
+        if names:
+            yield Note("", f"{', '.join(sorted(names))}: {meaning}.")
+    revisions = {(c.key["dataset"], c.key["dataset_revision"]) for c in known}
+    for name, times in sorted(Counter(str(n) for n, _ in revisions).items()):
+        if times > 1:
+            yield Note("", f"{name}: {times} revisions of the data, which can't be compared.")
+    floored = {heading_of(c)[:2] for c in known if c.key["method"] == FLOOR and len(c.ok)}
+    bare = sorted({str(c.key["dataset"]) for c in known if heading_of(c)[:2] not in floored})
+    if bare:
+        yield Note("", f"No floor was measured on {', '.join(bare)} (method {FLOOR}).")
+
+
+def _variant_notes(known: list[Cell]) -> Iterable[Note]:
+    """What tells apart the rows of one method, and methods that have several versions."""
+    for heading, members in groupby(known, heading_of):
+        for name, rows in groupby(members, key=lambda cell: cell.key["method"]):
+            several = list(rows)
+            if len(several) > 1 and "run" not in several[0].key:
+                yield Note("", f"{name} on {heading[0]}: {'; '.join(_differences(several))}.")
+    versions: dict[str, set[str]] = {}
+    for cell in known:
+        versions.setdefault(str(cell.key["method"]), set()).add(str(cell.key["version"]))
+    for name, found in sorted(versions.items()):
+        if len(found) > 1:
+            yield Note(
+                "", f"{name}: {len(found)} versions of its code ({', '.join(sorted(found))})."
+            )
+    repeats = sum(cell.repeats for cell in known)
+    if repeats:
+        yield Note("", f"{repeats} earlier run(s) of a seed are left out; the latest counts.")
+
+
+def _differences(rows: list[Cell]) -> list[str]:
+    names = {
+        "version": "version",
+        "device": "device",
+        "planned_minibatches": "mini-batches",
+        "batch_size": "batch size",
+    }
+    told = [k for k in names if len({str(row.key[k]) for row in rows}) > 1]
+    texts = []
+    for number, row in enumerate(rows, start=1):
+        parts = [f"{names[k]} {row.key[k]}" for k in told]
+        parts += [str(row.shared("settings"))] if row.shared("settings") else []
+        texts.append(f"({number}) {', '.join(parts) or row.key['variant']}")
+    return texts
+
+
+def _failures(runs: pd.DataFrame, most: int = 6) -> Iterable[Note]:
+    failed = runs[runs["status"] != "ok"]
+    alike = failed.groupby(["method", "dataset", "status", "reason"], dropna=False)["seed"]
+    key: Any
+    for key, seeds in islice(alike, most):
+        method, dataset, status, reason = key
+        why = "" if pd.isna(reason) else f": {' '.join(str(reason).split())}"
+        why = f"{why[:117]}..." if len(why) > 120 else f"{why.rstrip('.')}."
+        which = ", ".join(str(s) for s in sorted(seeds))
+        yield Note("", f"Failed: {method} on {dataset}, seed {which}, {status}{why}")
+    if alike.ngroups > most:
+        yield Note("", "And other failed runs (bench list runs).")
+
+
+def _span(values: pd.Series[Any]) -> str:
+    """One number, or the range from the least to the greatest; empty where none is known."""
+    known = values.dropna()
+    if not len(known):
+        return ""
+    low, high = whole(known.min()), whole(known.max())
+    return low if low == high else f"{low}–{high}"

@@ -1,0 +1,57 @@
+"""What marks a row or a cell of a comparison, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from bench.frame import Cell
+
+#: The method that every other must beat: a Gaussian fitted to the training split.
+FLOOR = "gaussian"
+
+#: An NLL whose numerical error reaches this (nats) is flagged.
+SOLVER_ERROR = 0.01
+#: A V-statistic's threshold this close to the statistic's floor 2/n tells nothing.
+NEAR = 0.05
+LEVEL = 0.05
+
+BELOW, SOLVER, SAME, BLIND, ONE, MIXED = "†", "‡", "°", "‖", "¶", "§"
+
+#: statistic -> its threshold, and the column of its p-value (the U-statistics have none)
+STATISTICS = {
+    "mmd_m": ("tau_m", "p_m"),
+    "mmd_1": ("tau_1", "p_1"),
+    "mmd_m_u": ("tau_m_u", None),
+    "mmd_1_u": ("tau_1_u", None),
+}
+
+
+
+def heading_of(cell: Cell) -> tuple[Any, Any, Any]:
+    return cell.key["dataset"], cell.key["dataset_revision"], cell.shared("budget")
+
+
+def amounts(members: Iterable[Cell]) -> list[tuple[Any, Any]]:
+    """The numbers of mini-batches and rows in each, as the budget gave them."""
+    amounts = {(c.key["planned_minibatches"], c.key["batch_size"]) for c in members}
+    return sorted((n, b) for n, b in amounts if n is not None and b is not None)
+
+
+def undistinguished(cell: Cell, name: str) -> bool:
+    """Whether no run's samples are told from true data at the level of 5 %."""
+    tau, p = STATISTICS[name]
+    if p is not None:
+        return bool((cell.ok[p] >= LEVEL).all())
+    return bool((cell.ok[name] <= cell.ok[tau]).all())
+
+
+def blind(cell: Cell, name: str) -> bool:
+    """Whether a V-statistic's threshold is all floor: 2/n, for two samples of n rows."""
+    if name.endswith("_u"):
+        return False
+    floor = 2 / cell.ok["mmd_n"].astype("float64")
+    tau = cell.ok[STATISTICS[name][0]]
+    return bool(((tau / floor - 1).abs() < NEAR).any())
+
+

@@ -1,0 +1,71 @@
+"""Named budgets and the studies that come with the package."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench import plugins
+from bench.budget import Amount, Budget, budget, budgets
+from bench.errors import UsageError
+from bench.study import shipped
+
+POWER, OTHER = Amount(7, 100), Amount(5, 10)
+BUDGET = Budget("b", "", OTHER, {"power": POWER})
+
+
+def test_an_amount_is_the_data_sets_or_that_of_all_others() -> None:
+    assert BUDGET.amount("power") == POWER
+    assert BUDGET.amount("moons") == OTHER
+
+
+def test_numbers_given_override_the_budgets() -> None:
+    assert BUDGET.amount("power", minibatches=3) == Amount(3, 100)
+    assert BUDGET.amount("power", batch_size=3) == Amount(7, 3)
+    assert BUDGET.amount("moons", 1, 2) == Amount(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("minibatches", "batch_size", "words"),
+    [(0, None, "--minibatches is 0"), (-3, None, "--minibatches is -3"), (1, 0, "--batch-size")],
+)
+def test_an_impossible_number(minibatches: int, batch_size: int | None, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        BUDGET.amount("power", minibatches, batch_size)
+
+
+def test_budgets_by_name() -> None:
+    assert budget("equal").name == "equal"
+    with pytest.raises(UsageError, match="Did you mean 'equal'"):
+        budget("equel")
+
+
+@pytest.mark.parametrize("name", budgets())
+def test_a_shipped_budget(name: str) -> None:
+    shipped_budget = budget(name)
+    assert shipped_budget.summary
+    assert "other" not in shipped_budget.amounts
+    assert shipped_budget.amounts.keys() <= plugins.datasets().keys()
+    for amount in (shipped_budget.other, *shipped_budget.amounts.values()):
+        assert amount.minibatches >= 1
+        assert amount.batch_size >= 1
+
+
+def test_the_equal_budget_is_the_posters() -> None:
+    """The mini-batches of the JKO-iFlow poster's competitors, and its batch sizes."""
+    published = {
+        "power": (7_600, 10_000),
+        "gas": (7_600, 5_000),
+        "miniboone": (3_400, 2_000),
+        "bsds300": (10_300, 1_000),
+    }
+    for name, (minibatches, batch_size) in published.items():
+        assert budget("equal").amount(name) == Amount(minibatches, batch_size)
+
+
+def test_the_quick_study() -> None:
+    study = shipped("quick")
+    assert set(study.methods) <= plugins.methods().keys()
+    assert set(study.datasets) <= plugins.datasets().keys()
+    assert study.budget in budgets()
+    assert study.seeds
+    assert study.judge.permutations >= 1_000

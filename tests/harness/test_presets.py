@@ -1,0 +1,225 @@
+"""Hyper-parameters from defaults, presets and `--set`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from bench import plugins, presets
+from bench.errors import UsageError
+from bench.method import option
+
+
+@dataclass(frozen=True)
+class FakeConfig:
+    """One hyper-parameter of each type."""
+
+    width: int = option(8, "a number")
+    rate: float = option(0.5, "a share")
+    fast: bool = option(False, "a switch")
+    shape: Literal["round", "square"] = option("round", "a choice")
+    cap: int | None = option(None, "a bound, or none")
+
+    def __post_init__(self) -> None:
+        if not self.width >= 1:
+            raise ValueError(f"width is at least 1, not {self.width}")
+
+
+class Fake:
+    """All that is asked of a method here."""
+
+    Config = FakeConfig
+
+
+@dataclass(frozen=True)
+class OtherConfig:
+    """Another method's."""
+
+    width: int = option(4, "a number")
+    depth: int = option(2, "a number")
+
+
+class Other:
+    """A method without presets."""
+
+    Config = OtherConfig
+
+
+PRESETS = """
+[any]
+evidence = "any"
+width = 10
+
+["2-D"]
+evidence = "2-D"
+width = 20
+rate = 0.25
+
+[moons]
+evidence = "moons"
+width = 30
+
+[huge]
+evidence = "by name only"
+width = 99
+fast = true
+"""
+
+
+@pytest.fixture(autouse=True)
+def toml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The preset file of the method `fake`; the method `other` has none."""
+    found = {name: EntryPoint(name, f"{name}:X", "bench.methods") for name in ("fake", "other")}
+    classes: dict[str, Any] = {"fake": Fake, "other": Other}
+    monkeypatch.setattr(plugins, "methods", lambda: found)
+    monkeypatch.setattr(plugins, "method", lambda name: classes[name])
+    monkeypatch.setattr(plugins, "source", lambda plugin: tmp_path / f"{plugin.name}.py")
+    path = tmp_path / "fake.toml"
+    path.write_text(PRESETS, encoding="utf-8")
+    return path
+
+
+def configured(dataset: str = "power", d: int = 6, **overrides: str) -> tuple[Any, str | None]:
+    return presets.configure("fake", dataset, d, overrides)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "d", "overrides", "width", "name"),
+    [
+        ("moons", 2, {}, 30, "moons"),
+        ("rings", 2, {}, 20, "2-D"),
+        ("power", 6, {}, 10, "any"),
+        ("moons", 2, {"preset": "huge"}, 99, "huge"),
+        ("power", 6, {"preset": "2-D"}, 20, "2-D"),
+        ("moons", 2, {"preset": "huge", "width": "3"}, 3, "huge"),
+        ("moons", 2, {"width": "3"}, 3, "moons"),
+    ],
+)
+def test_which_preset(
+    dataset: str, d: int, overrides: dict[str, str], width: int, name: str
+) -> None:
+    """The data set's own, else 2-D, else any; a name that is asked for before all."""
+    config, preset = configured(dataset, d, **overrides)
+    assert (config.width, preset) == (width, name)
+
+
+def test_without_any_preset() -> None:
+    assert presets.read("other") == {}
+    assert presets.configure("other", "moons", 2, {}) == (OtherConfig(), None)
+
+
+def test_what_a_preset_does_not_name_keeps_the_default() -> None:
+    assert configured("rings", 2)[0] == FakeConfig(width=20, rate=0.25)
+    assert configured()[0] == FakeConfig(width=10)
+
+
+def test_a_preset_says_where_it_comes_from() -> None:
+    assert {name: p.evidence for name, p in presets.read("fake").items()} == {
+        "any": "any",
+        "2-D": "2-D",
+        "moons": "moons",
+        "huge": "by name only",
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("width", "12", 12),
+        ("rate", "1e-3", 1e-3),
+        ("rate", "2", 2.0),
+        ("fast", "true", True),
+        ("fast", "False", False),
+        ("shape", "square", "square"),
+        ("cap", "none", None),
+        ("cap", "7", 7),
+    ],
+)
+def test_a_value_of_the_users(key: str, text: str, value: object) -> None:
+    found = getattr(configured(**{key: text})[0], key)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "words"),
+    [
+        ("width", "1.5", "width takes int"),
+        ("width", "many", "width takes int"),
+        ("width", "", "width takes int"),
+        ("width", "0", "width is at least 1, not 0"),
+        ("rate", "fast", "rate takes float"),
+        ("rate", "nan", "rate"),
+        ("rate", "inf", "rate"),
+        ("fast", "1", "true or false"),
+        ("shape", "sqare", "Did you mean 'square'"),
+        ("cap", "x", "cap takes int"),
+        ("widht", "3", "Did you mean 'width'"),
+        ("preset", "hug", "Did you mean 'huge'"),
+    ],
+)
+def test_a_value_that_is_none(key: str, text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        configured(**{key: text})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[any]\nwidth = 3", "evidence"),
+        ("[any", "not valid"),
+        ("any = 3", "not valid"),
+        ("[any]\nevidence = 'x'\ndepth = 3", "sets 'depth', which it has not"),
+        ("[any]\nevidence = 'x'\nwidth = 0", "width is at least 1"),
+        ("[any]\nevidence = 'x'\nwidth = 'wide'", "width"),
+        ("[any]\nevidence = 'x'\nwidth = 1.5", "width"),
+        ("[any]\nevidence = 'x'\nshape = 'oval'", "shape"),
+    ],
+)
+def test_a_preset_file_that_is_wrong(toml: Path, text: str, words: str) -> None:
+    toml.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=words):
+        configured()
+
+
+def test_a_whole_number_in_a_preset_is_the_same_run_as_the_users(toml: Path) -> None:
+    """`rate = 1` in a file and `--set rate=1` are one value, so that they have one key."""
+    toml.write_text("[any]\nevidence = 'x'\nrate = 1", encoding="utf-8")
+    assert repr(configured()[0]) == repr(configured(rate="1")[0])
+
+
+def share(*assignments: str) -> dict[str, dict[str, str]]:
+    return presets.share(assignments, ["fake", "other"])
+
+
+def test_sharing_out() -> None:
+    assert share() == {"fake": {}, "other": {}}
+    assert share("width=3") == {"fake": {"width": "3"}, "other": {"width": "3"}}
+    assert share("depth=3") == {"fake": {}, "other": {"depth": "3"}}
+    assert share("fake.width=3") == {"fake": {"width": "3"}, "other": {}}
+    assert share("width=3", "other.width=4") == {"fake": {"width": "3"}, "other": {"width": "4"}}
+    assert share("fake.preset=huge") == {"fake": {"preset": "huge"}, "other": {}}
+    assert share("shape=a=b")["fake"] == {"shape": "a=b"}
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("width", "not of the form KEY=VALUE"),
+        ("=3", "not of the form KEY=VALUE"),
+        ("widht=3", "Did you mean 'width'"),
+        ("faek.width=3", "Did you mean 'fake'"),
+    ],
+)
+def test_an_assignment_for_nobody(assignment: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        share(assignment)
+
+
+def test_a_scoped_assignment_of_another_methods_key() -> None:
+    with pytest.raises(UsageError, match="no hyper-parameter of fake named 'depth'"):
+        presets.configure("fake", "moons", 2, share("fake.depth=3")["fake"])

@@ -1,0 +1,230 @@
+"""The record of a run: there whole or not at all, whatever is cut when."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import record
+from bench.errors import DataError, UsageError
+
+
+class CutError(BaseException):
+    """The process is gone: nothing but the file system is left of it."""
+
+
+def begin(results: Path, run: str, value: int) -> None:
+    record.part(results, run).mkdir(parents=True, exist_ok=True)
+    (record.part(results, run) / "curve.jsonl").write_text(f"{value}\n", encoding="utf-8")
+
+
+def publish(results: Path, run: str = "a", value: int = 1) -> None:
+    begin(results, run, value)
+    record.publish(results, run, content(run, value))
+
+
+def content(run: str, value: int) -> record.Record:
+    return {"format": record.FORMAT, "run": run, "value": value}
+
+
+def value(results: Path, run: str = "a") -> int | None:
+    found = record.read(results, run)
+    if found is None:
+        return None
+    # The files of one run lie together: the curve is the one of this record.
+    assert (results / run / "curve.jsonl").read_text(encoding="utf-8") == f"{found['value']}\n"
+    return int(found["value"])
+
+
+@pytest.fixture
+def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """`cut(k)` lets the k-th renaming of the file system from now on be the end of the process."""
+
+    def arm(k: int) -> None:
+        real, calls = {"rename": os.rename, "replace": os.replace}, 0
+
+        def counting(name: str) -> Callable[..., None]:
+            def call(*arguments: Any) -> None:
+                nonlocal calls
+                calls += 1
+                if calls == k:
+                    raise CutError
+                real[name](*arguments)
+
+            return call
+
+        for name in real:
+            monkeypatch.setattr(os, name, counting(name))
+
+    return arm
+
+
+def test_published_once(tmp_path: Path) -> None:
+    assert record.read(tmp_path, "a") is None
+    publish(tmp_path)
+    assert value(tmp_path) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_publishing_again_replaces_the_whole_folder(tmp_path: Path) -> None:
+    publish(tmp_path, value=1)
+    (tmp_path / "a" / "model.pt").write_text("of the first run", encoding="utf-8")
+    publish(tmp_path, value=2)
+    assert value(tmp_path) == 2
+    assert not (tmp_path / "a" / "model.pt").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_run_under_way_is_not_seen(tmp_path: Path) -> None:
+    begin(tmp_path, "a", 1)
+    record.write_json(record.part(tmp_path, "a") / "record.json", content("a", 1))
+    assert record.read(tmp_path, "a") is None
+    assert list(record.read_all(tmp_path)) == []
+    with pytest.raises(UsageError):
+        record.find(tmp_path, "a")
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_cut_at_any_renaming(
+    tmp_path: Path, cut: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, k: int
+) -> None:
+    """Renamings: record.json, the old folder away, the new folder in. Then the next start."""
+    publish(tmp_path, value=1)
+    with monkeypatch.context():
+        cut(k)
+        with pytest.raises(CutError):
+            publish(tmp_path, value=2)
+        monkeypatch.undo()
+    record.restore(tmp_path)
+    assert value(tmp_path) == 1
+    assert [r["value"] for r in record.read_all(tmp_path)] == [1]
+    publish(tmp_path, value=3)
+    record.restore(tmp_path)
+    assert value(tmp_path) == 3
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_cut_before_the_old_folder_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path, value=1)
+    with monkeypatch.context() as patch:
+
+        def gone(path: Path, **_: Any) -> None:
+            if path.exists():
+                raise CutError
+
+        patch.setattr("bench.record.shutil.rmtree", gone)
+        with pytest.raises(CutError):
+            publish(tmp_path, value=2)
+    assert value(tmp_path) == 2
+    record.restore(tmp_path)
+    assert value(tmp_path) == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_run_with_dots_in_its_name_is_restored(tmp_path: Path) -> None:
+    publish(tmp_path, "gaussian-my.table.csv-s0-00", 1)
+    os.rename(
+        tmp_path / "gaussian-my.table.csv-s0-00", tmp_path / "gaussian-my.table.csv-s0-00.replaced"
+    )
+    record.restore(tmp_path)
+    assert value(tmp_path, "gaussian-my.table.csv-s0-00") == 1
+
+
+def test_restoring_where_there_is_nothing(tmp_path: Path) -> None:
+    record.restore(tmp_path / "missing")
+    record.restore(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_whole_or_not_at_all(tmp_path: Path, cut: Callable[[int], None]) -> None:
+    path = tmp_path / "x.json"
+    record.write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        record.write_json(path, {"a": object()})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"a": 1}
+    cut(1)
+    with pytest.raises(CutError):
+        record.write_json(path, {"a": 2})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"a": 1}
+
+
+def test_numbers_that_are_not_finite_become_null(tmp_path: Path) -> None:
+    given = {"a": math.nan, "b": [math.inf, 1.5, {"c": -math.inf}], "d": (1, math.nan), "e": 1e300}
+    record.write_json(tmp_path / "x.json", given)
+    text = (tmp_path / "x.json").read_text(encoding="utf-8")
+    assert json.loads(text, parse_constant=lambda name: pytest.fail(name)) == {
+        "a": None,
+        "b": [None, 1.5, {"c": None}],
+        "d": [1, None],
+        "e": 1e300,
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "3",
+        "{}",
+        '{"format": 2}',
+        '{"format": 999}',
+        '{"format": "1"}',
+        '{"format": null}',
+        b"\xff\xfe\x00",
+    ],
+)
+def test_a_record_that_is_not_one(tmp_path: Path, text: str | bytes) -> None:
+    """Damaged, without a layout, or of a newer one: the path and a remedy, and no traceback."""
+    publish(tmp_path)
+    path = tmp_path / "a" / "record.json"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    for ask in (
+        lambda: record.read(tmp_path, "a"),
+        lambda: list(record.read_all(tmp_path)),
+        lambda: record.find(tmp_path, "a"),
+    ):
+        with pytest.raises(DataError, match=r"record\.json") as caught:
+            ask()
+        assert caught.value.remedy
+
+
+def test_a_newer_layout_asks_for_a_newer_program(tmp_path: Path) -> None:
+    publish(tmp_path)
+    newer = content("a", 1) | {"format": record.FORMAT + 1}
+    record.write_json(tmp_path / "a" / "record.json", newer)
+    with pytest.raises(DataError, match=f"layout {record.FORMAT + 1}.*newer cnf-bench"):
+        record.read(tmp_path, "a")
+
+
+def test_reading_all_is_by_name(tmp_path: Path) -> None:
+    for run in ("b", "a", "c"):
+        publish(tmp_path, run)
+    (tmp_path / ".locks").mkdir()
+    (tmp_path / "stray").mkdir()
+    (tmp_path / "note.txt").write_text("", encoding="utf-8")
+    assert [r["run"] for r in record.read_all(tmp_path)] == ["a", "b", "c"]
+    assert list(record.read_all(tmp_path / "missing")) == []
+
+
+def test_finding_a_run(tmp_path: Path) -> None:
+    for run in ("ffjord-moons-s0-aaaa", "ffjord-moons-s1-bbbb", "gaussian-moons-s0-cccc", "g"):
+        publish(tmp_path, run)
+    assert record.find(tmp_path, "ffjord-moons-s1-bbbb")["run"] == "ffjord-moons-s1-bbbb"
+    assert record.find(tmp_path, "ffjord-moons-s1")["run"] == "ffjord-moons-s1-bbbb"
+    assert record.find(tmp_path, "g")["run"] == "g", "a whole name wins over a prefix"
+    with pytest.raises(UsageError, match=r"2 runs.*s0-aaaa, ffjord-moons-s1-bbbb"):
+        record.find(tmp_path, "ffjord")
+    with pytest.raises(UsageError, match=r"no run .*Did you mean 'ffjord-moons-s0-aaaa'"):
+        record.find(tmp_path, "fjord-moons-s0-aaaa")
+    with pytest.raises(UsageError, match="There are none"):
+        record.find(tmp_path / "missing", "x")

@@ -1,0 +1,100 @@
+"""The key of a run: it changes with what determines the result, and with nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from bench import spec as module
+from bench.spec import Judge, RunSpec
+
+SPEC = RunSpec(
+    method="gaussian",
+    version="0123456789ab",
+    config={"ridge": 1e-6, "name": "x"},
+    dataset="/data/my table.csv",
+    label="my table.csv",
+    revision="ba9876543210",
+    minibatches=10,
+    batch_size=5,
+    seed=3,
+)
+
+IRRELEVANT: dict[str, Any] = {
+    "dataset": "elsewhere/my table.csv",
+    "preset": "2-D",
+    "budget": "quick",
+    "data_root": "/elsewhere",
+    "timeout": 5.0,
+}
+
+RELEVANT: dict[str, Any] = {
+    "method": "ffjord",
+    "version": "x",
+    "config": {"ridge": 2e-6, "name": "x"},
+    "label": "other.csv",
+    "revision": "x",
+    "minibatches": 11,
+    "batch_size": 6,
+    "seed": 4,
+    "device": "cuda",
+    "judge": Judge(rtol=1e-6),
+}
+
+
+def test_every_field_is_one_or_the_other() -> None:
+    assert {f.name for f in fields(RunSpec)} == IRRELEVANT.keys() | RELEVANT.keys()
+
+
+@pytest.mark.parametrize("name", IRRELEVANT)
+def test_the_key_is_stable(name: str) -> None:
+    other = replace(SPEC, **{name: IRRELEVANT[name]})
+    assert other != SPEC
+    assert (other.key, other.run) == (SPEC.key, SPEC.run)
+
+
+@pytest.mark.parametrize("name", RELEVANT)
+def test_the_key_changes(name: str) -> None:
+    other = replace(SPEC, **{name: RELEVANT[name]})
+    assert other.key != SPEC.key
+    assert other.run != SPEC.run
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(Judge)])
+def test_the_key_changes_with_every_setting_of_the_judge(name: str) -> None:
+    value = getattr(Judge(), name)
+    other = "float32" if name == "dtype" else value * 2
+    assert replace(SPEC, judge=replace(Judge(), **{name: other})).key != SPEC.key
+
+
+def test_the_key_changes_with_the_metrics_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = SPEC.key
+    monkeypatch.setattr(module, "METRICS_VERSION", module.METRICS_VERSION + 1)
+    assert replace(SPEC).key != before
+
+
+def test_the_key_does_not_depend_on_the_order_of_hyper_parameters() -> None:
+    assert replace(SPEC, config={"name": "x", "ridge": 1e-6}).key == SPEC.key
+
+
+def test_the_key_is_the_same_in_every_process() -> None:
+    """A known value: who changes it lets every finished run be run again."""
+    assert SPEC.key == replace(SPEC).key
+    assert len(SPEC.key) == 64
+    assert int(SPEC.key, 16)
+
+
+def test_a_runs_name_is_a_folders_name() -> None:
+    assert SPEC.run == f"gaussian-my-table.csv-s3-{SPEC.key[:8]}"
+    assert "/" not in replace(SPEC, label="../a/b\\c:d*?").run
+
+
+def test_json_there_and_back() -> None:
+    spec = replace(SPEC, judge=Judge(rtol=1e-7, dtype="float32"), timeout=2.5, preset="any")
+    line = spec.to_json()
+    assert "\n" not in line
+    again = RunSpec.from_json(line)
+    assert again == spec
+    assert (again.key, again.run) == (spec.key, spec.run)
