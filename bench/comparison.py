@@ -8,13 +8,29 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
 
+from bench.footnotes import Note, notes_of
 from bench.format import Number, measured, scientific, whole
 from bench.frame import Cell, cells
+from bench.marks import (
+    BELOW,
+    BLIND,
+    FLOOR,
+    MIXED,
+    ONE,
+    SAME,
+    SOLVER,
+    SOLVER_ERROR,
+    STATISTICS,
+    amounts_of,
+    heading_of,
+    is_blind,
+    is_undistinguished,
+)
 from bench.measures import AMOUNTS, MEASURES, Measure, measure
 
 #: What a comparison shows unless asked for something else; the wide one is for print.
@@ -91,7 +107,9 @@ def comparison(
     for name in metrics:
         measure(name)
     known = sorted(cells(frame, by_run=by_run), key=_place)
-    if metrics is NARROW and any(len(amounts(list(m))) > 1 for _, m in groupby(known, heading_of)):
+    if metrics is NARROW and any(
+        len(amounts_of(list(m))) > 1 for _, m in groupby(known, heading_of)
+    ):
         metrics = ("params", "minibatches", *NARROW[1:])
     floors = _floors(known)
     one = ONE if any(len(cell.ok) > 1 for cell in known) else ""
@@ -155,7 +173,7 @@ def _facts(heading: tuple[Any, Any, Any], members: list[Cell]) -> tuple[str, ...
         facts.append(_KINDS.get(str(kind), _KINDS["subset"]))
     if entropy is not None:
         facts.append(f"best attainable NLL {measured(float(entropy))}")
-    each = ", ".join(f"{whole(n)} × {whole(b)} rows" for n, b in amounts(members))
+    each = ", ".join(f"{whole(n)} × {whole(b)} rows" for n, b in amounts_of(members))
     facts.append(f"budget {heading[2] or '?'}" + (f" ({each})" if each else ""))
     facts.append(f"revision {str(heading[1] or 'unknown')[:8]}")
     return tuple(facts)
@@ -207,8 +225,8 @@ def _entry(cell: Cell, name: str, one: str) -> Entry:
         sd = cell.mean("nll_se")
         marks += one
     if name in STATISTICS:
-        marks += SAME if undistinguished(cell, name) else ""
-    if any(name == tau and blind(cell, s) for s, (tau, _) in STATISTICS.items()):
+        marks += SAME if is_undistinguished(cell, name) else ""
+    if any(name == tau and is_blind(cell, s) for s, (tau, _) in STATISTICS.items()):
         marks += BLIND
     return Entry(_form(name, mean, None if sd != sd else sd), marks=marks)
 
@@ -229,9 +247,7 @@ def _true_data(members: list[Cell], metrics: Sequence[str]) -> Row:
             entries.append(Entry(word=""))
         else:
             sd = float(known.std()) if len(known) > 1 else None
-            blind = any(len(cell.ok) and blind(cell, name) for cell in members)
+            blind = any(len(cell.ok) and is_blind(cell, name) for cell in members)
             number = scientific(float(known.mean()), sd)
             entries.append(Entry(number, marks=BLIND if blind else ""))
     return Row("true data, τ", "", "", tuple(entries))
-
-

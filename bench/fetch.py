@@ -55,6 +55,7 @@ BLOBS = {"miniboone/data.npy": "9737c80fa84df483ed368404e3110c324613d54c"}
 Progress = Callable[[str, int, int | None], None]
 
 _BLOCK = 2**20
+_ARRIVING = 2**16  # a cut loses as much
 _ATTEMPTS = 5
 _TIMEOUT = 30.0  # seconds without a byte
 
@@ -233,7 +234,7 @@ def _download(root: Path, url: str, progress: Progress) -> Path:
             if failures == _ATTEMPTS or not after:
                 raise DataError(
                     f"The download of {url} broke off after {after} bytes: {_reason(error)}.",
-                    f"Check the network and type the same again: it goes on where it stopped. "
+                    "Check the network and type the same again: it goes on where it stopped. "
                     f"{_by_hand(root, url)}",
                 ) from error
             time.sleep(min(2.0**failures, 10.0) / 10)
@@ -272,7 +273,7 @@ def _continue(part: Path, url: str, progress: Progress) -> None:
             have = 0
         total = _total(response)
         with open(part, "ab" if have else "wb") as file:
-            for block in response.iter_content(_BLOCK):
+            for block in response.iter_content(_ARRIVING):
                 file.write(block)
                 have += len(block)
                 progress("download", have, total)

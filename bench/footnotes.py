@@ -12,7 +12,20 @@ import pandas as pd
 
 from bench.format import whole
 from bench.frame import Cell
-from bench.marks import *
+from bench.marks import (
+    BELOW,
+    BLIND,
+    FLOOR,
+    MIXED,
+    ONE,
+    SAME,
+    SOLVER,
+    SOLVER_ERROR,
+    STATISTICS,
+    amounts_of,
+    heading_of,
+    is_blind,
+)
 from bench.measures import MEASURES
 
 
@@ -25,7 +38,10 @@ class Note:
 
 
 def notes_of(known: list[Cell], metrics: Sequence[str], used: str) -> Iterable[Note]:
-    """The footnotes: those of the marks in use, how it was measured, what is missing or mixed."""
+    """The footnotes: those of the marks in use, how it was measured, what is missing or mixed.
+
+    The cells come in the order of their rows.
+    """
     ok = pd.concat([cell.ok for cell in known])
     runs = pd.concat([cell.runs for cell in known])
     if any(len(cell.ok) > 1 for cell in known):
@@ -66,7 +82,7 @@ def notes_of(known: list[Cell], metrics: Sequence[str], used: str) -> Iterable[N
 
 def _blind_notes(known: list[Cell], metrics: Sequence[str]) -> Iterable[Note]:
     for name in (m for m in metrics if m in STATISTICS):
-        blind = [cell for cell in known if len(cell.ok) and blind(cell, name)]
+        blind = [cell for cell in known if len(cell.ok) and is_blind(cell, name)]
         if blind:
             places = ", ".join(sorted({str(cell.key["dataset"]) for cell in blind}))
             n = _span(pd.concat([cell.ok["mmd_n"] for cell in blind]))
@@ -113,7 +129,7 @@ def _where(runs: pd.DataFrame, ok: pd.DataFrame, metrics: Sequence[str]) -> str:
 
 def _data_notes(known: list[Cell]) -> Iterable[Note]:
     for heading, members in groupby(known, heading_of):
-        if len(amounts(list(members))) > 1:
+        if len(amounts_of(list(members))) > 1:
             yield Note("", f"{heading[0]}: the rows' budgets differ; compare those that agree.")
     for kind, meaning in (
         ("subset", "a subset of the real set; not to be put beside published figures"),

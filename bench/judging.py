@@ -34,7 +34,7 @@ class Verdict:
 
 def reference_solver(judge: Judge) -> Solver:
     """The solver that every continuous method is scored and sampled by."""
-    return Solver("dopri5", judge.rtol, judge.atol, judge.max_num_steps)
+    return Solver(judge.solver, judge.rtol, judge.atol, judge.max_num_steps)
 
 
 def judge_method(method: Method, data: Loaded, judge: Judge, report: Report) -> Verdict:

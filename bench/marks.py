@@ -14,8 +14,10 @@ FLOOR = "gaussian"
 SOLVER_ERROR = 0.01
 #: A V-statistic's threshold this close to the statistic's floor 2/n tells nothing.
 NEAR = 0.05
+#: The level of the two-sample tests.
 LEVEL = 0.05
 
+#: The marks; `bench.footnotes` says what each means.
 BELOW, SOLVER, SAME, BLIND, ONE, MIXED = "†", "‡", "°", "‖", "¶", "§"
 
 #: statistic -> its threshold, and the column of its p-value (the U-statistics have none)
@@ -27,18 +29,18 @@ STATISTICS = {
 }
 
 
-
 def heading_of(cell: Cell) -> tuple[Any, Any, Any]:
+    """What the rows of a group share: the data set, its revision, the budget's name."""
     return cell.key["dataset"], cell.key["dataset_revision"], cell.shared("budget")
 
 
-def amounts(members: Iterable[Cell]) -> list[tuple[Any, Any]]:
+def amounts_of(members: Iterable[Cell]) -> list[tuple[Any, Any]]:
     """The numbers of mini-batches and rows in each, as the budget gave them."""
-    amounts = {(c.key["planned_minibatches"], c.key["batch_size"]) for c in members}
-    return sorted((n, b) for n, b in amounts if n is not None and b is not None)
+    planned = {(c.key["planned_minibatches"], c.key["batch_size"]) for c in members}
+    return sorted((n, b) for n, b in planned if n is not None and b is not None)
 
 
-def undistinguished(cell: Cell, name: str) -> bool:
+def is_undistinguished(cell: Cell, name: str) -> bool:
     """Whether no run's samples are told from true data at the level of 5 %."""
     tau, p = STATISTICS[name]
     if p is not None:
@@ -46,12 +48,10 @@ def undistinguished(cell: Cell, name: str) -> bool:
     return bool((cell.ok[name] <= cell.ok[tau]).all())
 
 
-def blind(cell: Cell, name: str) -> bool:
+def is_blind(cell: Cell, name: str) -> bool:
     """Whether a V-statistic's threshold is all floor: 2/n, for two samples of n rows."""
     if name.endswith("_u"):
         return False
     floor = 2 / cell.ok["mmd_n"].astype("float64")
     tau = cell.ok[STATISTICS[name][0]]
     return bool(((tau / floor - 1).abs() < NEAR).any())
-
-

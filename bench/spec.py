@@ -18,12 +18,13 @@ METRICS_VERSION = 1
 class Judge:
     """How every method of a study is judged: the same rows, solver, tolerance and permutations.
 
-    The reference solver is dopri5 at `rtol` and `atol` with at most `max_num_steps` steps, in
+    The reference solver is `solver` at `rtol` and `atol` with at most `max_num_steps` steps, in
     `dtype`; at most `test_rows` test rows are scored and `error_rows` of them again at a ten times
     tighter tolerance; `mmd_n` samples are compared with as many test rows. During training
     `validation_rows` rows are scored `validations` times at the tolerance `validation_tol`.
     """
 
+    solver: str = "dopri5"
     rtol: float = 1e-5
     atol: float = 1e-5
     max_num_steps: int = 2_000
@@ -38,6 +39,7 @@ class Judge:
     validations: int = 10
     validation_rows: int = 2_000
     validation_tol: float = 1e-4
+    metrics_version: int = METRICS_VERSION
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,6 @@ class RunSpec:
         parts = asdict(self)
         for name in ("dataset", "preset", "budget", "data_root", "timeout"):
             del parts[name]
-        parts["metrics_version"] = METRICS_VERSION
         text = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -17,6 +17,7 @@ from rich.text import Text
 from bench.comparison import Entry, Group, Row, Table, comparison
 from bench.errors import unknown
 from bench.format import Number
+from bench.marks import BELOW
 
 __all__ = ["comparison", "html", "latex", "markdown", "render", "text"]
 
@@ -301,6 +302,6 @@ def _style(row: Row) -> str:
     """Colours for a terminal; they repeat what the marks and words say."""
     if row.seeds.startswith("0/"):
         return "red"
-    if "†" in row.marks:
+    if BELOW in row.marks:
         return "yellow"
     return "dim" if not row.seeds else ""

@@ -53,7 +53,7 @@ def validator(rows: Tensor, judge: Judge) -> Callable[[Method], float]:
 
     A model that can't be solved at all yet has NLL infinity.
     """
-    solver = Solver("dopri5", judge.validation_tol, judge.validation_tol, judge.max_num_steps)
+    solver = Solver(judge.solver, judge.validation_tol, judge.validation_tol, judge.max_num_steps)
 
     def validate(method: Method) -> float:
         try:

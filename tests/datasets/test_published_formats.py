@@ -168,11 +168,7 @@ def test_hepmass(tmp_path: Path, trailing: bool) -> None:
     signal_test = test[test["# label"] == 1].drop("# label", axis=1).drop("mass", axis=1)
     mu, s = signal.mean(), signal.std()
     signal, signal_test = (signal - mu) / s, (signal_test - mu) / s
-    kept = [
-        name
-        for name in signal.columns
-        if sorted(Counter(signal[name]).items())[0][1] <= 5
-    ]
+    kept = [name for name in signal.columns if sorted(Counter(signal[name]).items())[0][1] <= 5]
     assert "f3" not in kept
     assert {"f7", "f9", "f11"} <= set(kept)
     rows = signal[kept].to_numpy()

@@ -130,12 +130,11 @@ def test_cut_before_the_old_folder_is_removed(
 
 
 def test_a_run_with_dots_in_its_name_is_restored(tmp_path: Path) -> None:
-    publish(tmp_path, "gaussian-my.table.csv-s0-00", 1)
-    os.rename(
-        tmp_path / "gaussian-my.table.csv-s0-00", tmp_path / "gaussian-my.table.csv-s0-00.replaced"
-    )
+    run = "gaussian-my.table.csv-s0-00"
+    publish(tmp_path, run, 1)
+    os.rename(tmp_path / run, tmp_path / f"{run}.replaced")
     record.restore(tmp_path)
-    assert value(tmp_path, "gaussian-my.table.csv-s0-00") == 1
+    assert value(tmp_path, run) == 1
 
 
 def test_restoring_where_there_is_nothing(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ class AdjointFails(Continuous):
             )
             self.field.backward = k == 2
             end.sum().backward()
-            yield {"loss": end.sum()}
+            yield {"loss": end.sum().detach()}
 
     def pieces(self) -> list[Piece]:
         return [Piece(self.field, 0.0, 1.0)]

@@ -413,3 +413,12 @@ def test_a_terminal_of_any_width_shows_every_cell(results: Path, write: Write, w
     assert max(map(len, lines)) <= min(width, 100)
     for entry in table.groups[0].rows[0].entries:
         assert str(entry) in "\n".join(lines)
+
+
+def test_of_several_floors_the_best_one_counts(results: Path, write: Write) -> None:
+    write("gaussian", "moons", nll=2.0)
+    write("gaussian", "moons", nll=3.0, budget__minibatches=10)
+    write("ffjord", "moons", nll=2.5)
+    table = comparison(records(results))
+    assert row(table, "ffjord").marks == "†"
+    assert row(table, "gaussian (1)").marks == row(table, "gaussian (2)").marks == ""

@@ -1,0 +1,392 @@
+"""The grid of runs, made in real child processes, of a tiny study on a table of its own."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from filelock import FileLock
+
+from bench import grid, record
+from bench.errors import UsageError
+from bench.grid import Only, Plan, plan, run_all
+from bench.spec import Judge, RunSpec
+from bench.study import Study
+from bench.worker import lock_file
+
+JUDGE = Judge(
+    test_rows=40,
+    error_rows=10,
+    mmd_n=30,
+    permutations=99,
+    validations=2,
+    validation_rows=20,
+    validation_tol=1e-2,
+)
+#: What a record may say differently for the same run: when, how fast, in how much memory.
+CLOCKS = ("train_seconds", "validation_seconds", "sample_seconds", "density_seconds")
+
+
+def table(path: Path, seed: int = 1) -> Path:
+    rows = np.random.default_rng(seed).multivariate_normal([1, -1], [[1, 0.8], [0.8, 1]], 400)
+    np.save(path, rows.astype(np.float32))
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("grid")
+
+
+@pytest.fixture(scope="module")
+def study(folder: Path) -> Study:
+    return Study(
+        methods=("gaussian", "flow-matching"),
+        datasets=(str(table(folder / "own.npy")),),
+        judge=JUDGE,
+        minibatches=6,
+        batch_size=32,
+        settings=("width=8",),
+    )
+
+
+@pytest.fixture(scope="module")
+def made(study: Study, folder: Path) -> tuple[Plan, list[tuple[RunSpec, dict[str, Any]]]]:
+    """The study's plan, and the events of its runs, made once and side by side."""
+    planned = planned_of(study, folder)
+    return planned, list(run_all(planned.todo, folder / "runs", jobs=2, threads=1))
+
+
+def planned_of(study: Study, folder: Path, only: Only = "missing", **given: Any) -> Plan:
+    return plan(study, folder / given.pop("runs", "runs"), folder / "data", only=only, **given)
+
+
+def long_run(study: Study, folder: Path, **changes: Any) -> RunSpec:
+    """A run that takes minutes."""
+    endless = replace(study, methods=("gaussian",), minibatches=10**7, settings=())
+    return replace(planned_of(endless, folder).runs[0], **changes)
+
+
+def children() -> list[psutil.Process]:
+    found = []
+    for child in psutil.Process().children():
+        try:
+            if "bench.worker" in child.cmdline():
+                found.append(child)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_the_plan(study: Study, folder: Path) -> None:
+    """Seeds outermost, then data sets, then methods; each with its configuration and revision."""
+    planned = planned_of(replace(study, seeds=(1, 0)), folder, runs="nowhere")
+    assert [(s.seed, s.method) for s in planned.runs] == [
+        (1, "gaussian"),
+        (1, "flow-matching"),
+        (0, "gaussian"),
+        (0, "flow-matching"),
+    ]
+    assert planned.todo == planned.runs
+    assert len({s.run for s in planned.runs}) == 4
+    assert {(s.minibatches, s.batch_size, s.label) for s in planned.runs} == {(6, 32, "own.npy")}
+    assert [s.config.get("width") for s in planned.runs] == [None, 8, None, 8]
+    assert len({s.revision for s in planned.runs}) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"methods": ("gausian",)}, "Did you mean 'gaussian'"),
+        ({"datasets": ("moonz",)}, "Did you mean 'moons'"),
+        ({"budget": "equl"}, "Did you mean 'equal'"),
+        ({"minibatches": 0}, "--minibatches is 0"),
+        ({"batch_size": -1}, "--batch-size is -1"),
+        ({"settings": ("width=0",)}, "width is at least 1"),
+        ({"settings": ("widht=8",)}, "Did you mean 'width'"),
+        ({"seeds": (-1,)}, "seed"),
+    ],
+)
+def test_a_plan_that_can_not_be(
+    study: Study, folder: Path, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        planned_of(replace(study, **changes), folder)
+
+
+def test_every_run_ends_well_with_a_record(made: tuple[Plan, Any], folder: Path) -> None:
+    planned, _ = made
+    for spec in planned.runs:
+        content = record.read(folder / "runs", spec.run)
+        assert content is not None
+        assert (content["status"], content["reason"]) == ("ok", None)
+        assert (content["key"], content["run"], content["seed"]) == (spec.key, spec.run, 0)
+        assert content["method"]["config"] == dict(spec.config)
+        assert content["dataset"]["rows"] == {"train": 320, "validation": 40, "test": 40}
+        assert content["dataset"]["kind"] == "own"
+        assert content["training"]["minibatches"] == 6
+        assert content["training"]["samples_seen"] == 6 * 32
+        assert content["environment"]["threads"] == 1
+        metrics = content["metrics"]
+        assert metrics["nll_rows"] == 40
+        assert metrics["mmd_n"] == 30
+        assert 0 < metrics["p_m"] <= 1
+        assert math.isfinite(metrics["nll"])
+        assert content["cost"]["peak_rss_bytes"] > 2**24
+        run = folder / "runs" / spec.run
+        names = {"record.json", "curve.jsonl", "model.pt", "samples.npz"}
+        assert {p.name for p in run.iterdir()} == names
+        assert np.load(run / "samples.npz")["samples"].shape == (30, 2)
+        curve = (run / "curve.jsonl").read_text(encoding="utf-8").splitlines()
+        assert [json.loads(line)["minibatch"] for line in curve] == [1, 2, 3, 4, 5, 6]
+        assert [k for k, line in enumerate(curve, 1) if "validation_nll" in line] == [3, 6]
+    leftovers = [p.name for p in (folder / "runs").iterdir() if p.suffix in (".part", ".replaced")]
+    assert not leftovers
+
+
+def test_the_floors_nll_is_that_of_a_fitted_gaussian(made: tuple[Plan, Any], folder: Path) -> None:
+    """From the saved moments, by scipy, on the saved split: through none of the run's own code."""
+    from scipy.stats import multivariate_normal
+
+    from bench import arrays, plugins
+
+    spec = made[0].runs[0]
+    content = record.read(folder / "runs", spec.run)
+    assert content is not None
+    data = arrays.load(plugins.dataset(spec.dataset), folder / "data")
+    state = torch.load(folder / "runs" / spec.run / "model.pt", weights_only=True)["state"]
+    covariance = (state["scatter"] / state["rows"]).numpy()
+    normal = multivariate_normal(state["mean"].numpy(), covariance)
+    log_prob = normal.logpdf(np.asarray(data.test, dtype=float))
+    assert content["metrics"]["nll"] == pytest.approx(-log_prob.mean(), abs=1e-4)
+    se = log_prob.std(ddof=1) / math.sqrt(len(log_prob))
+    assert content["metrics"]["nll_se"] == pytest.approx(se, rel=1e-3)
+
+
+def test_the_events(made: tuple[Plan, list[tuple[RunSpec, dict[str, Any]]]]) -> None:
+    """A start first, an end last with the status; steps between, the validated ones all."""
+    planned, events = made
+    for spec in planned.runs:
+        own = [e for s, e in events if s.run == spec.run]
+        assert own[0] == {"event": "start"}
+        assert own[-1] == {"event": "end", "status": "ok"}
+        assert [e["event"] for e in own].count("end") == 1
+        assert [e["minibatch"] for e in own if "validation_nll" in e] == [3, 6]
+        assert "stage" in {e["event"] for e in own}
+
+
+def test_the_same_seed_gives_the_same_bits(
+    made: tuple[Plan, Any], study: Study, folder: Path
+) -> None:
+    """Another process, one at a time, another moment: the same metrics, samples, parameters."""
+    planned = planned_of(study, folder, runs="again")
+    assert [s.run for s in planned.todo] == [s.run for s in made[0].runs]
+    ends = [e for _, e in run_all(planned.todo, folder / "again", 1, 1) if e["event"] == "end"]
+    assert [e["status"] for e in ends] == ["ok", "ok"]
+    for spec in planned.runs:
+        one, other = (record.read(folder / f, spec.run) for f in ("runs", "again"))
+        assert one is not None
+        assert other is not None
+        for part in ("method", "dataset", "budget", "training", "metrics", "judge"):
+            assert one[part] == other[part]
+        assert one["cost"].keys() == other["cost"].keys()
+        for name in one["cost"].keys() - {*CLOCKS, "peak_rss_bytes", "baseline_rss_bytes"}:
+            assert one["cost"][name] == other["cost"][name]
+        models, samples = [], []
+        for f in ("runs", "again"):
+            run = folder / f / spec.run
+            models.append(torch.load(run / "model.pt", weights_only=True)["state"])
+            samples.append(np.load(run / "samples.npz")["samples"])
+        assert models[0].keys() == models[1].keys()
+        assert all(torch.equal(models[0][k], models[1][k]) for k in models[0])
+        assert np.array_equal(*samples)
+
+
+def todo(study: Study, folder: Path, only: Only) -> list[str]:
+    return [s.method for s in planned_of(study, folder, only).todo]
+
+
+def test_only(made: tuple[Plan, Any], study: Study, folder: Path) -> None:
+    """Which cells each of `--only` takes, where one of two has failed."""
+    assert todo(study, folder, "missing") == []
+    assert todo(study, folder, "failed") == []
+    assert todo(study, folder, "stale") == []
+    assert todo(study, folder, "all") == ["gaussian", "flow-matching"]
+    path = folder / "runs" / made[0].runs[1].run / "record.json"
+    good = path.read_bytes()
+    try:
+        record.write_json(path, json.loads(good) | {"status": "diverged"})
+        assert todo(study, folder, "failed") == ["flow-matching"]
+        assert todo(study, folder, "missing") == []
+    finally:
+        path.write_bytes(good)
+    wider = replace(study, settings=("width=9",))
+    assert todo(wider, folder, "missing") == ["flow-matching"]
+    assert todo(wider, folder, "stale") == ["flow-matching"]
+    assert todo(wider, folder, "failed") == []
+    more = replace(study, seeds=(0, 1))
+    assert todo(more, folder, "missing") == ["gaussian", "flow-matching"]
+    assert todo(more, folder, "stale") == [], "another seed was never run"
+
+
+def test_another_budget_is_not_stale(made: tuple[Plan, Any], study: Study, folder: Path) -> None:
+    """Stale is another version, preset or rows; a longer budget is another run."""
+    assert todo(replace(study, minibatches=7), folder, "missing") == ["gaussian", "flow-matching"]
+    assert todo(replace(study, minibatches=7), folder, "stale") == []
+
+
+def test_changed_rows_are_stale(made: tuple[Plan, Any], study: Study, folder: Path) -> None:
+    path = folder / "own.npy"
+    good, times = path.read_bytes(), path.stat()
+    try:
+        table(path, seed=2)
+        assert todo(study, folder, "stale") == ["gaussian", "flow-matching"]
+    finally:
+        path.write_bytes(good)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert todo(study, folder, "missing") == []
+
+
+def test_rows_that_change_after_the_plan(study: Study, folder: Path) -> None:
+    """The run says so and measures nothing."""
+    spec = replace(planned_of(study, folder, runs="changed").runs[0], revision="0" * 12)
+    ends = [e for _, e in run_all([spec], folder / "changed", 1, 1) if e["event"] == "end"]
+    assert ends == [{"event": "end", "status": "error"}]
+    content = record.read(folder / "changed", spec.run)
+    assert content is not None
+    assert "changed since this run was planned" in content["reason"]
+    assert content["metrics"] == {}
+    assert (folder / "changed" / spec.run / "traceback.txt").is_file()
+
+
+def test_a_killed_child_leaves_a_record_and_the_rest_goes_on(study: Study, folder: Path) -> None:
+    """SIGKILL after the first step: `error`, with the reason; the run beside it ends well."""
+    short = planned_of(study, folder, runs="killed").runs[0]
+    doomed = long_run(study, folder)
+    killed = False
+    ends = {}
+    for spec, event in run_all([doomed, short], folder / "killed", jobs=1, threads=1):
+        if spec.run == doomed.run and event["event"] == "step" and not killed:
+            killed = True
+            (child,) = children()
+            child.send_signal(signal.SIGKILL)
+        if event["event"] == "end":
+            ends[spec.run] = event["status"]
+    assert ends == {doomed.run: "error", short.run: "ok"}
+    content = record.read(folder / "killed", doomed.run)
+    assert content is not None
+    assert content["status"] == "error"
+    assert "SIGKILL" in content["reason"]
+    assert content["key"] == doomed.key
+    assert not record.part(folder / "killed", doomed.run).exists()
+    assert [r["run"] for r in record.read_all(folder / "killed")] == sorted(ends)
+    assert not children()
+
+
+def test_the_time_limit_leaves_a_record_of_what_was_learned(
+    study: Study, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grid, "GRACE", 120.0)  # starting takes long on a busy machine
+    spec = long_run(study, folder, timeout=0.5)
+    ends = [e for _, e in run_all([spec], folder / "late", 1, 1) if e["event"] == "end"]
+    assert ends == [{"event": "end", "status": "timeout"}]
+    content = record.read(folder / "late", spec.run)
+    assert content is not None
+    assert content["status"] == "timeout"
+    assert content["training"]["minibatches"] >= 1
+    assert content["cost"]["train_seconds"] > 0
+
+
+def test_a_child_that_overstays_is_killed(
+    study: Study, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that does not look at the clock in time: here, one that has hardly started."""
+    monkeypatch.setattr(grid, "GRACE", 0.2)
+    spec = long_run(study, folder, timeout=0.3)
+    ends = [e for _, e in run_all([spec], folder / "hung", 1, 1) if e["event"] == "end"]
+    assert ends == [{"event": "end", "status": "timeout"}]
+    content = record.read(folder / "hung", spec.run)
+    assert content is not None
+    assert "after its time limit of 0.3 s" in content["reason"]
+
+
+def test_a_run_that_another_process_makes_is_busy(study: Study, folder: Path) -> None:
+    spec = planned_of(study, folder, runs="busy").runs[0]
+    (folder / "busy" / ".locks").mkdir(parents=True)
+    with FileLock(lock_file(folder / "busy", spec.run)):
+        events = [e for _, e in run_all([spec], folder / "busy", 1, 1)]
+    assert events[-1] == {"event": "end", "status": "busy"}
+    assert record.read(folder / "busy", spec.run) is None
+
+
+def test_a_consumer_that_stops_ends_the_children(study: Study, folder: Path) -> None:
+    """As Ctrl-C does: no record, no child left, nothing that looks finished."""
+    spec = long_run(study, folder)
+    events: Iterator[Any] = run_all([spec], folder / "stopped", 1, 1)
+    for _, event in events:
+        if event["event"] == "step":
+            break
+    events.close()  # type: ignore[attr-defined]
+    assert not children()
+    assert record.read(folder / "stopped", spec.run) is None
+    assert list(record.read_all(folder / "stopped")) == []
+
+
+def test_what_was_cut_off_is_put_back_first(made: tuple[Plan, Any], folder: Path) -> None:
+    run = folder / "runs" / made[0].runs[0].run
+    run.rename(run.with_name(f"{run.name}.replaced"))
+    assert list(run_all([], folder / "runs", 1, 1)) == []
+    assert run.is_dir()
+
+
+@pytest.mark.timeout(60)
+def test_a_child_that_can_not_be_started_does_not_hang_the_grid(
+    study: Study, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No process to be had, a full disk: an error or a record, and an end."""
+
+    def no_process(*arguments: Any) -> Any:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(grid, "_start", no_process)
+    spec = planned_of(study, folder, runs="none").runs[0]
+    ended = threading.Event()
+
+    def consume() -> None:
+        try:
+            for _ in run_all([spec], folder / "none", 1, 1):
+                pass
+        except (OSError, UsageError):
+            pass
+        ended.set()
+
+    threading.Thread(target=consume, daemon=True).start()
+    assert ended.wait(5), "run_all waits for an event that never comes"
+
+
+@pytest.mark.parametrize("kind", ["a file", "below a file"])
+def test_results_that_can_not_be_written(study: Study, folder: Path, kind: str) -> None:
+    (folder / "file").write_text("", encoding="utf-8")
+    results = folder / "file" if kind == "a file" else folder / "file" / "runs"
+    spec = planned_of(study, folder).runs[0]
+    with pytest.raises(UsageError, match=r"can't be written.*--results"):
+        next(run_all([spec], results, 1, 1))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_results_without_permission(study: Study, folder: Path) -> None:
+    results = folder / "locked"
+    results.mkdir(mode=0o500)
+    with pytest.raises(UsageError, match="can't be written"):
+        next(run_all(planned_of(study, folder).runs, results, 1, 1))

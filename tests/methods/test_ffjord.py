@@ -1,0 +1,197 @@
+"""FFJORD: its estimate against the flow's exact density, its gradients, its failures."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from bench.flow import Flow
+from bench.numerics.ode import Solver, integrate
+from bench.stream import Stream
+from bench.training import Diverged, Training, train
+from bench_methods.ffjord import FFJORD, FFJORDConfig
+
+
+def method(d: int = 2, **config: Any) -> FFJORD:
+    """In float64, with parameters large enough for a field that bends, at a tight tolerance."""
+    torch.manual_seed(3)
+    given = {"hidden": 2, "width": 8, "rtol": 1e-8, "atol": 1e-8} | config
+    flow = FFJORD(d, FFJORDConfig(**given)).double()
+    with torch.no_grad():
+        for flow_ in flow.flows:
+            for parameter in flow_.field.parameters():
+                parameter.mul_(1.5)
+    return flow
+
+
+def x(n: int = 5, d: int = 2) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(1).normal(size=(n, d)))
+
+
+@pytest.mark.parametrize("flows", [1, 3])
+@pytest.mark.parametrize("hidden", [1, 2, 3])
+@pytest.mark.parametrize("gradient", ["adjoint", "backprop"])
+def test_the_exact_estimate_is_the_density(flows: int, hidden: int, gradient: str) -> None:
+    flow = method(flows=flows, hidden=hidden, divergence="exact", gradient=gradient)
+    oracle = Flow(flow, Solver("dopri5", 1e-8, 1e-8)).log_prob(x())
+    with torch.no_grad():
+        torch.testing.assert_close(flow.estimate(x()), oracle, rtol=0, atol=1e-6)
+    normal = torch.distributions.Normal(0.0, 1.0).log_prob(x()).sum(-1)
+    assert (oracle - normal).abs().max() > 0.05, "the flow is no identity"
+
+
+@pytest.mark.parametrize("divergence", ["gaussian", "rademacher"])
+def test_hutchinsons_estimate_is_unbiased(divergence: str) -> None:
+    """The mean over 4,000 probes at each of two points, within 4 standard errors."""
+    flow, n = method(d=3, divergence=divergence, rtol=1e-5, atol=1e-5), 4_000
+    points = x(2, 3)
+    exact = Flow(flow, Solver("dopri5", 1e-7, 1e-7)).log_prob(points)
+    with torch.no_grad():
+        estimates = flow.estimate(points.repeat_interleave(n, 0)).reshape(2, n)
+    se = estimates.std(1) / math.sqrt(n)
+    assert ((estimates.mean(1) - exact).abs() < 4 * se + 1e-4).all()
+    assert (se > 0).all()
+
+
+@pytest.mark.parametrize("divergence", ["gaussian", "rademacher"])
+def test_the_probe_is_fixed_in_a_solve_and_fresh_in_the_next(divergence: str) -> None:
+    flow, t = method(divergence=divergence), torch.tensor(0.2).double()
+    field = flow.flows[0].field
+    one, other = (flow._derivative(field, x()) for _ in range(2))
+    state = (x(), torch.zeros(5).double())
+    assert torch.equal(one(t, state)[1], one(t, state)[1])
+    assert torch.equal(one(t, state)[0], field(t, x()))
+    assert not torch.equal(one(t, state)[1], other(t, state)[1])
+
+
+@pytest.mark.parametrize("divergence", ["exact", "gaussian", "rademacher"])
+def test_the_adjoints_gradient_is_backpropagations(divergence: str) -> None:
+    """For every parameter of both flows of a chain, their end times too; with the same probes."""
+    gradients = []
+    for gradient in ("adjoint", "backprop"):
+        flow = method(flows=2, divergence=divergence, gradient=gradient)
+        torch.manual_seed(8)
+        flow.estimate(x()).mean().backward()
+        gradients.append({k: p.grad for k, p in flow.named_parameters()})
+    for name, one in gradients[0].items():
+        other = gradients[1][name]
+        assert one is not None
+        assert other is not None
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: n + m)
+    assert any("sqrt_end_time" in k for k, g in gradients[0].items() if g is not None and g != 0)
+
+
+@pytest.mark.parametrize("gradient", ["adjoint", "backprop"])
+def test_the_end_times_gradient(gradient: str) -> None:
+    """Of the mean estimate, against central differences in s, where T = s^2."""
+    flow, h = method(divergence="exact", gradient=gradient, rtol=1e-10, atol=1e-10), 1e-4
+    s = flow.flows[0].sqrt_end_time
+    flow.estimate(x()).mean().backward()
+    assert s.grad is not None
+    values = []
+    with torch.no_grad():
+        for step in (h, -2 * h):
+            s += step
+            values.append(float(flow.estimate(x()).mean()))
+    assert float(s.grad) == pytest.approx((values[0] - values[1]) / (2 * h), rel=1e-4)
+
+
+def steps(flow: FFJORD, total: int = 3) -> None:
+    rows = x(40).float().numpy() * 3
+    for _ in flow.learn(Stream(rows, 20, total, seed=0)):
+        pass
+
+
+@pytest.mark.parametrize("gradient", ["adjoint", "backprop"])
+@pytest.mark.parametrize("trained", [True, False])
+def test_the_end_time_moves_if_it_is_trained(gradient: str, trained: bool) -> None:
+    flow = FFJORD(
+        2,
+        FFJORDConfig(
+            flows=2, hidden=1, width=4, gradient=gradient, train_end_time=trained, end_time=0.5,
+            rtol=1e-3, atol=1e-3,
+        ),
+    )  # fmt: skip
+    before = [piece.t_noise for piece in flow.pieces()]
+    assert before == pytest.approx([0.5, 0.5])
+    steps(flow)
+    after = [piece.t_noise for piece in flow.pieces()]
+    assert all((a != b) is trained for a, b in zip(after, before, strict=True))
+
+
+def test_the_chain_goes_from_data_to_noise() -> None:
+    """The first piece of the flow is the first that the estimate solves."""
+    flow = method(flows=2)
+    first, second = flow.pieces()
+    assert (first.t_data, second.t_data) == (0.0, 0.0)
+    assert first.field is flow.flows[0].field
+    end: Tensor = x()
+    for piece in (first, second):
+        (end,) = integrate(
+            lambda t, s, f=piece.field: (f(t, s[0]),), (end,), 0.0, piece.t_noise, flow.solver
+        )
+    encoded = Flow(flow, Solver("dopri5", 1e-9, 1e-9)).encode(x())
+    torch.testing.assert_close(encoded, end.detach(), rtol=0, atol=1e-6)
+
+
+def test_training_lowers_the_nll() -> None:
+    """Rows of standard deviation 3: from about 10 nats down, for good."""
+    flow = FFJORD(
+        2,
+        FFJORDConfig(
+            hidden=2, width=8, divergence="exact", gradient="backprop", learning_rate=0.05,
+            rtol=1e-2, atol=1e-2, end_time=1.0,
+        ),
+    )  # fmt: skip
+    rows = torch.from_numpy(x(200).numpy().astype(np.float32) * 3)
+    before = float(flow.estimate(rows).mean())
+    for _ in flow.learn(Stream(rows.numpy(), 50, 20, seed=0)):
+        pass
+    assert float(flow.estimate(rows).mean()) > before + 1
+
+
+@pytest.mark.parametrize("gradient", ["adjoint", "backprop"])
+def test_a_field_that_is_too_stiff_is_divergence_with_its_step(gradient: str) -> None:
+    """After the third update the field is made stiff by hand; the fourth solve gives up."""
+
+    class Stiffening(FFJORD):
+        def learn(self, batches: Stream) -> Any:
+            for k, log in enumerate(super().learn(batches), 1):
+                yield log
+                if k == 3:
+                    with torch.no_grad():
+                        self.flows[0].field.layers[-1].space.weight.mul_(1e6)
+
+    flow = Stiffening(
+        2,
+        FFJORDConfig(hidden=1, width=4, gradient=gradient, max_num_steps=30, rtol=1e-3, atol=1e-3),
+    )
+    done = Training()
+    stream = Stream(x(40).float().numpy(), 20, 6, seed=0)
+    with pytest.raises(Diverged, match=r"at mini-batch 4: .*out of steps.*30"):
+        train(flow, stream, lambda m: 0.0, 1, lambda event: None, done=done)
+    assert done.minibatches == 3
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"flows": 0},
+        {"hidden": 0},
+        {"width": 0},
+        {"end_time": 0.0},
+        {"end_time": math.nan},
+        {"learning_rate": -1.0},
+        {"weight_decay": -1e-9},
+        {"rtol": 0.0},
+        {"max_num_steps": 0},
+    ],
+)
+def test_bad_values(config: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"at least|above 0"):
+        FFJORDConfig(**config)
