@@ -7,6 +7,7 @@ curve with more nodes than double precision needs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -175,6 +176,7 @@ def _gaussians(x: Array, centres: Array, std: float, weight: Array) -> Array:
     return _in_chunks(some, x, len(weight))
 
 
+@cache
 def _gauss_legendre(low: float, high: float, n: int) -> tuple[Array, Array]:
     """Nodes in [low, high] and weights that sum to one."""
     node, weight = np.polynomial.legendre.leggauss(n)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.method import Field
-from bench.numerics.divergence import collapsed, exact
+from bench.numerics.divergence import collapsed, propagated
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -123,8 +123,8 @@ class SquashedLinear(nn.Module):
 class ConcatSquash(Field):
     """FFJORD's field: `SquashedLinear` layers with an activation between them.
 
-    With two hidden layers the divergence is exact by the collapsed trace; else by d
-    Jacobian-vector products. Source: Grathwohl et al. 2019, the repository's `concatsquash`.
+    The divergence is exact: the collapsed trace with two hidden layers, else the Jacobian pushed
+    through the layers. Source: Grathwohl et al. 2019, the repository's `concatsquash`.
 
     Args:
         d: the dimension of x.
@@ -145,11 +145,12 @@ class ConcatSquash(Field):
 
     def trace(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """The velocity `(n, d)` and its exact divergence `(n,)`; t a scalar."""
-        if len(self.layers) != 3:
-            return exact(lambda y: self.forward(t, y), x)
-        a1, a2, velocity = self._pre_activations(t, x)
-        w1, w2, w3 = (layer.weight(t) for layer in self._squashed())
-        return velocity, collapsed(w1, w2, w3, self.slope(a1), self.slope(a2))
+        *hidden, velocity = self._pre_activations(t, x)
+        weights = [layer.weight(t) for layer in self._squashed()]
+        slopes = [self.slope(a) for a in hidden]
+        if len(hidden) == 2:
+            return velocity, collapsed(*weights, *slopes)
+        return velocity, propagated(weights, slopes)
 
     def _pre_activations(self, t: Tensor, x: Tensor) -> list[Tensor]:
         """The pre-activations of the hidden layers and, last, the velocity."""

@@ -115,12 +115,13 @@ def _progress() -> Iterator[Progress]:
     from rich.progress import Progress as Bars
 
     console = Console(stderr=True)
-    tasks: dict[str, object] = {}
     if not console.is_terminal:
+        told = set()
 
         def lines(step: str, done: int, total: int | None) -> None:
-            if step not in tasks:
-                tasks[step] = click.echo(f"{step} ...", err=True)
+            if step not in told:
+                told.add(step)
+                click.echo(f"{step} ...", err=True)
 
         yield lines
         return

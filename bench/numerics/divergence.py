@@ -6,7 +6,7 @@ velocity `(n, d)` together with its divergence `(n,)`. All can be differentiated
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -56,6 +56,25 @@ def collapsed(w1: Tensor, w2: Tensor, w3: Tensor, slope1: Tensor, slope2: Tensor
     Shapes: w1 `(m1, d)`, w2 `(m2, m1)`, w3 `(d, m2)`; returns `(n,)`.
     """
     return (slope2 @ (w2 * (w1 @ w3).T) * slope1).sum(-1)
+
+
+def propagated(weights: Sequence[Tensor], slopes: Sequence[Tensor]) -> Tensor:
+    """The exact divergence of a multilayer perceptron, its Jacobian pushed through the layers.
+
+    The rows of the identity go through every layer as tangents, all d at once: d evaluations of
+    the hidden layers, and memory of n d m numbers.
+
+    Args:
+        weights: of all layers, `(m1, d)`, `(m2, m1)`, ..., `(d, mL)`.
+        slopes: the activations' derivatives, `(n, m1)`, ..., `(n, mL)`.
+
+    Returns:
+        tr J, `(n,)`.
+    """
+    tangents = weights[0].T * slopes[0][:, None, :]
+    for weight, slope in zip(weights[1:-1], slopes[1:], strict=True):
+        tangents = (tangents @ weight.T) * slope[:, None, :]
+    return (tangents * weights[-1]).sum((1, 2))
 
 
 def gaussian_probe(x: Tensor) -> Tensor:

@@ -75,24 +75,6 @@ def test_bsds300_test_rows_know_their_photograph(data_root: Path) -> None:
     assert abs(shifted) < 0.4
 
 
-def test_bsds300_photographs_stand_upright(data_root: Path) -> None:
-    """In upright photographs grey values correlate alike in train and test, along and across.
-
-    Were the portraits not turned back, train and test would differ in which direction is
-    correlated more.
-    """
-    loaded = load("bsds300", "redrawn", data_root)
-
-    def anisotropy(rows: np.ndarray) -> float:
-        whole = np.concatenate([rows, -rows.sum(axis=1, keepdims=True)], axis=1).reshape(-1, 8, 8)
-        across = np.square(np.diff(whole, axis=2)).mean()
-        down = np.square(np.diff(whole, axis=1)).mean()
-        return float(np.log(across / down))
-
-    train, test = anisotropy(loaded.train[:180_000]), anisotropy(loaded.test)
-    assert train == pytest.approx(test, abs=0.1)
-
-
 def test_digits() -> None:
     loaded = arrays.load(plugins.dataset("digits"), Path("no data"))
     from sklearn.datasets import load_digits

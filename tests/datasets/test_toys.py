@@ -18,8 +18,16 @@ NAMES = (
 )
 #: The side of a grid's cells: at most the smallest std, roughly.
 STEP = {
-    **{"moons": 0.12, "8gaussians": 0.2, "circles": 0.15, "swissroll": 0.12, "rings": 0.06},
-    **{"pinwheel": 0.05, "checkerboard": 0.125, "2spirals": 0.08, "rose": 0.08, "tree": 0.025},
+    "moons": 0.12,
+    "8gaussians": 0.2,
+    "pinwheel": 0.05,
+    "circles": 0.15,
+    "rings": 0.06,
+    "swissroll": 0.12,
+    "checkerboard": 0.125,
+    "2spirals": 0.08,
+    "rose": 0.08,
+    "tree": 0.025,
 }
 
 

@@ -258,18 +258,6 @@ def test_changed_rows_are_stale(made: tuple[Plan, Any], study: Study, folder: Pa
     assert todo(study, folder, "missing") == []
 
 
-def test_rows_that_change_after_the_plan(study: Study, folder: Path) -> None:
-    """The run says so and measures nothing."""
-    spec = replace(planned_of(study, folder, runs="changed").runs[0], revision="0" * 12)
-    ends = [e for _, e in run_all([spec], folder / "changed", 1, 1) if e["event"] == "end"]
-    assert ends == [{"event": "end", "status": "error"}]
-    content = record.read(folder / "changed", spec.run)
-    assert content is not None
-    assert "changed since this run was planned" in content["reason"]
-    assert content["metrics"] == {}
-    assert (folder / "changed" / spec.run / "traceback.txt").is_file()
-
-
 def test_a_killed_child_leaves_a_record_and_the_rest_goes_on(study: Study, folder: Path) -> None:
     """SIGKILL after the first step: `error`, with the reason; the run beside it ends well."""
     short = planned_of(study, folder, runs="killed").runs[0]

@@ -88,15 +88,3 @@ def test_it_ends_when_its_parent_does_and_not_with_ctrl_c(tmp_path: Path) -> Non
         child.stdin = None
     assert list(record.read_all(tmp_path / "runs")) == []
     assert record.part(tmp_path / "runs", run.run).is_dir()
-
-
-def test_what_was_under_way_is_begun_anew(tmp_path: Path) -> None:
-    run = spec(tmp_path, 3)
-    stale = record.part(tmp_path / "runs", run.run)
-    stale.mkdir(parents=True)
-    (stale / "leftover").write_text("", encoding="utf-8")
-    with start(run, tmp_path) as child:
-        events = [json.loads(line) for line in pipe(child.stdout)]
-    assert events[-1]["status"] == "ok"
-    assert not stale.exists()
-    assert not (tmp_path / "runs" / run.run / "leftover").exists()

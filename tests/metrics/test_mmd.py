@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -243,6 +242,24 @@ def test_the_threshold_falls_as_alpha_grows_and_is_one_of_the_permuted_values() 
     assert len(set(taus)) == len(taus)
 
 
+def test_no_p_value_is_below_one_in_b_plus_one() -> None:
+    x, h = normal(50, 2, 1), normal(50, 2, 2)
+    assert two_sample(x, x + 5.0, h, {"g": 1.0}, permutations=99)["g"].p == 1 / 100
+
+
+@given(st.integers(0, 10**6), st.integers(5, 30))
+@settings(max_examples=25, deadline=None)
+def test_against_one_sample_p_and_threshold_decide_alike_at_every_level(seed: int, n: int) -> None:
+    x, y = normal(2 * n, 2, seed).view(2, n, 2)
+    p = two_sample(x, y, y, {"g": 1.0}, permutations=49)["g"].p
+    # p is a multiple of 1/50: the test rejects at level p, and no longer just below it
+    for alpha in (p, p - 0.01):
+        if 1 / 50 <= alpha < 1:
+            result = two_sample(x, y, y, {"g": 1.0}, permutations=49, alpha=alpha)["g"]
+            assert (result.v > result.tau_v) == (result.p <= alpha)
+            assert (result.u > result.tau_u) == (result.p <= alpha)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -278,40 +295,37 @@ def test_median_refuses_what_has_none() -> None:
 
 
 LARGE = """
-import resource, time
+import resource
+from time import process_time
+
 import torch
 from bench.metrics.mmd import median_distance, two_sample
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 x, y, h = torch.randn(3, 10_000, 63, generator=torch.Generator().manual_seed(0))
 a, b = torch.rand(1000, 1024), torch.rand(1024, 1024)
 
 def product_rate():
-    start = time.perf_counter()
+    start = process_time()
     for _ in range(40):
         a @ b
-    return 40 * 2 * 1000 * 1024 * 1024 / (time.perf_counter() - start)
+    return 40 * 2 * 1000 * 1024 * 1024 / (process_time() - start)
 
 product_rate()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-rate, start = product_rate(), time.perf_counter()
+memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+rate, start = product_rate(), process_time()
 two_sample(x, y, h, {"m": median_distance(x), "1": 1.0})
-seconds = time.perf_counter() - start
-rate = (rate + product_rate()) / 2
-memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-print(seconds, 2 * 3.5 * 10_000**2 * 1000 * 2 / rate, memory * 1024)
+seconds, rate = process_time() - start, (rate + product_rate()) / 2
+memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
+print(seconds, 2 * 3.5 * 10_000**2 * 1000 * 2 / rate, memory / 1024)
 """
 
 
 @pytest.mark.slow
-def test_ten_thousand_rows_take_seconds_and_little_memory() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", LARGE], capture_output=True, text=True, check=True, env=os.environ
-    )
-    seconds, plain, memory = map(float, done.stdout.split())
-    print(
-        f"{seconds:.1f} s, {seconds / plain:.2f} times the plain product; {memory / 2**20:.0f} MiB"
-    )
-    assert memory < 0.6 * 2**30
-    # A slower or busier machine slows the plain product too.
-    assert seconds < 3 * plain
+def test_ten_thousand_rows_cost_little_more_than_the_plain_product() -> None:
+    # processor time of one thread, so that a slower or busier machine changes little
+    done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=True)
+    seconds, plain, mebibytes = map(float, done.stdout.split())
+    print(f"{seconds:.1f} s, {seconds / plain:.2f} x the plain product, {mebibytes:.0f} MiB")
+    assert mebibytes < 600
+    assert seconds < 2.5 * plain

@@ -192,7 +192,7 @@ class Wave(nn.Module):
         return v * self.frozen, v.square().sum(-1)
 
 
-@pytest.mark.parametrize("solver", [TIGHT, Solver("rk4", steps=400)], ids=["dopri5", "rk4"])
+@pytest.mark.parametrize("solver", [TIGHT, Solver("rk4", steps=120)], ids=["dopri5", "rk4"])
 def test_the_adjoints_gradients_are_backpropagations(solver: Solver) -> None:
     """For parameters, the start, and both end times."""
     wave = Wave()

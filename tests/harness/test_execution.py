@@ -1,0 +1,160 @@
+"""One run, in this process: how it ends, and that it leaves a record however it does."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bench import execution, record
+from bench.errors import DataError
+from bench.execution import execute, load_flow
+from bench.grid import plan
+from bench.numerics.ode import SolverFailed
+from bench.spec import Judge, RunSpec
+from bench.study import Study
+from bench.training import ContractBroken, Diverged, TimedOut
+
+JUDGE = Judge(
+    test_rows=40, error_rows=10, mmd_n=30, permutations=99, validations=2, validation_rows=20
+)
+
+
+@pytest.fixture(autouse=True)
+def deterministic_only_here() -> Iterator[None]:
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> RunSpec:
+    rows = np.random.default_rng(1).normal(size=(400, 2)).astype(np.float32)
+    np.save(tmp_path / "own.npy", rows)
+    study = Study(("gaussian",), (str(tmp_path / "own.npy"),), (0,), "quick", JUDGE, 4, 32)
+    return plan(study, tmp_path / "runs", tmp_path).runs[0]
+
+
+def made(spec: RunSpec, folder: Path) -> record.Record:
+    returned = execute(spec, folder / "runs", lambda event: None)
+    found = record.read(folder / "runs", spec.run)
+    assert found is not None
+    assert found["status"] == returned["status"]
+    assert not record.part(folder / "runs", spec.run).exists()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (
+            Diverged("the loss is nan at mini-batch 3"),
+            "diverged",
+            "the loss is nan at mini-batch 3",
+        ),
+        (SolverFailed("too stiff"), "diverged", "too stiff"),
+        (TimedOut("over"), "timeout", "over"),
+        (MemoryError(), "oom", "out of memory"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "oom", "CUDA out of memory"),
+        (ContractBroken("two batches"), "error", "ContractBroken: two batches"),
+        (DataError("No rows.", "Bring some."), "error", "No rows. Bring some."),
+        (ZeroDivisionError("oh"), "error", "ZeroDivisionError: oh"),
+    ],
+)
+@pytest.mark.parametrize("stage", ["train", "judge_method"])
+def test_however_it_ends(
+    spec: RunSpec,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+    error: Exception,
+    status: str,
+    reason: str,
+) -> None:
+    def broken(*arguments: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(execution, stage, broken)
+    content = made(spec, tmp_path)
+    assert (content["status"], content["reason"]) == (status, reason)
+    assert content["status"] in record.STATUSES
+    assert content["metrics"] == {}
+    learned = 4 if stage == "judge_method" else 0
+    assert content["training"]["minibatches"] == learned
+    assert (tmp_path / "runs" / spec.run / "traceback.txt").exists() is (status == "error")
+    assert (tmp_path / "runs" / spec.run / "model.pt").exists() is (stage == "judge_method")
+
+
+def test_rows_that_change_after_the_plan(spec: RunSpec, tmp_path: Path) -> None:
+    """The run says so and measures nothing."""
+    content = made(replace(spec, revision="0" * 12), tmp_path)
+    assert content["status"] == "error"
+    assert "changed since this run was planned" in content["reason"]
+    assert content["metrics"] == {}
+
+
+def test_what_was_under_way_is_begun_anew(spec: RunSpec, tmp_path: Path) -> None:
+    stale = record.part(tmp_path / "runs", spec.run)
+    stale.mkdir(parents=True)
+    (stale / "leftover").write_text("", encoding="utf-8")
+    assert made(spec, tmp_path)["status"] == "ok"
+    assert not (tmp_path / "runs" / spec.run / "leftover").exists()
+
+
+def test_ctrl_c_is_no_ending(
+    spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupt is not swallowed, and leaves nothing that looks finished."""
+
+    def interrupted(*arguments: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(execution, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        execute(spec, tmp_path / "runs", lambda event: None)
+    assert record.read(tmp_path / "runs", spec.run) is None
+
+
+def test_every_line_of_the_curve_is_json(
+    spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a validation NLL is infinite, which JSON can't say."""
+    nlls = iter([math.inf, 1.5])
+
+    def validator(*arguments: Any) -> Callable[[Any], float]:
+        return lambda method: next(nlls)
+
+    monkeypatch.setattr(execution, "validator", validator)
+    assert made(spec, tmp_path)["status"] == "ok"
+    text = (tmp_path / "runs" / spec.run / "curve.jsonl").read_text(encoding="utf-8")
+    lines = [json.loads(line, parse_constant=pytest.fail) for line in text.splitlines()]
+    assert [line.get("validation_nll") for line in lines] == [None, None, None, 1.5]
+
+
+def test_the_model_is_there_again(spec: RunSpec, tmp_path: Path) -> None:
+    """Its samples by the judge's seed are those that were saved."""
+    content = made(spec, tmp_path)
+    assert content["status"] == "ok", content["reason"]
+    flow = load_flow(content, tmp_path / "runs")
+    saved = np.load(tmp_path / "runs" / spec.run / "samples.npz")["samples"]
+    samples = flow.sample(len(saved), seed=JUDGE.seed).float().numpy()
+    np.testing.assert_array_equal(samples, saved)
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "empty"])
+def test_a_model_that_can_not_be_read(spec: RunSpec, tmp_path: Path, damage: str) -> None:
+    content = made(spec, tmp_path)
+    path = tmp_path / "runs" / spec.run / "model.pt"
+    good = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(good[: len(good) // 2] if damage == "cut" else b"")
+    with pytest.raises(DataError, match="no model that can be read"):
+        load_flow(content, tmp_path / "runs")
