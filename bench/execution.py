@@ -19,7 +19,7 @@ import torch
 
 from bench import arrays, environment, plugins, record
 from bench.arrays import Loaded
-from bench.errors import BenchError, DataError
+from bench.errors import BenchError, DataError, UsageError
 from bench.flow import Flow
 from bench.judging import judge_method, pick, reference_solver
 from bench.method import Method
@@ -86,6 +86,8 @@ def outline(spec: RunSpec) -> record.Record:
 def _fill(content: record.Record, spec: RunSpec, folder: Path, report: Report) -> None:
     """Run, and put what came out into the record as it comes."""
     deadline = time.monotonic() + spec.timeout if spec.timeout else float("inf")
+    if plugins.version(plugins.methods()[spec.method]) != spec.version:
+        raise UsageError(f"The source of {spec.method} changed since this run was planned.")
     dataset = plugins.dataset(spec.dataset)
     data = arrays.load(dataset, Path(spec.data_root))
     if data.revision != spec.revision:
@@ -143,7 +145,7 @@ def _learn(
 
         def keep(event: dict[str, Any]) -> None:
             entry = {k: v for k, v in event.items() if k not in ("event", "total")}
-            file.write(json.dumps(entry) + "\n")
+            file.write(json.dumps(record.finite(entry)) + "\n")
             report(event)
 
         try:
@@ -184,7 +186,7 @@ def load_flow(content: record.Record, results: Path) -> Flow:
     path = results / content["run"] / "model.pt"
     try:
         saved = torch.load(path, weights_only=True, map_location="cpu")
-    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
         raise DataError(
             f"The run {content['run']} ({content['status']}) has no model that can be read: "
             f"{path}: {error}."

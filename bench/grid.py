@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import os
 import queue
-import signal
-import subprocess
-import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
-
-from filelock import FileLock, Timeout
+from typing import Literal
 
 from bench import arrays, plugins, presets, record
 from bench.budget import budget
+from bench.child import Event, make
 from bench.errors import UsageError
 from bench.spec import RunSpec
 from bench.study import Study
-from bench.worker import lock_file
 
 Only = Literal["missing", "failed", "stale", "all"]
-
-#: Seconds that a run gets, past its time limit, to write its own record.
-GRACE = 10.0
-
-Event = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -61,6 +47,8 @@ def plan(
     """
     for name in study.methods:
         plugins.method(name)
+    if min(study.seeds) < 0:
+        raise UsageError(f"A seed is 0 or more, not {min(study.seeds)}.")
     amounts = budget(study.budget)
     settings = presets.share(study.settings, study.methods)
     versions = {m: plugins.version(plugins.methods()[m]) for m in study.methods}
@@ -103,17 +91,27 @@ def _todo(runs: Sequence[RunSpec], results: Path, only: Only) -> Iterator[RunSpe
     method, another preset or other rows.
     """
     records = {r["run"]: r for r in record.read_all(results)}
-    cells = {(r["method"]["name"], r["dataset"]["name"], r["seed"]) for r in records.values()}
+    cells = {_cell(r) for r in records.values()}
     for spec in runs:
         found = records.get(spec.run)
         wanted = {
             "all": True,
             "missing": found is None,
             "failed": found is not None and found["status"] != "ok",
-            "stale": found is None and (spec.method, spec.label, spec.seed) in cells,
+            "stale": found is None and _cell_of(spec) in cells,
         }
         if wanted[only]:
             yield spec
+
+
+def _cell(r: record.Record) -> tuple[object, ...]:
+    """What a stale run and its successor share."""
+    amount = (r["budget"]["minibatches"], r["budget"]["batch_size"])
+    return r["method"]["name"], r["dataset"]["name"], r["seed"], *amount, r["environment"]["device"]
+
+
+def _cell_of(s: RunSpec) -> tuple[object, ...]:
+    return s.method, s.label, s.seed, s.minibatches, s.batch_size, s.device
 
 
 def run_all(
@@ -155,95 +153,15 @@ def _child(
     events: queue.Queue[tuple[RunSpec, Event]],
     stop: threading.Event,
 ) -> None:
-    """Make one run in a child process, and see to it that it ends with a record."""
+    """Make one run, and say that it started and how it ended, come what may."""
     if stop.is_set():
         return
     events.put((spec, {"event": "start"}))
-    status = None
-    with tempfile.TemporaryFile() as errors:
-        child = _start(spec, results, threads, errors)
-        overstayed = threading.Event()
-        watch = threading.Thread(
-            target=_watch, args=(child, spec.timeout, stop, overstayed), daemon=True
-        )
-        watch.start()
-        assert child.stdout is not None
-        for line in child.stdout:
-            with suppress(ValueError):
-                event = json.loads(line)
-                if event["event"] in ("end", "busy"):
-                    status = event.get("status", "busy")
-                else:
-                    events.put((spec, event))
-        code = child.wait()
-        watch.join()
-        if status is None and not stop.is_set():
-            errors.seek(0)
-            last_lines = errors.read().decode(errors="replace").strip().splitlines()[-3:]
-            reason = _reason(code, " | ".join(last_lines))
-            if overstayed.is_set():
-                reason = f"killed {GRACE:g} s after its time limit of {spec.timeout:g} s"
-            status = "timeout" if overstayed.is_set() else "error"
-            _record_lost(spec, results, status, reason)
-    events.put((spec, {"event": "end", "status": status or "interrupted"}))
-
-
-def _start(spec: RunSpec, results: Path, threads: int, errors: IO[bytes]) -> subprocess.Popen[str]:
-    environment = dict(os.environ)
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        environment[name] = str(threads)
-    environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # deterministic cuBLAS
-    child = subprocess.Popen(
-        [sys.executable, "-P", "-m", "bench.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        text=True,
-        env=environment,
-        start_new_session=True,  # Ctrl-C is the parent's to handle
-    )
-    assert child.stdin is not None
-    with suppress(BrokenPipeError):
-        request = {"spec": spec.to_json(), "results": str(results.absolute())}
-        child.stdin.write(json.dumps(request) + "\n")
-        child.stdin.flush()
-    return child
-
-
-def _watch(
-    child: subprocess.Popen[str],
-    timeout: float | None,
-    stop: threading.Event,
-    overstayed: threading.Event,
-) -> None:
-    """Kill the child when the study is stopped, or when it overstays its time limit."""
-    deadline = time.monotonic() + timeout + GRACE if timeout else float("inf")
-    while child.poll() is None:
-        if time.monotonic() > deadline:
-            overstayed.set()
-        if stop.is_set() or overstayed.is_set():
-            child.kill()
-            return
-        time.sleep(0.05)
-
-
-def _reason(code: int, last_lines: str) -> str:
-    """Why a process ended without a word."""
-    if code == -signal.SIGKILL:
-        return "the process was killed (SIGKILL): by someone, or by the kernel for want of memory"
-    if code < 0:
-        return f"the process was killed by {signal.Signals(-code).name}: {last_lines}"
-    return f"the process ended with exit code {code}: {last_lines}"
-
-
-def _record_lost(spec: RunSpec, results: Path, status: str, reason: str) -> None:
-    """Write the record of a run whose process ended without one."""
-    from bench.execution import outline
-
-    content = outline(spec) | {"status": status, "reason": reason}
-    with suppress(Timeout), FileLock(lock_file(results, spec.run), timeout=1):
-        record.part(results, spec.run).mkdir(parents=True, exist_ok=True)
-        record.publish(results, spec.run, content)
+    status = "error"
+    try:
+        status = make(spec, results, threads, lambda event: events.put((spec, event)), stop)
+    finally:
+        events.put((spec, {"event": "end", "status": status}))
 
 
 def _writable(results: Path) -> None:

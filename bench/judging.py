@@ -68,7 +68,11 @@ def pick(rows: NDArray[np.float32], n: int, seed: int) -> NDArray[np.float32]:
 def _likelihood(
     flow: Flow, test: NDArray[np.float32], judge: Judge, report: Report
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """NLL, its standard error and its numerical error: the change at a tenth of the tolerance."""
+    """NLL, its standard error and its numerical error.
+
+    The latter is the change when both the tolerance and the rounding get tighter: ten times, and
+    float64.
+    """
     report({"event": "stage", "stage": "density"})
     x = torch.from_numpy(np.array(pick(test, judge.test_rows, judge.seed)))
     _check_traces(flow, x[:8])
@@ -81,7 +85,8 @@ def _likelihood(
     if isinstance(flow.method, Continuous):
         report({"event": "stage", "stage": "density, tighter"})
         few = slice(0, None, max(1, len(x) // judge.error_rows))  # evenly over the rows
-        tighter = Flow(flow.method, flow.solver.tighter(10), flow.dtype, flow.rows_at_once)
+        solver = flow.solver.tighter(10)
+        tighter = Flow(flow.method, solver, torch.float64, flow.rows_at_once)
         change = tighter.log_prob(x[few]) - log_prob[few]
         metrics["nll_solver_error"] = abs(change.mean().item())
         metrics["nll_solver_error_rows"] = len(change)

@@ -7,6 +7,7 @@ named after what it is for: a data set, `2-D`, or `any`; other names are taken o
 
 from __future__ import annotations
 
+import math
 import tomllib
 import typing
 from collections.abc import Mapping, Sequence
@@ -72,6 +73,9 @@ def configure(
     for key in values:
         if key not in types:
             raise UsageError(f"The preset {name!r} of {method} sets {key!r}, which it has not.")
+        values[key] = _parse(
+            f"{key} in the preset {name!r} of {method}", str(values[key]), types[key]
+        )
     for key, text in overrides.items():
         if key not in types:
             raise unknown(f"hyper-parameter of {method}", key, [*types, "preset"])
@@ -97,7 +101,8 @@ def share(assignments: Sequence[str], methods: Sequence[str]) -> dict[str, dict[
         UsageError: an assignment without `=`, or a key that none of the methods has.
     """
     dealt: dict[str, dict[str, str]] = {m: {} for m in methods}
-    known = {m: {*options(plugins.method(m).Config), "preset"} for m in methods}
+    known = {m: set(options(plugins.method(m).Config)) for m in methods}
+    presets = {m: read(m) for m in methods}
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals or not key:
@@ -106,6 +111,10 @@ def share(assignments: Sequence[str], methods: Sequence[str]) -> dict[str, dict[
         if dot and scope not in methods:
             raise unknown("method in this call", scope, methods)
         takers = [scope] if dot else [m for m in methods if key in known[m]]
+        if key == "preset":
+            takers = [m for m in methods if value in presets[m]]
+            if not takers:
+                raise unknown("preset", value, set().union(*presets.values()))
         if not takers:
             raise unknown("hyper-parameter", key, set().union(*known.values()))
         for m in takers:
@@ -129,6 +138,9 @@ def _parse(what: str, text: str, kind: Any) -> Any:
             raise UsageError(f"{what} is true or false, not {text!r}.")
         return text.lower() == "true"
     try:
-        return kind(text)
+        value = kind(text)
+        if not math.isfinite(value):
+            raise ValueError(f"{text} is not finite")
+        return value
     except ValueError as error:
         raise UsageError(f"{what} takes {kind.__name__}, not {text!r}.") from error

@@ -33,7 +33,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """
     temporary = path.with_name(path.name + ".tmp")
     with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(_finite(content), file, indent=1, allow_nan=False)
+        json.dump(finite(content), file, indent=1, allow_nan=False)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
@@ -80,6 +80,8 @@ def read(results: Path, run: str) -> Record | None:
     try:
         record: Record = json.loads(path.read_text(encoding="utf-8"))
         layout = record["format"]
+        if not isinstance(layout, int):
+            raise TypeError(f"its layout is {layout!r}")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -129,11 +131,12 @@ def find(results: Path, name: str) -> Record:
     return record
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The value with null for every number in it that is not finite, as JSON has to have it."""
     if isinstance(value, Mapping):
-        return {str(k): _finite(v) for k, v in value.items()}
+        return {str(k): finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

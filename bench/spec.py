@@ -19,16 +19,16 @@ class Judge:
     """How every method of a study is judged: the same rows, solver, tolerance and permutations.
 
     The reference solver is `solver` at `rtol` and `atol` with at most `max_num_steps` steps, in
-    `dtype`; at most `test_rows` test rows are scored and `error_rows` of them again at a ten times
-    tighter tolerance; `mmd_n` samples are compared with as many test rows. During training
-    `validation_rows` rows are scored `validations` times at the tolerance `validation_tol`.
+    `dtype`. At most `test_rows` test rows are scored, `error_rows` of them again with a ten times
+    tighter tolerance in float64. `mmd_n` samples are compared with as many test rows. During
+    training `validation_rows` rows are scored `validations` times at `validation_tol`.
     """
 
     solver: str = "dopri5"
     rtol: float = 1e-5
     atol: float = 1e-5
     max_num_steps: int = 2_000
-    dtype: str = "float64"
+    dtype: str = "float32"
     rows_at_once: int = 2_048
     test_rows: int = 20_000
     error_rows: int = 2_000

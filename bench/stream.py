@@ -61,8 +61,8 @@ class Stream:
 
     @property
     def spent(self) -> float:
-        """The share of the budget that has been dealt, from 0 to 1."""
-        return self.dealt / self.total
+        """The share of the budget spent before the mini-batch in hand: from 0 to below 1."""
+        return max(0, self.dealt - 1) / self.total
 
     def _indices(self, k: int) -> NDArray[np.int64]:
         """The rows of the k-th mini-batch."""

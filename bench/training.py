@@ -111,6 +111,8 @@ def train(
                 f"{type(method).__name__} took {stream.dealt} mini-batches for {step} updates; "
                 "it has to yield once for each"
             )
+        if "loss" not in log:
+            raise ContractBroken(f"{type(method).__name__} yielded a log without a loss")
         done.minibatches, done.samples_seen = step, step * stream.batch_size
         values = {name: float(value) for name, value in log.items()}
         done.last_loss = values["loss"]

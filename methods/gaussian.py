@@ -74,7 +74,8 @@ class Gaussian(Discrete):
     def _factor(self) -> Tensor:
         """The Cholesky factor of the covariance."""
         covariance = self.scatter.double() / self.rows
-        ridge = self.config.ridge * covariance.diagonal().mean()
+        scale = covariance.diagonal().mean()
+        ridge = self.config.ridge * torch.where(scale > 0, scale, 1.0)  # one row varies in nothing
         eye = torch.eye(self.d, dtype=torch.float64, device=covariance.device)
         factor: Tensor = torch.linalg.cholesky(covariance + ridge * eye)
         return factor

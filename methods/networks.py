@@ -144,7 +144,9 @@ class ConcatSquash(Field):
         return self._pre_activations(t, x)[-1]
 
     def trace(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The velocity `(n, d)` and its exact divergence `(n,)`; t a scalar."""
+        """The velocity `(n, d)` and its exact divergence `(n,)`."""
+        if t.ndim > 0:
+            return super().trace(t, x)
         *hidden, velocity = self._pre_activations(t, x)
         weights = [layer.weight(t) for layer in self._squashed()]
         slopes = [self.slope(a) for a in hidden]

@@ -1,4 +1,4 @@
-"""What all tests share: the data root, and a home of their own for caches."""
+"""What all tests share: the data root, a home of their own for caches, one thread, a seed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 DATA_ROOT = os.environ.get("BENCH_DATA")
 
@@ -37,3 +38,10 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the user has set in the environment does not reach a test."""
     monkeypatch.delenv("BENCH_DATA", raising=False)
     monkeypatch.delenv("BENCH_RESULTS", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def one_thread_and_seed() -> None:
+    """Small tensors are slower with more threads; random numbers are the same in every order."""
+    torch.set_num_threads(1)
+    torch.manual_seed(20_260_101)

@@ -78,7 +78,7 @@ def integrate(
     if solver.name == "dopri5":
         arguments["options"] = {"max_num_steps": solver.max_num_steps}
     else:
-        arguments["options"] = {"step_size": abs(float(t[1] - t[0])) / solver.steps}
+        arguments["options"] = {"grid_constructor": _equal_steps(solver.steps)}
     if adjoint is not None:
         arguments["adjoint_params"] = tuple(p for p in adjoint.parameters() if p.requires_grad)
         arguments["adjoint_options"] = dict(arguments["options"])
@@ -119,6 +119,16 @@ class _Derivative(nn.Module):
 
     def forward(self, t: Tensor, state: State) -> State:
         return self.f(t, state)
+
+
+def _equal_steps(steps: int) -> Callable[[Derivative, State, Tensor], Tensor]:
+    """The grid of `steps` steps; torchdiffeq's own `step_size` may make one more by rounding."""
+
+    def grid(f: Derivative, start: State, t: Tensor) -> Tensor:
+        shares = torch.arange(steps, dtype=t.dtype, device=t.device) / steps
+        return torch.cat([t[0] + (t[-1] - t[0]) * shares, t[-1:]])
+
+    return grid
 
 
 def _times(t0: float | Tensor, t1: float | Tensor, like: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ def test_the_key_changes(name: str) -> None:
 @pytest.mark.parametrize("name", [f.name for f in fields(Judge)])
 def test_the_key_changes_with_every_setting_of_the_judge(name: str) -> None:
     value = getattr(Judge(), name)
-    other = "float32" if name == "dtype" else value * 2
+    other = "float64" if name == "dtype" else value * 2
     assert replace(SPEC, judge=replace(Judge(), **{name: other})).key != SPEC.key
 
 
