@@ -139,7 +139,7 @@ def _parse(what: str, text: str, kind: Any) -> Any:
         return text.lower() == "true"
     try:
         value = kind(text)
-        if not math.isfinite(value):
+        if kind is float and not math.isfinite(value):
             raise ValueError(f"{text} is not finite")
         return value
     except ValueError as error:

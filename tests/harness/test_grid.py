@@ -18,7 +18,8 @@ import pytest
 import torch
 from filelock import FileLock
 
-from bench import child, record
+from bench import child as one_child
+from bench import record
 from bench.errors import UsageError
 from bench.grid import Only, Plan, plan, run_all
 from bench.spec import Judge, RunSpec
@@ -285,7 +286,7 @@ def test_a_killed_child_leaves_a_record_and_the_rest_goes_on(study: Study, folde
 def test_the_time_limit_leaves_a_record_of_what_was_learned(
     study: Study, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(child, "GRACE", 120.0)  # starting takes long on a busy machine
+    monkeypatch.setattr(one_child, "GRACE", 120.0)  # starting takes long on a busy machine
     spec = long_run(study, folder, timeout=0.5)
     ends = [e for _, e in run_all([spec], folder / "late", 1, 1) if e["event"] == "end"]
     assert ends == [{"event": "end", "status": "timeout"}]
@@ -300,7 +301,7 @@ def test_a_child_that_overstays_is_killed(
     study: Study, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that does not look at the clock in time: here, one that has hardly started."""
-    monkeypatch.setattr(child, "GRACE", 0.2)
+    monkeypatch.setattr(one_child, "GRACE", 0.2)
     spec = long_run(study, folder, timeout=0.3)
     ends = [e for _, e in run_all([spec], folder / "hung", 1, 1) if e["event"] == "end"]
     assert ends == [{"event": "end", "status": "timeout"}]
@@ -347,7 +348,7 @@ def test_a_child_that_can_not_be_started_does_not_hang_the_grid(
     def no_process(*arguments: Any) -> Any:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(child, "_start", no_process)
+    monkeypatch.setattr(one_child, "_start", no_process)
     spec = planned_of(study, folder, runs="none").runs[0]
     ended = threading.Event()
 
