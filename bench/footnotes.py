@@ -88,8 +88,8 @@ def _blind_notes(known: list[Cell], metrics: Sequence[str]) -> Iterable[Note]:
             n = _span(pd.concat([cell.ok["mmd_n"] for cell in blind]))
             yield Note(
                 BLIND,
-                f"{MEASURES[name].title} can't discriminate on {places}: its τ is within 5 % of "
-                f"2/n (n = {n}), the floor of a V-statistic of any two samples; see {name}_u.",
+                f"{MEASURES[name].title} can't discriminate on {places}: chance moves it by less "
+                f"than 5 % of 2/n (n = {n}), the floor of a V-statistic; see {name}_u.",
             )
 
 

@@ -133,8 +133,8 @@ def test_not_distinguished_needs_every_seed(results: Path, write: Write) -> None
 
 
 def test_a_threshold_that_is_all_floor_is_said(results: Path, write: Write) -> None:
-    # 2/n is 2e-4; 4.9 % above it is blind, 5.1 % is not
-    write("ffjord", "moons", tau_1=2e-4 * 1.049, tau_m=2e-4 * 1.051)
+    # 2/n is 2e-4; where chance moves U by 4.9 % of it V is blind, by 5.1 % it is not
+    write("ffjord", "moons", tau_1=2.1e-4, tau_1_u=2e-4 * 0.049, tau_m=2.1e-4, tau_m_u=2e-4 * 0.051)
     table = comparison(records(results), WIDE)
     assert cell(table, "ffjord", "τ_1") == "2.10e-4‖"
     assert cell(table, "ffjord", "τ_m") == "2.10e-4"
