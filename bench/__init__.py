@@ -57,11 +57,11 @@ def run(
         bench.errors.UsageError: an unknown name or an impossible number.
         bench.errors.DataError: data that are not there.
     """
-    from bench.frame import records as frame_of
     from bench.grid import plan, run_all
     from bench.paths import data_root, results_dir
     from bench.progress import display
     from bench.study import Study, shipped
+    from bench.tables.frame import records as frame_of
 
     if methods or datasets:
         study = Study(tuple(methods), tuple(datasets), tuple(seeds), budget)
@@ -104,7 +104,7 @@ def load(run: str, results: str | Path | None = None) -> Flow:
 
 def records(results: str | Path | None = None) -> pd.DataFrame:
     """All runs below the results folder, one row each."""
-    from bench.frame import records as frame_of
     from bench.paths import results_dir
+    from bench.tables.frame import records as frame_of
 
     return frame_of(results_dir(results))

@@ -2,7 +2,7 @@
 
 A data set is a plug-in: an entry point in the group `bench.datasets` that names a `Dataset`.
 It says where its rows can come from, best source first, and how each is read. Reading, caching
-and hashing are the harness's (`bench.arrays`).
+and hashing are the harness's (`bench.data.arrays`).
 
 Listing data sets must stay quick, so a plug-in's module imports nothing heavy at its top: numpy
 and its friends are imported where rows are read or made.

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench import arrays, environment, plugins, record
-from bench.arrays import Loaded
+from bench import environment, plugins, record
+from bench.data import arrays
+from bench.data.arrays import Loaded
 from bench.errors import BenchError, DataError, UsageError
 from bench.flow import Flow
 from bench.judging import judge_method, pick, reference_solver

@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from bench import arrays, plugins, presets, record
+from bench import plugins, presets, record
 from bench.budget import budget
 from bench.child import Event, make
+from bench.data import arrays
 from bench.errors import UsageError
 from bench.spec import RunSpec
 from bench.study import Study

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.arrays import Loaded
+from bench.data.arrays import Loaded
 from bench.flow import Flow, Path
 from bench.method import Continuous, Field, Method
 from bench.metrics.likelihood import nll

@@ -12,7 +12,7 @@ import click
 from bench.paths import data_root
 
 if TYPE_CHECKING:
-    from bench.fetch import Progress
+    from bench.data.fetch import Progress
 
 _names = click.argument("names", nargs=-1, metavar="[NAME]...")
 _root = click.option("--data", "root", metavar="DIR", help="The data root [default: BENCH_DATA].")
@@ -40,7 +40,7 @@ def status(names: tuple[str, ...], root: str | None) -> None:
     Example:
       bench data status power --data ~/data
     """
-    from bench import fetch
+    from bench.data import fetch
 
     folder = data_root(root)
     click.echo(f"data root: {folder}")
@@ -70,11 +70,12 @@ def fetch(names: tuple[str, ...], root: str | None, keep: bool, url: str | None)
       bench data fetch
       bench data fetch power miniboone --data ~/data
     """
-    from bench import fetch as fetching
+    from bench.data import archive
+    from bench.data import fetch as fetching
 
     folder = data_root(root)
     with _progress() as progress:
-        fetched = fetching.fetch(folder, names, progress, url=url or fetching.URL, keep=keep)
+        fetched = fetching.fetch(folder, names, progress, url=url or archive.URL, keep=keep)
     if fetched:
         click.echo(f"Fetched {', '.join(fetched)} to {folder}.")
     else:
@@ -91,7 +92,7 @@ def verify(names: tuple[str, ...], root: str | None) -> None:
     Example:
       bench data verify
     """
-    from bench import fetch
+    from bench.data import fetch
     from bench.errors import NothingMeasured
 
     folder = data_root(root)

@@ -76,8 +76,9 @@ def method(name: str) -> dict[str, Any]:
 
 def dataset(name: str, root: Path) -> dict[str, Any]:
     """A data set's sources and, where one is at hand, its rows and their revision."""
-    from bench import arrays, plugins
+    from bench import plugins
     from bench.cli.list import needs
+    from bench.data import arrays
 
     found = plugins.dataset(name)
     about: dict[str, Any] = {

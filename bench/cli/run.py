@@ -187,8 +187,8 @@ def _run(planned: Plan, folder: Path, jobs: int, threads: int) -> bool:
 
 def _table(planned: Plan, folder: Path) -> None:
     """The comparison of this study's runs alone."""
-    from bench.frame import records
-    from bench.table import comparison, render
+    from bench.tables.frame import records
+    from bench.tables.render import comparison, render
 
     frame = records(folder)
     frame = frame[frame["run"].isin([spec.run for spec in planned.runs])]

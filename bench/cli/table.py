@@ -57,8 +57,8 @@ def table(
     """
     if standalone and form != "latex":
         raise UsageError(f"--standalone is for LaTeX, not for {form}.", "Add -f latex.")
-    from bench.frame import records
-    from bench.measures import measure
+    from bench.tables.frame import records
+    from bench.tables.measures import measure
 
     for name in metrics:
         measure(name)
@@ -107,8 +107,8 @@ def _only(
 def _show(frame: pd.DataFrame, metrics: tuple[str, ...], by_run: bool) -> None:
     from rich.console import Console
 
-    from bench.comparison import NARROW, comparison
-    from bench.table import text
+    from bench.tables.comparison import NARROW, comparison
+    from bench.tables.render import text
 
     text(comparison(frame, metrics or NARROW, by_run=by_run), Console())
 
@@ -118,8 +118,8 @@ def _page(
 ) -> str:
     if form == "csv":
         return _csv(frame, metrics, by_run)
-    from bench.comparison import NARROW, WIDE, comparison
-    from bench.table import render
+    from bench.tables.comparison import NARROW, WIDE, comparison
+    from bench.tables.render import render
 
     chosen = metrics or (NARROW if form == "text" else WIDE)
     return render(comparison(frame, chosen, by_run=by_run), form, standalone=standalone)
@@ -127,8 +127,8 @@ def _page(
 
 def _csv(frame: pd.DataFrame, metrics: tuple[str, ...], by_run: bool) -> str:
     """Every column, or those that say what ran and the metrics asked for."""
-    from bench.frame import summary
-    from bench.measures import AMOUNTS, MEASURES
+    from bench.tables.frame import summary
+    from bench.tables.measures import AMOUNTS, MEASURES
 
     shown = frame if by_run else summary(frame)
     if metrics:

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import bench as api
-from bench.columns import COLUMNS
+from bench.tables.columns import COLUMNS
 
 from .conftest import BENCH, Bench
 

@@ -13,8 +13,8 @@ import h5py
 import numpy as np
 import pytest
 
-from bench import arrays
-from bench.arrays import load
+from bench.data import arrays
+from bench.data.arrays import load
 from bench.dataset import Dataset, Source, Splits
 from bench.errors import DataError
 from bench_datasets.bsds300 import read_stored

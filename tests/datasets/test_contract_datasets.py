@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import arrays, plugins
-from bench.arrays import Loaded
+from bench import plugins
+from bench.data import arrays
+from bench.data.arrays import Loaded
 from bench.dataset import Dataset
 from bench.errors import DataError, UsageError
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import fetch as fetching
+from bench.data import fetch as fetching
+from bench.data.fetch import fetch, status, verify
 from bench.errors import DataError, UsageError
-from bench.fetch import fetch, status, verify
 
 MINIBOONE = np.random.default_rng(0).normal(size=(300, 43))
 
@@ -366,7 +366,8 @@ def test_verify_says_what_is_wrong(
 
 
 def test_verify_reads_past_the_cache(tmp_path: Path) -> None:
-    from bench import arrays, plugins
+    from bench import plugins
+    from bench.data import arrays
 
     folder = tmp_path / "miniboone"
     folder.mkdir()

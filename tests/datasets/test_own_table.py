@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import arrays, plugins
-from bench.arrays import Loaded
+from bench import plugins
+from bench.data import arrays
+from bench.data.arrays import Loaded
 from bench.errors import DataError
 from bench_datasets.own_table import from_path
 

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import arrays, plugins
+from bench import plugins
+from bench.data import arrays
 from bench.dataset import Splits
 from bench.errors import DataError
 

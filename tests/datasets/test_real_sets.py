@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import arrays, plugins
-from bench.arrays import Loaded
+from bench import plugins
+from bench.data import arrays
+from bench.data.arrays import Loaded
 
 pytestmark = pytest.mark.data
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from bench import arrays, plugins
+from bench import plugins
+from bench.data import arrays
 from bench.dataset import Dataset
 
 NAMES = (

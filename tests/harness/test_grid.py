@@ -160,7 +160,8 @@ def test_the_floors_nll_is_that_of_a_fitted_gaussian(made: tuple[Plan, Any], fol
     """From the saved moments, by scipy, on the saved split: through none of the run's own code."""
     from scipy.stats import multivariate_normal
 
-    from bench import arrays, plugins
+    from bench import plugins
+    from bench.data import arrays
 
     spec = made[0].runs[0]
     content = record.read(folder / "runs", spec.run)

@@ -17,10 +17,10 @@ from click.testing import CliRunner, Result
 
 from bench import plugins
 from bench.cli import main
-from bench.columns import COLUMNS
 from bench.dataset import Dataset, Source
-from bench.frame import records, summary
-from bench.measures import AMOUNTS
+from bench.tables.columns import COLUMNS
+from bench.tables.frame import records, summary
+from bench.tables.measures import AMOUNTS
 
 Write = Callable[..., str]
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import format as form
+from bench.tables import format as form
 
 
 @pytest.mark.parametrize(

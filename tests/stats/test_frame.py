@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.columns import COLUMNS
 from bench.errors import DataError
-from bench.frame import records, summary
+from bench.tables.columns import COLUMNS
+from bench.tables.frame import records, summary
 
 Write = Callable[..., str]
 

@@ -19,10 +19,10 @@ from pylatexenc.latexwalker import (
 )
 from rich.console import Console
 
-from bench.comparison import WIDE, Group, Row, Table, comparison
 from bench.errors import UsageError
-from bench.frame import records
-from bench.table import escape_latex, render, text
+from bench.tables.comparison import WIDE, Group, Row, Table, comparison
+from bench.tables.frame import records
+from bench.tables.render import escape_latex, render, text
 
 Write = Callable[..., str]
 

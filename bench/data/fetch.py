@@ -22,34 +22,19 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from bench import arrays, plugins
+from bench import plugins
+from bench.data import arrays
+from bench.data.archive import BLOBS, FILES, MD5, URL
 from bench.dataset import Dataset, Source
 from bench.errors import BenchError, DataError, UsageError
 
 if TYPE_CHECKING:
     import requests
 
-URL = "https://zenodo.org/records/1161203/files/data.tar.gz"
-MD5 = "9b9c9b0375315ad270eba4ce80c093ab"
-
 #: The archive's name below the data root; what has arrived of it has the suffix `.part`.
 ARCHIVE = "data.tar.gz"
 #: The folder inside the archive that is the data root.
 TOP = "data"
-
-#: The files of the archive that are data sets, below `TOP`.
-FILES = frozenset(
-    {
-        "power/data.npy",
-        "gas/ethylene_CO.pickle",
-        "hepmass/1000_train.csv",
-        "hepmass/1000_test.csv",
-        "miniboone/data.npy",
-        "BSDS300/BSDS300.hdf5",
-    }
-)
-#: The git blob ids of files of the archive, where known: SHA-1 of a header and the bytes.
-BLOBS = {"miniboone/data.npy": "9737c80fa84df483ed368404e3110c324613d54c"}
 
 #: Told of progress: the step ("download", "check", "extract"), bytes done, bytes in all if known.
 Progress = Callable[[str, int, int | None], None]

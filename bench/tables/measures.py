@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.errors import unknown
-from bench.format import Number, count, exact, measured, memory, scientific, significant
+from bench.tables.format import Number, count, exact, measured, memory, scientific, significant
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Measure:
     form: Callable[[float, float | None], Number]
 
 
-#: column of `bench.frame.records` -> how a table shows it
+#: column of `bench.tables.frame.records` -> how a table shows it
 MEASURES: dict[str, Measure] = {
     "params": Measure("params", "Params", count),
     "minibatches": Measure("mini-batches", "Mini-batches", exact),

@@ -27,6 +27,7 @@ import numpy as np
 from filelock import FileLock
 
 from bench import paths, plugins
+from bench.data.archive import FILES
 from bench.dataset import Dataset, Kind, Source, Splits
 from bench.errors import DataError
 from bench.record import write_json
@@ -109,7 +110,6 @@ def missing(dataset: Dataset, root: Path) -> DataError:
     wanted = " or ".join(
         f"{', '.join(source.missing(root))} ({source.kind})" for source in dataset.sources
     )
-    from bench.fetch import FILES  # which imports this module
 
     fetched = any(source.files and FILES.issuperset(source.files) for source in dataset.sources)
     return DataError(

@@ -1,6 +1,6 @@
 """The comparison of methods: what each cell says, and what a reader must know beside it.
 
-A table is plain data; `bench.table` turns it into text, LaTeX, Markdown and HTML.
+A table is plain data; `bench.tables.render` turns it into text, LaTeX, Markdown and HTML.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 
 import pandas as pd
 
-from bench.footnotes import Note, notes_of
-from bench.format import Number, measured, scientific, whole
-from bench.frame import Cell, cells
-from bench.marks import (
+from bench.tables.footnotes import Note, notes_of
+from bench.tables.format import Number, measured, scientific, whole
+from bench.tables.frame import Cell, cells
+from bench.tables.marks import (
     BELOW,
     BLIND,
     FLOOR,
@@ -31,7 +31,7 @@ from bench.marks import (
     is_blind,
     is_undistinguished,
 )
-from bench.measures import AMOUNTS, MEASURES, Measure, measure
+from bench.tables.measures import AMOUNTS, MEASURES, Measure, measure
 
 #: What a comparison shows unless asked for something else; the wide one is for print.
 NARROW = ("params", "nll", "mmd_m", "mmd_1", "train_seconds", "memory_bytes")
@@ -96,7 +96,7 @@ class Table:
 def comparison(
     frame: pd.DataFrame, metrics: Sequence[str] = NARROW, *, by_run: bool = False
 ) -> Table:
-    """Compare the runs of `bench.frame.records`, a group for each data set and budget.
+    """Compare the runs of `bench.tables.frame.records`, a group for each data set and budget.
 
     ± is the standard deviation over seeds; of one seed, it is the NLL's standard error over test
     rows. By run, every run has a row of its own.

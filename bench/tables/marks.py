@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from bench.frame import Cell
+from bench.tables.frame import Cell
 
 #: The method that every other must beat: a Gaussian fitted to the training split.
 FLOOR = "gaussian"
@@ -17,7 +17,7 @@ BLIND_SHARE = 0.05
 #: The level of the two-sample tests.
 LEVEL = 0.05
 
-#: The marks; `bench.footnotes` says what each means.
+#: The marks; `bench.tables.footnotes` says what each means.
 BELOW, SOLVER, SAME, BLIND, ONE, MIXED = "†", "‡", "°", "‖", "¶", "§"
 
 #: statistic -> its threshold, and the column of its p-value (the U-statistics have none)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from bench.format import whole
-from bench.frame import Cell
-from bench.marks import (
+from bench.tables.format import whole
+from bench.tables.frame import Cell
+from bench.tables.marks import (
     BELOW,
     BLIND,
     FLOOR,
@@ -26,7 +26,7 @@ from bench.marks import (
     heading_of,
     is_blind,
 )
-from bench.measures import MEASURES
+from bench.tables.measures import MEASURES
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from bench.comparison import Entry, Group, Row, Table, comparison
 from bench.errors import unknown
-from bench.format import Number
-from bench.marks import BELOW
+from bench.tables.comparison import Entry, Group, Row, Table, comparison
+from bench.tables.format import Number
+from bench.tables.marks import BELOW
 
 __all__ = ["comparison", "html", "latex", "markdown", "render", "text"]
 
@@ -173,7 +173,7 @@ def html(table: Table) -> str:
     return environment.get_template("table.html.j2").render(table=table)
 
 
-_TEMPLATES = PackageLoader("bench", "templates")
+_TEMPLATES = PackageLoader("bench.tables", "templates")
 
 
 def _latex_letter(letter: str) -> str:

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bench.columns import COLUMNS
 from bench.errors import DataError
-from bench.measures import MEASURES
 from bench.record import Record, read_all
+from bench.tables.columns import COLUMNS
+from bench.tables.measures import MEASURES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Columns that follow those of `bench.columns`.
+#: Columns that follow those of `bench.tables.columns`.
 #: planned_minibatches: what the budget gave (a failed run's `minibatches` is how far it came).
 #: memory_bytes: the peak on the device, of the GPU or resident.
 #: judge: solver, tolerances and precision. hardware: the processor and, on a CPU, its threads.
@@ -95,9 +95,9 @@ class Cell:
 def records(results_dir: str | Path) -> pd.DataFrame:
     """Every finished run below a results folder, failed ones too: one row a run, by name.
 
-    The columns are those of `bench.columns.COLUMNS`, then `DERIVED`. Text is `string`, counts
-    are `Int64`, truth is `boolean`, all with NA where a record says nothing; other numbers are
-    `float64` with NaN. A folder with no runs, or none at all, gives an empty frame.
+    The columns are those of `bench.tables.columns`, then `DERIVED`. Text is `string`,
+    counts are `Int64`, truth is `boolean`, all with NA where a record says nothing; other numbers
+    are `float64` with NaN. A folder with no runs, or none at all, gives an empty frame.
 
     Raises:
         DataError: a record can't be read, or holds what its column can't.
@@ -127,7 +127,7 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
 
     The columns are `CELL`, `SHARED`, `n_ok` (runs that ended well), `n_runs`, `n_repeats`
     (earlier runs of the same seeds, left out), and `<metric>_mean` and `<metric>_sd` (ddof 1) for
-    each of `bench.measures.MEASURES`. A mean is over all `n_ok` runs, or it is empty.
+    each of `bench.tables.measures.MEASURES`. A mean is over all `n_ok` runs, or it is empty.
     """
     known = list(cells(frame))
     columns: dict[str, pd.Series[Any]] = {}

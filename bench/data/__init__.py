@@ -1,0 +1,1 @@
+"""Rows on disk: reading and caching them, downloading and checking them."""

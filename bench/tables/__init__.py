@@ -1,0 +1,1 @@
+"""From records to tables: records in, pages out; nothing here imports torch."""
