@@ -58,8 +58,8 @@ def notes_of(known: list[Cell], metrics: Sequence[str], used: str) -> Iterable[N
     if BELOW in used:
         yield Note(
             BELOW,
-            "Below the floor: its NLL is worse than that of one Gaussian fitted to the same "
-            f"training split ({FLOOR}).",
+            "Below the floor: its NLL is worse than that of one Gaussian fitted to the same mini-"
+            f"batches ({FLOOR}).",
         )
     if SOLVER in used:
         yield Note(

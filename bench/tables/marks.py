@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.tables.frame import Cell
 
-#: The method that every other must beat: a Gaussian fitted to the training split.
+#: The method that every other must beat: a Gaussian fitted to the mini-batches.
 FLOOR = "gaussian"
 
 #: An NLL whose numerical error reaches this (nats) is flagged.
