@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from bench.errors import UsageError, unknown
 
@@ -26,18 +27,26 @@ class Amount:
 
 @dataclass(frozen=True)
 class Budget:
-    """A named budget: an amount for each data set that it names, and one for all others."""
+    """A named budget: an amount for each data set that it names, and `other` for all others.
+
+    `methods` holds the amounts of those methods that get others than the rest.
+    """
 
     name: str
     summary: str
-    other: Amount
     amounts: Mapping[str, Amount]
+    methods: Mapping[str, Mapping[str, Amount]] = field(default_factory=dict)
 
     def amount(
-        self, dataset: str, minibatches: int | None = None, batch_size: int | None = None
+        self,
+        dataset: str,
+        method: str,
+        minibatches: int | None = None,
+        batch_size: int | None = None,
     ) -> Amount:
-        """What a run on the data set may use; the numbers given override the budget's."""
-        amount = self.amounts.get(dataset, self.other)
+        """What a method may use on a data set; the numbers given override the budget's."""
+        amounts = self.methods.get(method, self.amounts)
+        amount = amounts.get(dataset) or amounts["other"]
         if minibatches is not None:
             amount = replace(amount, minibatches=minibatches)
         if batch_size is not None:
@@ -63,6 +72,11 @@ def budget(name: str) -> Budget:
     return budgets()[name]
 
 
-def _budget(name: str, table: dict[str, object]) -> Budget:
-    amounts = {key: Amount(**value) for key, value in table.items() if isinstance(value, dict)}
-    return Budget(name, str(table["summary"]), amounts.pop("other"), amounts)
+def _budget(name: str, table: dict[str, Any]) -> Budget:
+    rest = {key: value for key, value in table.items() if key not in ("summary", "methods")}
+    own = {method: _amounts(each) for method, each in table.get("methods", {}).items()}
+    return Budget(name, table["summary"], _amounts(rest), own)
+
+
+def _amounts(table: dict[str, dict[str, int]]) -> dict[str, Amount]:
+    return {dataset: Amount(**amount) for dataset, amount in table.items()}

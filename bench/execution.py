@@ -105,7 +105,6 @@ def _fill(content: record.Record, spec: RunSpec, folder: Path, report: Report) -
     }
     content["cost"]["baseline_rss_bytes"] = environment.peak_rss_bytes()
     method = build(spec, dataset.d)
-    content["method"]["params"] = method.size()
     _learn(content, method, data, spec, folder / "curve.jsonl", report, deadline)
     if spec.device == "cuda":
         content["cost"] |= {
@@ -140,7 +139,17 @@ def _learn(
 ) -> None:
     """Train; what came of it goes into the record, also where it fails half-way."""
     judge, done = spec.judge, Training()
-    stream = Stream(data.train, spec.batch_size, spec.minibatches, spec.seed, spec.device)
+    start = time.perf_counter()
+    method.affine.fit(data.train)
+    done.train_seconds += time.perf_counter() - start
+    stream = Stream(
+        data.train,
+        spec.batch_size,
+        spec.minibatches,
+        spec.seed,
+        spec.device,
+        first=method.affine,
+    )
     rows = torch.from_numpy(np.array(pick(data.validation, judge.validation_rows, judge.seed)))
     with open(curve, "w", encoding="utf-8") as file:
 
@@ -152,6 +161,7 @@ def _learn(
         try:
             train(method, stream, validator(rows, judge), judge.validations, keep, deadline, done)
         finally:
+            content["method"]["params"] = method.size() + method.affine.size()
             content["training"] = {
                 "minibatches": done.minibatches,
                 "samples_seen": done.samples_seen,

@@ -20,22 +20,25 @@ HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 @dataclass(frozen=True)
 class Path:
-    """Where rows went: start and end `(n, d)`, and for each row the integral `(n,)` of |v|^2.
+    """Where points `(n, d)` went, from `start` to `end`, and for each the integral of |v|^2.
 
-    `kinetic` is summed over the pieces, each with its time scaled to one unit; it is None for a
-    method without a velocity.
+    Both ends are in the ODEs' own coordinates; `rows` is the end beyond the affine layer, where
+    that lies at the end. `kinetic` `(n,)` is summed over the pieces, each with its time scaled to
+    one unit; it is None for a method without a velocity.
     """
 
     start: Tensor
     end: Tensor
+    rows: Tensor
     kinetic: Tensor | None
 
 
 class Flow:
     """Samples and scores with a method, in memory that does not grow with the rows.
 
-    A continuous method is solved piece by piece with `solver` and its exact divergence; a discrete
-    one answers itself. The method is copied, in `dtype`; rows are taken `rows_at_once` at a time.
+    A continuous method is solved piece by piece with its exact divergence, by `solver`, or by each
+    piece's native one where that is None; a discrete one answers itself. The method is copied, in
+    `dtype`; rows are taken `rows_at_once` at a time.
 
     Every call raises `SolverFailed` where the solver gives up.
     """
@@ -43,7 +46,7 @@ class Flow:
     def __init__(
         self,
         method: Method,
-        solver: Solver,
+        solver: Solver | None,
         dtype: torch.dtype = torch.float64,
         rows_at_once: int = 2_048,
     ) -> None:
@@ -59,7 +62,10 @@ class Flow:
         self.nfe: float | None = None  # of the last call: evaluations a solve, mean over solves
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """The log-density `(n,)` of rows `(n, d)` in nats: log N(z) + the integral of div v."""
+        """The log-density `(n,)` of rows `(n, d)` in nats.
+
+        log N(z) + the integral of div v, and the log-determinant of the affine layer.
+        """
         return torch.cat(list(self._in_chunks(self._log_prob, x)))
 
     def encode(self, x: Tensor) -> Tensor:
@@ -73,12 +79,13 @@ class Flow:
         return Path(
             torch.cat([p.start for p in paths]),
             torch.cat([p.end for p in paths]),
+            torch.cat([p.rows for p in paths]),
             torch.cat(kinetic) if kinetic else None,
         )
 
     def sample(self, n: int, seed: int = 0) -> Tensor:
         """`n` rows `(n, d)` drawn from the flow; a seed gives the same noise for every method."""
-        return self.decode(self.noise(n, seed)).end
+        return self.decode(self.noise(n, seed)).rows
 
     def noise(self, n: int, seed: int) -> Tensor:
         """Standard normal draws `(n, d)`, the same on every device."""
@@ -95,30 +102,44 @@ class Flow:
             self.nfe = (evaluations(self.method) - before) / chunks
 
     def _log_prob(self, x: Tensor) -> Tensor:
+        x, gain = self.method.affine(x), x.new_zeros(len(x)) + self.method.affine.log_det()
         if isinstance(self.method, Discrete):
-            return self.method.log_prob(x)
-        gain = x.new_zeros(len(x))
+            return gain + self.method.log_prob(x)
         for piece in self._pieces():
             x, gain = integrate(
-                _density(piece), (x, gain), piece.t_data, piece.t_noise, self.solver
+                _density(piece), (x, gain), piece.t_data, piece.t_noise, self._solver(piece)
             )
         return gain - 0.5 * x.square().sum(-1) - x.shape[1] * HALF_LOG_TWO_PI
 
     def _encode(self, x: Tensor) -> Path:
-        return self._travel(x, [(p, p.t_data, p.t_noise) for p in self._pieces()])
+        legs = [(p, p.t_data, p.t_noise) for p in self._pieces()]
+        start = self.method.affine(x)
+        end, kinetic = self._travel(start, legs)
+        return Path(start, end, end, kinetic)
 
     def _decode(self, z: Tensor) -> Path:
+        kinetic = None
         if isinstance(self.method, Discrete):
-            return Path(z, self.method.inverse(z), None)
-        return self._travel(z, [(p, p.t_noise, p.t_data) for p in reversed(self._pieces())])
+            end = self.method.inverse(z)
+        else:
+            legs = [(p, p.t_noise, p.t_data) for p in reversed(self._pieces())]
+            end, kinetic = self._travel(z, legs)
+        return Path(z, end, self.method.affine.inverse(end), kinetic)
 
-    def _travel(self, start: Tensor, legs: list[tuple[Piece, float, float]]) -> Path:
-        x, kinetic = start, start.new_zeros(len(start))
+    def _travel(self, x: Tensor, legs: list[tuple[Piece, float, float]]) -> tuple[Tensor, Tensor]:
+        """The end of the way from `x`, and its kinetic integral."""
+        kinetic = x.new_zeros(len(x))
         for piece, t0, t1 in legs:
             energy = torch.zeros_like(kinetic)
-            x, energy = integrate(_motion(piece), (x, energy), t0, t1, self.solver)
+            x, energy = integrate(_motion(piece), (x, energy), t0, t1, self._solver(piece))
             kinetic = kinetic + energy * (t1 - t0)
-        return Path(start, x, kinetic)
+        return x, kinetic
+
+    def _solver(self, piece: Piece) -> Solver:
+        solver = self.solver or piece.native
+        if solver is None:
+            raise TypeError(f"{type(self.method).__name__} has no discretisation of its own")
+        return solver
 
     def _pieces(self) -> list[Piece]:
         if not isinstance(self.method, Continuous):

@@ -9,15 +9,19 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from bench import plugins, presets, record
-from bench.budget import budget
+from bench.budget import Amount, budget
 from bench.child import Event, make
 from bench.data import arrays
+from bench.dataset import Dataset
 from bench.errors import UsageError
 from bench.spec import RunSpec
 from bench.study import Study
+
+if TYPE_CHECKING:
+    from bench.method import Options
 
 Only = Literal["missing", "failed", "stale", "all"]
 
@@ -58,11 +62,12 @@ def plan(
     runs = []
     for seed in study.seeds:
         for name, dataset in sets:
-            amount = amounts.amount(dataset.name, study.minibatches, study.batch_size)
             for method in study.methods:
+                amount = amounts.amount(dataset.name, method, study.minibatches, study.batch_size)
                 config, preset = presets.configure(
                     method, dataset.name, dataset.d, settings[method]
                 )
+                _check(method, dataset, config, amount)
                 runs.append(
                     RunSpec(
                         method=method,
@@ -83,6 +88,14 @@ def plan(
                     )
                 )
     return Plan(tuple(runs), tuple(_todo(runs, results, only)))
+
+
+def _check(method: str, dataset: Dataset, config: Options, amount: Amount) -> None:
+    """Refuse hyper-parameters that do not fit the data or the budget, before anything is run."""
+    try:
+        config.check(dataset.d, amount.minibatches, amount.batch_size)
+    except ValueError as error:
+        raise UsageError(f"{method} can't be run so on {dataset.name}: {error}.") from error
 
 
 def _todo(runs: Sequence[RunSpec], results: Path, only: Only) -> Iterator[RunSpec]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ def judge_method(method: Method, data: Loaded, judge: Judge, report: Report) -> 
     likelihood, density_cost = _likelihood(flow, data.test, judge, report)
     path, sample_cost = _sample(flow, judge, report, _sample_size(data, judge))
     report({"event": "stage", "stage": "two-sample tests"})
-    samples = path.end.cpu()
+    samples = path.rows.cpu()
     metrics = likelihood | _mmd(samples, data, judge)
     if path.kinetic is not None:
         moved = transport(path.start.to(path.end), path.end, path.kinetic)
@@ -83,9 +83,10 @@ def _likelihood(
     metrics: dict[str, Any] = {"nll": score.nll, "nll_se": score.se, "nll_rows": score.rows}
     metrics["nll_solver_error"] = 0.0
     if isinstance(flow.method, Continuous):
+        metrics |= _native(flow, x, report)
         report({"event": "stage", "stage": "density, tighter"})
         few = slice(0, None, max(1, len(x) // judge.error_rows))  # evenly over the rows
-        solver = flow.solver.tighter(10)
+        solver = reference_solver(judge).tighter(10)
         tighter = Flow(flow.method, solver, torch.float64, flow.rows_at_once)
         change = tighter.log_prob(x[few]) - log_prob[few]
         metrics["nll_solver_error"] = abs(change.mean().item())
@@ -93,11 +94,25 @@ def _likelihood(
     return metrics, cost
 
 
+def _native(flow: Flow, x: Tensor, report: Report) -> dict[str, Any]:
+    """NLL by the method's own discretisation of each piece, where it has one."""
+    assert isinstance(flow.method, Continuous)
+    solvers = [piece.native for piece in flow.method.pieces()]
+    if not solvers or None in solvers:
+        return {}
+    report({"event": "stage", "stage": "density, own steps"})
+    native = Flow(flow.method, None, flow.dtype, flow.rows_at_once)
+    return {
+        "nll_native": nll(native.log_prob(x)).nll,
+        "native": [asdict(solver) for solver in solvers if solver],
+    }
+
+
 def _check_traces(flow: Flow, x: Tensor) -> None:
     """Hold each field's own divergence against differentiation, on a few test rows."""
     if not isinstance(flow.method, Continuous):
         return
-    x = x.to(flow.device, flow.dtype)
+    x = flow.method.affine(x.to(flow.device, flow.dtype))
     for piece in flow.method.pieces():
         if type(piece.field).trace is Field.trace:
             continue

@@ -14,7 +14,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from bench.affine import Affine, Kind
 from bench.numerics.divergence import exact
+from bench.numerics.ode import Solver
 from bench.stream import Stream
 
 Log = Mapping[str, "float | Tensor"]
@@ -25,17 +27,35 @@ def option(default: Any, doc: str) -> Any:
     return field(default=default, metadata={"doc": doc})
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The hyper-parameters that every method has; a method's `Config` adds its own, frozen too.
+
+    Each is an `option`. `__post_init__` raises ValueError where a value makes no sense in itself.
+    """
+
+    affine: Kind = option(
+        "none", "a fitted first layer: none, diagonal (z-score), full (whitening)"
+    )
+
+    def check(self, d: int, minibatches: int, batch_size: int) -> None:
+        """Raise ValueError where these hyper-parameters do not fit the data or the budget.
+
+        It is asked before anything is run.
+        """
+
+
 class Method(nn.Module, ABC):
     """A model of rows `(n, d)` and the way it learns.
 
-    `Config` is a frozen dataclass of hyper-parameters, each an `option`. It raises ValueError, in
-    its `__post_init__`, where a value makes no sense.
+    Where its `affine` layer is not the identity, the rows are the layer's output: the harness fits
+    it to the training split and counts its log-determinant; the method does neither.
 
     Everything that learning needs in order to go on lies in the module's state and in the
     optimiser's: a method that is rebuilt from both after any step continues with the same bits.
     """
 
-    Config: ClassVar[type]
+    Config: ClassVar[type[Options]]
     #: What `learn` updates with; None for a method that needs none.
     optimizer: torch.optim.Optimizer | None = None
 
@@ -43,6 +63,7 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.d = d
         self.config = config
+        self.affine = Affine(d, config.affine)
 
     @abstractmethod
     def learn(self, batches: Stream) -> Iterator[Log]:
@@ -102,11 +123,16 @@ class Field(nn.Module, ABC):
 
 @dataclass(frozen=True)
 class Piece:
-    """One ODE of a flow: dx/dt = field(t, x) with data at `t_data` and noise at `t_noise`."""
+    """One ODE of a flow: dx/dt = field(t, x) with data at `t_data` and noise at `t_noise`.
+
+    `native` is the method's own discretisation, where it has one: it is scored by that as well as
+    by the reference solver, and the difference is what the method's own steps hide.
+    """
 
     field: Field
     t_data: float
     t_noise: float
+    native: Solver | None = None
 
 
 class Continuous(Method):

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+Map = Callable[[Tensor], Tensor]
+
+#: Rows that are pushed forward at once.
+ROWS_AT_ONCE = 2**13
+
+
+@dataclass(frozen=True)
+class Movement:
+    """What a push-forward T did to the training rows x: E|T(x) - x|^2 and E|T(x)|^2."""
+
+    step: float
+    size: float
+
+    @property
+    def relative(self) -> float:
+        """The relative W2 movement, E|T(x) - x|^2 / E|T(x)|^2."""
+        return self.step / self.size
 
 
 class Stream:
@@ -15,6 +36,9 @@ class Stream:
     over the end of an epoch takes its last rows from the next one. The k-th mini-batch depends on
     k and the seed alone, so a stream can start anywhere.
 
+    A method that is trained block by block has the training rows pushed through each block that
+    is finished, and is dealt what came out, in the same order: see `push`.
+
     Args:
         rows: the training split `(n, d)`.
         batch_size: rows in a mini-batch.
@@ -22,6 +46,7 @@ class Stream:
         seed: the seed of the order.
         device: where mini-batches go.
         dealt: the mini-batches dealt before (by a run that is continued).
+        first: a fixed first layer of the model, which all rows go through.
     """
 
     def __init__(
@@ -32,6 +57,7 @@ class Stream:
         seed: int,
         device: torch.device | str = "cpu",
         dealt: int = 0,
+        first: Map = lambda x: x,
     ) -> None:
         self.batch_size = batch_size
         self.total = total
@@ -39,11 +65,11 @@ class Stream:
         self._n = len(rows)
         self._seed = seed
         self.device = torch.device(device)
-        # On a GPU the split lives there whole; on a CPU it stays where it is mapped.
-        self._rows = rows
-        self._on_device = None
+        self._rows = rows  # stays where it is mapped
+        self._first = first
+        self._kept: Tensor | None = None  # what is dealt, where that is not `rows` themselves
         if self.device.type != "cpu":
-            self._on_device = torch.tensor(np.asarray(rows), device=self.device)
+            self.rewind()
         self._epoch = -1
         self._order: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
@@ -55,14 +81,43 @@ class Stream:
             raise StopIteration
         indices = self._indices(self.dealt)
         self.dealt += 1
-        if self._on_device is not None:
-            return self._on_device[torch.from_numpy(indices).to(self.device)]
-        return torch.from_numpy(self._rows[indices])
+        if self._kept is not None:
+            return self._kept[torch.from_numpy(indices).to(self.device)]
+        return self._enter(torch.from_numpy(self._rows[indices]))
 
     @property
     def spent(self) -> float:
         """The share of the budget spent before the mini-batch in hand: from 0 to below 1."""
         return max(0, self.dealt - 1) / self.total
+
+    def push(self, forward: Map) -> Movement:
+        """Push all rows that are dealt through `forward` once, without gradients; deal the result.
+
+        The rows of a second push are those that the first one gave. A method that is continued
+        pushes anew through the blocks that it has finished, from the first.
+        """
+        if self._kept is None:
+            self._kept = self._enter(torch.tensor(self._rows))
+        step = size = 0.0
+        for rows in self._kept.split(ROWS_AT_ONCE):
+            with torch.no_grad():
+                pushed = forward(rows)
+            step += (pushed - rows).double().square().sum().item()
+            size += pushed.double().square().sum().item()
+            rows.copy_(pushed)
+        return Movement(step / self._n, size / self._n)
+
+    def rewind(self) -> None:
+        """Deal the rows themselves again, not pushed through anything but the first layer."""
+        if self.device.type == "cpu":
+            self._kept = None
+        else:  # on a GPU the split lives there whole
+            self._kept = self._enter(torch.tensor(self._rows))
+
+    def _enter(self, rows: Tensor) -> Tensor:
+        """The rows on the device, through the first layer."""
+        with torch.no_grad():
+            return self._first(rows.to(self.device))
 
     def _indices(self, k: int) -> NDArray[np.int64]:
         """The rows of the k-th mini-batch."""

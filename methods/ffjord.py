@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bench.method import Continuous, Log, Piece, option
+from bench.method import Continuous, Log, Options, Piece, option
 from bench.numerics.divergence import gaussian_probe, hutchinson, rademacher_probe
 from bench.numerics.ode import Solver, State, integrate
 from bench.stream import Stream
@@ -19,7 +19,7 @@ from bench_methods.optimisation import update
 
 
 @dataclass(frozen=True)
-class FFJORDConfig:
+class FFJORDConfig(Options):
     """Hyper-parameters of FFJORD."""
 
     flows: int = option(1, "flows in the chain, each an ODE with parameters of its own")

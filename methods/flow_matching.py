@@ -9,14 +9,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench.method import Continuous, Log, Piece, option
+from bench.method import Continuous, Log, Options, Piece, option
 from bench.stream import Stream
 from bench_methods.networks import FourierMLP
 from bench_methods.optimisation import cosine, update
 
 
 @dataclass(frozen=True)
-class FlowMatchingConfig:
+class FlowMatchingConfig(Options):
     """Hyper-parameters of flow matching."""
 
     width: int = option(256, "width of the two hidden layers")

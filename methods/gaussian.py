@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.method import Discrete, Log, option
+from bench.method import Discrete, Log, Options, option
 from bench.stream import Stream
 
 
 @dataclass(frozen=True)
-class GaussianConfig:
+class GaussianConfig(Options):
     """Hyper-parameters of the Gaussian floor."""
 
     ridge: float = option(1e-6, "share of the mean variance that is added to every variance")

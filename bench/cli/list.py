@@ -80,9 +80,10 @@ def budgets() -> Lines:
         {
             "name": budget.name,
             "summary": budget.summary,
-            "amounts": {
-                key: asdict(amount)
-                for key, amount in {**budget.amounts, "other": budget.other}.items()
+            "amounts": {key: asdict(amount) for key, amount in budget.amounts.items()},
+            "methods": {
+                method: {key: asdict(amount) for key, amount in amounts.items()}
+                for method, amounts in budget.methods.items()
             },
         }
         for budget in named().values()
@@ -123,8 +124,11 @@ def _dataset_texts(lines: Lines) -> Iterable[Sequence[str]]:
 def _budget_texts(lines: Lines) -> Iterable[Sequence[str]]:
     for line in lines:
         yield line["name"], line["summary"]
-        for name, amount in line["amounts"].items():
-            yield "", f"{name}: {amount['minibatches']} mini-batches of {amount['batch_size']} rows"
+        for method, amounts in {"": line["amounts"], **line["methods"]}.items():
+            for name, amount in amounts.items():
+                who = f"{method} on {name}" if method else name
+                rows = f"{amount['minibatches']} mini-batches of {amount['batch_size']} rows"
+                yield "", f"{who}: {rows}"
 
 
 def _run_texts(lines: Lines) -> Iterable[Sequence[str]]:

@@ -1,4 +1,4 @@
-"""Solving dx/dt = f(t, x): torchdiffeq behind one function, with a bound on its steps."""
+"""Solving dx/dt = f(t, x): torchdiffeq's dopri5 with a bound on its steps, and equal steps."""
 
 from __future__ import annotations
 
@@ -18,13 +18,29 @@ class SolverFailed(ArithmeticError):
     """The solver gave up: the field is too stiff for its bound on steps, or not finite."""
 
 
+#: Explicit Runge-Kutta rules: for each stage its time and the weights of the stages before it, and
+#: the weights of the step. Source: Hairer, Norsett, Wanner 1993, section II.1, tables 1.1 and 1.2.
+TABLEAUS: dict[str, tuple[list[tuple[float, list[float]]], list[float]]] = {
+    "euler": ([(0, [])], [1]),
+    "midpoint": ([(0, []), (1 / 2, [1 / 2])], [0, 1]),
+    "rk4": (
+        [(0, []), (1 / 2, [1 / 2]), (1 / 2, [0, 1 / 2]), (1, [0, 0, 1])],
+        [1 / 6, 1 / 3, 1 / 3, 1 / 6],
+    ),
+    "rk4-38": (
+        [(0, []), (1 / 3, [1 / 3]), (2 / 3, [-1 / 3, 1]), (1, [1, -1, 1])],
+        [1 / 8, 3 / 8, 3 / 8, 1 / 8],
+    ),
+}
+
+
 @dataclass(frozen=True)
 class Solver:
     """An ODE solver and its accuracy.
 
     `dopri5` is adaptive: it keeps its local error under `atol + rtol |x|` and gives up after
-    `max_num_steps` steps. `euler`, `midpoint` and `rk4` (torchdiffeq's 3/8 rule) make `steps`
-    equal steps.
+    `max_num_steps` steps. `euler`, `midpoint`, `rk4` (the classic one) and `rk4-38` (Kutta's 3/8
+    rule, which torchdiffeq calls rk4) make `steps` equal steps.
     """
 
     name: str = "dopri5"
@@ -37,8 +53,8 @@ class Solver:
         if self.name == "dopri5":
             if not (self.rtol > 0 and self.atol > 0 and self.max_num_steps > 0):
                 raise ValueError("dopri5 needs rtol, atol and max_num_steps above 0")
-        elif self.name not in ("euler", "midpoint", "rk4"):
-            raise ValueError(f"no solver named {self.name!r}: dopri5, euler, midpoint or rk4")
+        elif self.name not in TABLEAUS:
+            raise ValueError(f"no solver named {self.name!r}: dopri5, {', '.join(TABLEAUS)}")
         elif self.steps < 1:
             raise ValueError(f"{self.name} needs at least 1 step, not {self.steps}")
 
@@ -73,23 +89,15 @@ def integrate(
         SolverFailed: more than `max_num_steps` steps, a step underflow, or a value not finite.
     """
     t = _times(t0, t1, start[0])
-    # A tuple's error norm is torchdiffeq's default: the largest RMS norm of its parts.
-    arguments: dict[str, Any] = {"method": solver.name, "rtol": solver.rtol, "atol": solver.atol}
-    if solver.name == "dopri5":
-        arguments["options"] = {"max_num_steps": solver.max_num_steps}
-    else:
-        arguments["options"] = {"grid_constructor": _equal_steps(solver.steps)}
-    if adjoint is not None:
-        arguments["adjoint_params"] = tuple(p for p in adjoint.parameters() if p.requires_grad)
-        arguments["adjoint_options"] = dict(arguments["options"])
+    if t[0] == t[1]:
+        raise SolverFailed(f"the interval has no length: it starts and ends at t = {float(t[0]):g}")
     try:
-        if adjoint is None:
-            path = torchdiffeq.odeint(f, start, t, **arguments)
+        if solver.name != "dopri5" and adjoint is None:
+            end = _equal_steps(f, start, t, solver)
         else:
-            path = torchdiffeq.odeint_adjoint(_Derivative(f), start, t, **arguments)
+            end = _by_torchdiffeq(f, start, t, solver, adjoint)
     except AssertionError as error:
         raise failure(error) from error
-    end = tuple(part[-1] for part in path)
     if not all(torch.isfinite(part).all() for part in end):
         raise SolverFailed(f"a value is not finite at t = {float(t[1]):g}")
     return end
@@ -121,7 +129,49 @@ class _Derivative(nn.Module):
         return self.f(t, state)
 
 
-def _equal_steps(steps: int) -> Callable[[Derivative, State, Tensor], Tensor]:
+def _equal_steps(f: Derivative, start: State, t: Tensor, solver: Solver) -> State:
+    """`solver.steps` steps of its rule from `t[0]` to `t[1]`."""
+    stages, weights = TABLEAUS[solver.name]
+    h = (t[1] - t[0]) / solver.steps
+    state = start
+    for k in range(solver.steps):
+        slopes: list[State] = []
+        for time, row in stages:
+            slopes.append(f(t[0] + (k + time) * h, _moved(state, slopes, row, h)))
+        state = _moved(state, slopes, weights, h)
+    return state
+
+
+def _moved(state: State, slopes: list[State], weights: list[float], h: Tensor) -> State:
+    """state + h sum_i weights_i slopes_i, part by part."""
+    used = [(w * h, slope) for w, slope in zip(weights, slopes, strict=True) if w]
+    for step, slope in used:
+        state = tuple(torch.addcmul(x, step, v) for x, v in zip(state, slope, strict=True))
+    return state
+
+
+def _by_torchdiffeq(
+    f: Derivative, start: State, t: Tensor, solver: Solver, adjoint: nn.Module | None
+) -> State:
+    # A tuple's error norm is torchdiffeq's default: the largest RMS norm of its parts.
+    arguments: dict[str, Any] = {"method": solver.name, "rtol": solver.rtol, "atol": solver.atol}
+    if solver.name == "dopri5":
+        arguments["options"] = {"max_num_steps": solver.max_num_steps}
+    else:
+        if solver.name == "rk4":
+            raise ValueError("torchdiffeq, which solves the adjoint, has rk4-38 but no classic rk4")
+        arguments["method"] = solver.name.removesuffix("-38")
+        arguments["options"] = {"grid_constructor": _equal_grid(solver.steps)}
+    if adjoint is None:
+        path = torchdiffeq.odeint(f, start, t, **arguments)
+    else:
+        arguments["adjoint_params"] = tuple(p for p in adjoint.parameters() if p.requires_grad)
+        arguments["adjoint_options"] = dict(arguments["options"])
+        path = torchdiffeq.odeint_adjoint(_Derivative(f), start, t, **arguments)
+    return tuple(part[-1] for part in path)
+
+
+def _equal_grid(steps: int) -> Callable[[Derivative, State, Tensor], Tensor]:
     """The grid of `steps` steps; torchdiffeq's own `step_size` may make one more by rounding."""
 
     def grid(f: Derivative, start: State, t: Tensor) -> Tensor:

@@ -10,18 +10,24 @@ from bench.errors import UsageError
 from bench.study import shipped
 
 POWER, OTHER = Amount(7, 100), Amount(5, 10)
-BUDGET = Budget("b", "", OTHER, {"power": POWER})
+SLOW = Amount(2, 10)
+BUDGET = Budget("b", "", {"power": POWER, "other": OTHER}, {"slow": {"other": SLOW}})
 
 
 def test_an_amount_is_the_data_sets_or_that_of_all_others() -> None:
-    assert BUDGET.amount("power") == POWER
-    assert BUDGET.amount("moons") == OTHER
+    assert BUDGET.amount("power", "any") == POWER
+    assert BUDGET.amount("moons", "any") == OTHER
+
+
+def test_a_method_with_amounts_of_its_own() -> None:
+    assert BUDGET.amount("power", "slow") == BUDGET.amount("moons", "slow") == SLOW
+    assert BUDGET.amount("power", "slow", minibatches=9) == Amount(9, 10)
 
 
 def test_numbers_given_override_the_budgets() -> None:
-    assert BUDGET.amount("power", minibatches=3) == Amount(3, 100)
-    assert BUDGET.amount("power", batch_size=3) == Amount(7, 3)
-    assert BUDGET.amount("moons", 1, 2) == Amount(1, 2)
+    assert BUDGET.amount("power", "any", minibatches=3) == Amount(3, 100)
+    assert BUDGET.amount("power", "any", batch_size=3) == Amount(7, 3)
+    assert BUDGET.amount("moons", "any", 1, 2) == Amount(1, 2)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +36,7 @@ def test_numbers_given_override_the_budgets() -> None:
 )
 def test_an_impossible_number(minibatches: int, batch_size: int | None, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        BUDGET.amount("power", minibatches, batch_size)
+        BUDGET.amount("power", "any", minibatches, batch_size)
 
 
 def test_budgets_by_name() -> None:
@@ -43,11 +49,13 @@ def test_budgets_by_name() -> None:
 def test_a_shipped_budget(name: str) -> None:
     shipped_budget = budget(name)
     assert shipped_budget.summary
-    assert "other" not in shipped_budget.amounts
-    assert shipped_budget.amounts.keys() <= plugins.datasets().keys()
-    for amount in (shipped_budget.other, *shipped_budget.amounts.values()):
-        assert amount.minibatches >= 1
-        assert amount.batch_size >= 1
+    assert shipped_budget.methods.keys() <= plugins.methods().keys()
+    for amounts in (shipped_budget.amounts, *shipped_budget.methods.values()):
+        assert "other" in amounts
+        assert amounts.keys() <= plugins.datasets().keys() | {"other"}
+        for amount in amounts.values():
+            assert amount.minibatches >= 1
+            assert amount.batch_size >= 1
 
 
 def test_the_equal_budget_is_the_posters() -> None:
@@ -59,7 +67,10 @@ def test_the_equal_budget_is_the_posters() -> None:
         "bsds300": (10_300, 1_000),
     }
     for name, (minibatches, batch_size) in published.items():
-        assert budget("equal").amount(name) == Amount(minibatches, batch_size)
+        assert budget("equal").amount(name, "jko") == Amount(minibatches, batch_size)
+        assert budget("table1").amount(name, "ffjord") == Amount(minibatches, batch_size)
+        per_block = Amount(4 * minibatches // 10, batch_size)
+        assert budget("table1").amount(name, "jko") == per_block
 
 
 def test_the_quick_study() -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.flow import Flow
-from bench.method import Continuous, Discrete, Field, Log, Method, Piece
+from bench.method import Continuous, Discrete, Field, Log, Method, Options, Piece
 from bench.numerics.ode import Solver, SolverFailed
 from bench.stream import Stream
 from bench.training import train
@@ -39,7 +39,7 @@ class Given(Continuous):
     """A flow of given pieces, nothing to learn."""
 
     def __init__(self, d: int, pieces: Sequence[Piece]) -> None:
-        super().__init__(d, None)
+        super().__init__(d, Options())
         self.fields = torch.nn.ModuleList(p.field for p in pieces)
         self.times = [(p.t_data, p.t_noise) for p in pieces]
 
@@ -53,7 +53,7 @@ class Given(Continuous):
         ]
 
 
-class Affine(Discrete):
+class Stretched(Discrete):
     """x = 2 z + 1, in each of d dimensions."""
 
     def learn(self, batches: Stream) -> Iterator[Log]:
@@ -149,7 +149,7 @@ def test_the_samples_of_a_linear_flow() -> None:
 
 def test_a_seed_gives_the_same_noise_to_every_method() -> None:
     one = Flow(Given(2, [Piece(Linear(torch.eye(2)), 0.0, 1.0)]), TIGHT, torch.float32)
-    other = Flow(Affine(2, None), TIGHT)
+    other = Flow(Stretched(2, Options()), TIGHT)
     assert torch.equal(one.noise(5, 1), other.noise(5, 1))
     assert not torch.equal(one.noise(5, 1), one.noise(5, 2))
     torch.testing.assert_close(other.sample(5, 1), 2 * one.noise(5, 1) + 1)
@@ -157,7 +157,7 @@ def test_a_seed_gives_the_same_noise_to_every_method() -> None:
 
 
 def test_a_discrete_method_answers_itself() -> None:
-    flow, x = Flow(Affine(3, None), TIGHT, rows_at_once=2), torch.randn(5, 3).double()
+    flow, x = Flow(Stretched(3, Options()), TIGHT, rows_at_once=2), torch.randn(5, 3).double()
     oracle = gaussian(x, torch.ones(3).double(), 4 * torch.eye(3).double())
     torch.testing.assert_close(flow.log_prob(x), oracle)
     path = flow.decode(x)

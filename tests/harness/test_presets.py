@@ -11,11 +11,11 @@ import pytest
 
 from bench import plugins, presets
 from bench.errors import UsageError
-from bench.method import option
+from bench.method import Options, option
 
 
 @dataclass(frozen=True)
-class FakeConfig:
+class FakeConfig(Options):
     """One hyper-parameter of each type."""
 
     width: int = option(8, "a number")
@@ -36,7 +36,7 @@ class Fake:
 
 
 @dataclass(frozen=True)
-class OtherConfig:
+class OtherConfig(Options):
     """Another method's."""
 
     width: int = option(4, "a number")

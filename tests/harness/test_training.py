@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.method import Continuous, Discrete, Field, Log, Method, Piece
+from bench.method import Continuous, Discrete, Field, Log, Method, Options, Piece
 from bench.numerics.ode import Solver, SolverFailed, integrate
 from bench.spec import Judge
 from bench.stream import Stream
@@ -31,7 +31,7 @@ class Counter(Discrete):
     """A method whose only state is the number of its updates; its log is given by `log_of`."""
 
     def __init__(self, log_of: Callable[[int], Any] = lambda step: {"loss": 1.0 / step}) -> None:
-        super().__init__(2, None)
+        super().__init__(2, Options())
         self.updates = nn.Parameter(torch.zeros(()))
         self.log_of = log_of
 
@@ -161,7 +161,7 @@ class AdjointFails(Continuous):
     """Its forward solves are fine; those of the adjoint, inside backward(), see NaN."""
 
     def __init__(self) -> None:
-        super().__init__(2, None)
+        super().__init__(2, Options())
         self.field = Late()
 
     def learn(self, batches: Stream) -> Iterator[Log]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torchdiffeq
 from torch import Tensor, nn
 
 from bench.numerics.ode import Solver, SolverFailed, State, failure, integrate
@@ -26,14 +27,18 @@ def error(solver: Solver, t0: float = 0.0, t1: float = 2.0) -> float:
     return float((end - start * math.exp(math.sin(t1) - math.sin(t0))).abs().max())
 
 
-@pytest.mark.parametrize(("name", "order"), [("euler", 1), ("midpoint", 2), ("rk4", 4)])
+@pytest.mark.parametrize(
+    ("name", "order"), [("euler", 1), ("midpoint", 2), ("rk4", 4), ("rk4-38", 4)]
+)
 @pytest.mark.parametrize(("t0", "t1"), [(0.0, 2.0), (2.0, 0.0)])
 def test_order_of_convergence(name: str, order: int, t0: float, t1: float) -> None:
     errors = [error(Solver(name, steps=n), t0, t1) for n in (80, 160)]
     assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.12)
 
 
-@pytest.mark.parametrize(("name", "stages"), [("euler", 1), ("midpoint", 2), ("rk4", 4)])
+@pytest.mark.parametrize(
+    ("name", "stages"), [("euler", 1), ("midpoint", 2), ("rk4", 4), ("rk4-38", 4)]
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(
     ("t0", "t1"), [(0.0, 1.0), (1.0, 0.0), (0.0, 0.5), (0.3, 1.2345), (0.7, -0.1)]
@@ -192,7 +197,7 @@ class Wave(nn.Module):
         return v * self.frozen, v.square().sum(-1)
 
 
-@pytest.mark.parametrize("solver", [TIGHT, Solver("rk4", steps=120)], ids=["dopri5", "rk4"])
+@pytest.mark.parametrize("solver", [TIGHT, Solver("rk4-38", steps=120)], ids=["dopri5", "rk4-38"])
 def test_the_adjoints_gradients_are_backpropagations(solver: Solver) -> None:
     """For parameters, the start, and both end times."""
     wave = Wave()
@@ -213,7 +218,7 @@ def test_the_adjoints_gradients_are_backpropagations(solver: Solver) -> None:
 
 
 @pytest.mark.parametrize("adjoint", [False, True])
-@pytest.mark.parametrize("solver", [TIGHT, Solver("rk4", steps=200)], ids=["dopri5", "rk4"])
+@pytest.mark.parametrize("solver", [TIGHT, Solver("rk4-38", steps=200)], ids=["dopri5", "rk4-38"])
 def test_gradients_of_a_linear_equation(adjoint: bool, solver: Solver) -> None:
     """x(T) = x0 exp(aT): dx/da = T x, dx/dT = a x, dx/dx0 = exp(aT)."""
     rate = nn.Linear(1, 1, bias=False, dtype=DOUBLE)
@@ -248,8 +253,44 @@ def test_the_adjoints_memory_does_not_grow_with_the_steps() -> None:
 
         start = (torch.ones(3, 2, dtype=DOUBLE), torch.zeros(3, dtype=DOUBLE))
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            integrate(wave, start, 0.0, 1.0, Solver("rk4", steps=steps), adjoint)
+            integrate(wave, start, 0.0, 1.0, Solver("rk4-38", steps=steps), adjoint)
         return count
 
     assert kept(64, None) > 8 * kept(4, None)
     assert kept(64, wave) <= kept(4, wave) + 2
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs"), [("euler", "euler"), ("midpoint", "midpoint"), ("rk4-38", "rk4")]
+)
+def test_equal_steps_are_torchdiffeqs(name: str, theirs: str) -> None:
+    wave, times = Wave(), torch.tensor([0.2, 1.5], dtype=DOUBLE)
+    start = (torch.linspace(-1, 1, 6, dtype=DOUBLE).reshape(3, 2), torch.zeros(3, dtype=DOUBLE))
+    ours = integrate(wave, start, 0.2, 1.5, Solver(name, steps=7))
+    grid = {"grid_constructor": lambda f, y, t: torch.linspace(0.2, 1.5, 8, dtype=DOUBLE)}
+    path = torchdiffeq.odeint(wave, start, times, method=theirs, options=grid)
+    for one, other in zip(ours, path, strict=True):
+        torch.testing.assert_close(one, other[-1], rtol=1e-13, atol=1e-13)
+
+
+def test_the_classic_rule_by_hand() -> None:
+    """One step of dx/dt = t x from 1: four stages with their own numbers."""
+    k1 = 0.0
+    k2 = 0.25 * (1 + 0.25 * k1)
+    k3 = 0.25 * (1 + 0.25 * k2)
+    k4 = 0.5 * (1 + 0.5 * k3)
+    (end,) = integrate(
+        lambda t, s: (t * s[0],),
+        (torch.ones(1, 1, dtype=DOUBLE),),
+        0.0,
+        0.5,
+        Solver("rk4", steps=1),
+    )
+    assert end.item() == pytest.approx(1 + 0.5 * (k1 + 2 * k2 + 2 * k3 + k4) / 6, rel=1e-14)
+
+
+def test_the_classic_rule_has_no_adjoint() -> None:
+    wave = Wave()
+    start = (torch.ones(3, 2, dtype=DOUBLE), torch.zeros(3, dtype=DOUBLE))
+    with pytest.raises(ValueError, match="rk4-38"):
+        integrate(wave, start, 0.0, 1.0, Solver("rk4", steps=4), wave)
