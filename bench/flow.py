@@ -23,8 +23,8 @@ class Path:
     """Where points `(n, d)` went, from `start` to `end`, and for each the integral of |v|^2.
 
     Both ends are in the ODEs' own coordinates; `rows` is the end beyond the affine layer, where
-    that lies at the end. `kinetic` `(n,)` is summed over the pieces, each with its time scaled to
-    one unit; it is None for a method without a velocity.
+    that lies at the end. `kinetic` `(n,)` is taken over one unit of time, which the pieces share
+    equally; it is None for a method without a velocity.
     """
 
     start: Tensor
@@ -133,7 +133,7 @@ class Flow:
             energy = torch.zeros_like(kinetic)
             x, energy = integrate(_motion(piece), (x, energy), t0, t1, self._solver(piece))
             kinetic = kinetic + energy * (t1 - t0)
-        return x, kinetic
+        return x, len(legs) * kinetic
 
     def _solver(self, piece: Piece) -> Solver:
         solver = self.solver or piece.native

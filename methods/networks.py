@@ -25,6 +25,7 @@ def _silu_slope(x: Tensor) -> Tensor:
 ACTIVATIONS: dict[str, tuple[Activation, Activation]] = {
     "tanh": (torch.tanh, lambda x: 1 - torch.tanh(x).square()),
     "softplus": (F.softplus, torch.sigmoid),
+    "softplus20": (lambda x: F.softplus(x, beta=20), lambda x: torch.sigmoid(20 * x)),
     "silu": (F.silu, _silu_slope),
     "sin": (torch.sin, torch.cos),
 }
@@ -45,54 +46,71 @@ class ShiftedLinear(nn.Module):
 
 
 class FourierMLP(Field):
-    """Two hidden layers, with time as Fourier features in every layer.
+    """A multilayer perceptron, with time as Fourier features in every layer.
 
     v(t, x) = L3(e, s(L2(e, s(L1(e, x))))) with layers L(e, x) = W x + U e + b, where e(t) holds
-    t and sin, cos of pi k t for k = 1 .. `frequencies`. The divergence is exact, by the collapsed
-    trace.
+    t and sin, cos of pi k t for k = 1 .. `frequencies`. The divergence is exact: the collapsed
+    trace with two hidden layers, else the Jacobian pushed through the layers.
 
     Args:
         d: the dimension of x.
-        width: the width of both hidden layers.
+        width: the width of the hidden layers.
         frequencies: the number of Fourier frequencies of time.
         activation: a key of `ACTIVATIONS`.
         scale: a factor on the first layer's initial weights on x: how fine a structure the
             network sees from the start.
+        hidden: the number of hidden layers.
     """
 
     frequencies: Tensor
 
     def __init__(
-        self, d: int, width: int, frequencies: int, activation: str, scale: float = 1.0
+        self,
+        d: int,
+        width: int,
+        frequencies: int,
+        activation: str,
+        scale: float = 1.0,
+        hidden: int = 2,
     ) -> None:
         super().__init__()
         self.activation, self.slope = ACTIVATIONS[activation]
         times = 1 + 2 * frequencies
         self.register_buffer("frequencies", math.pi * torch.arange(1, frequencies + 1))
-        self.first = ShiftedLinear(d, times, width)
-        self.second = ShiftedLinear(width, times, width)
-        self.last = ShiftedLinear(width, times, d)
+        sizes = [d, *[width] * hidden, d]
+        layers = [ShiftedLinear(i, times, o) for i, o in itertools.pairwise(sizes)]
+        self.layers = nn.ModuleList(layers)
         with torch.no_grad():
-            self.first.space.weight.mul_(scale)
-        for parameter in self.last.parameters():
+            layers[0].space.weight.mul_(scale)
+        for parameter in layers[-1].parameters():
             nn.init.zeros_(parameter)  # v = 0 at the start: the flow is the identity
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
         """The velocity `(n, d)`."""
-        return self._layers(t, x)[0]
+        return self._pre_activations(t, x)[-1]
 
     def trace(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """The velocity `(n, d)` and its exact divergence `(n,)`."""
-        velocity, a1, a2 = self._layers(t, x)
-        w1, w2, w3 = (layer.space.weight for layer in (self.first, self.second, self.last))
-        return velocity, collapsed(w1, w2, w3, self.slope(a1), self.slope(a2))
+        *hidden, velocity = self._pre_activations(t, x)
+        weights = [layer.space.weight for layer in self._shifted()]
+        slopes = [self.slope(a) for a in hidden]
+        if len(hidden) == 2:
+            return velocity, collapsed(*weights, *slopes)
+        return velocity, propagated(weights, slopes)
 
-    def _layers(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The velocity and both pre-activations."""
+    def _pre_activations(self, t: Tensor, x: Tensor) -> list[Tensor]:
+        """The pre-activations of the hidden layers and, last, the velocity."""
         e = self._embed(t)
-        a1 = self.first(e, x)
-        a2 = self.second(e, self.activation(a1))
-        return self.last(e, self.activation(a2)), a1, a2
+        outputs: list[Tensor] = []
+        for layer in self._shifted():
+            x = layer(e, self.activation(x) if outputs else x)
+            outputs.append(x)
+        return outputs
+
+    def _shifted(self) -> Iterator[ShiftedLinear]:
+        for layer in self.layers:
+            assert isinstance(layer, ShiftedLinear)
+            yield layer
 
     def _embed(self, t: Tensor) -> Tensor:
         """`(1 + 2 frequencies,)` for a scalar time, `(n, 1 + 2 frequencies)` for times `(n,)`."""

@@ -123,3 +123,62 @@ def test_a_mini_batch_is_a_copy(tmp_path) -> None:  # type: ignore[no-untyped-de
 def test_a_gpu_gets_the_same_rows() -> None:
     on_gpu = [b[:, 0].int().tolist() for b in Stream(numbered(11), 4, 9, 3, "cuda")]
     assert on_gpu == deal(11, 4, 9, seed=3)
+
+
+def doubled(x: torch.Tensor) -> torch.Tensor:
+    return 2 * x
+
+
+@settings(max_examples=30, deadline=None)
+@given(n=sizes, batch_size=sizes, before=st.integers(0, 5), pushes=st.integers(0, 3))
+def test_pushed_rows_keep_their_order(n: int, batch_size: int, before: int, pushes: int) -> None:
+    """After k pushes through x -> 2x the rows are 2^k times those that would have come."""
+    stream, raw = (Stream(numbered(n), batch_size, 10, seed=4) for _ in range(2))
+    for _ in range(before):
+        next(stream), next(raw)
+    for _ in range(pushes):
+        stream.push(doubled)
+    for batch, expected in zip(stream, raw, strict=True):
+        assert torch.equal(batch, 2**pushes * expected)
+
+
+def test_rewound_rows_are_raw_again() -> None:
+    stream, raw = (Stream(numbered(9), 4, 6, seed=4) for _ in range(2))
+    stream.push(doubled)
+    next(stream), next(raw)
+    stream.rewind()
+    assert torch.equal(next(stream), next(raw))
+
+
+def test_movement_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Means over all rows of |T(x) - x|^2 and |T(x)|^2, whatever the chunks."""
+    rows = np.array([[3.0, 4.0], [0.0, 1.0], [2.0, 0.0]], dtype=np.float32)
+    for at_once in (2**13, 2):
+        monkeypatch.setattr("bench.stream.ROWS_AT_ONCE", at_once)
+        stream = Stream(rows, 2, 4, seed=0)
+        movement = stream.push(lambda x: x + torch.tensor([0.0, 2.0]))
+        assert movement.step == pytest.approx(4)
+        assert movement.size == pytest.approx((9 + 36 + 9 + 4 + 4) / 3)
+        assert movement.relative == pytest.approx(4 / (62 / 3))
+
+
+def test_a_push_has_no_gradient_and_spares_the_split() -> None:
+    rows, weight = numbered(6), torch.ones(2, requires_grad=True)
+    before = rows.copy()
+    stream = Stream(rows, 3, 2, seed=0)
+    stream.push(lambda x: x * weight * 3)
+    assert not next(stream).requires_grad
+    assert np.array_equal(rows, before)
+
+
+def test_a_first_layer_comes_before_all() -> None:
+    """Mini-batches and pushes get its output, and so do rewound rows."""
+    raw = list(Stream(numbered(8), 4, 3, seed=1))
+    stream = Stream(numbered(8), 4, 3, seed=1, first=lambda x: x + 1)
+    assert torch.equal(next(stream), raw[0] + 1)
+    assert stream.push(doubled).step == pytest.approx(
+        np.mean([(i + 1) ** 2 + (1 - i) ** 2 for i in range(8)])
+    )
+    assert torch.equal(next(stream), 2 * (raw[1] + 1))
+    stream.rewind()
+    assert torch.equal(next(stream), raw[2] + 1)

@@ -27,7 +27,7 @@ from bench.stream import Stream
 from bench.training import train, validator
 
 #: Sizes that make a method quick, for those hyper-parameters that it has.
-SMALL = {"width": 16, "hidden": 2, "rtol": 1e-2, "atol": 1e-2}
+SMALL = {"width": 16, "blocks": 2, "hidden": 2, "pairs": 256, "rtol": 1e-2, "atol": 1e-2}
 #: The budget of most tests here.
 UPDATES = 6
 METHODS = sorted(plugins.methods())

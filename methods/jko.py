@@ -1,0 +1,213 @@
+"""JKO-iFlow: blocks of neural ODEs, trained one by one as proximal steps (Xu et al. 2023)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.method import Continuous, Log, Piece, option
+from bench.stream import Stream
+from bench_methods.jko_block import Block, BlockOptions
+from bench_methods.optimisation import cosine, update
+
+#: Mini-batches between two looks at a block's steps.
+WATCHED_EVERY = 20
+
+
+@dataclass(frozen=True)
+class JKOConfig(BlockOptions):
+    """Hyper-parameters of JKO-iFlow."""
+
+    blocks: int = option(4, "blocks at most; a sweep's mini-batches are shared out evenly")
+    h0: float = option(0.25, "the first step size")
+    rho: float = option(1.4, "h_k = min(rho^k h0, h_max)")
+    h_max: float = option(10.0, "the largest step size")
+    free: bool = option(True, "whether the last block is free: without a movement penalty")
+    termination: float = option(0.01, "relative W2 movement of a block that ends the first sweep")
+    reparametrisations: int = option(0, "sweeps that retrain all blocks, with evened steps")
+    eta: float = option(0.5, "how far a reparametrisation moves the steps")
+    refinements: int = option(0, "sweeps that split every block in two and retrain")
+    learning_rate: float = option(2e-3, "Adam's, from which it decays to 0 in each block")
+    clip: float = option(1.0, "bound of the gradient's norm")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.blocks < 1 or self.reparametrisations < 0 or self.refinements < 0:
+            raise ValueError("blocks is at least 1; reparametrisations, refinements at least 0")
+        if not (self.h0 > 0 and self.rho > 0 and self.h_max > 0):
+            raise ValueError("the step sizes h0, h_max and their ratio rho are above 0")
+        if not (0 <= self.eta <= 1 and self.termination >= 0):
+            raise ValueError("eta lies in [0, 1], termination is 0 or more")
+        if self.learning_rate <= 0 or self.clip <= 0:
+            raise ValueError("learning_rate and clip are above 0")
+
+    def check(self, d: int, minibatches: int, batch_size: int) -> None:
+        """Every block of every sweep needs a mini-batch."""
+        needed = self.sweeps * self.blocks * 2**self.refinements
+        if minibatches < needed:
+            raise ValueError(
+                f"{minibatches} mini-batches are too few for {self.blocks} blocks, "
+                f"{self.reparametrisations} reparametrisations and {self.refinements} refinements: "
+                f"that takes {needed} at least"
+            )
+
+    @property
+    def sweeps(self) -> int:
+        """How often the chain is trained from its first block to its last."""
+        return 1 + self.reparametrisations + self.refinements
+
+
+def evened(
+    steps: Sequence[float], movements: Sequence[float], eta: float, h_max: float
+) -> list[float]:
+    """Step sizes moved towards even movement: h_k + eta (h~_k - h_k), at most h_max.
+
+    With t_k the sums of the steps and S_k those of the movements, h~_k are the increments of t
+    where the piecewise linear map from S to t is cut into equal increments of S.
+    Source: Xu et al. 2023, section 4 (reparametrisation).
+    """
+    t, s = np.cumsum([0.0, *steps]), np.cumsum([0.0, *movements])
+    even = np.diff(np.interp(np.linspace(0, s[-1], len(s)), s, t))
+    return [min(h + eta * (e - h), h_max) for h, e in zip(steps, even.tolist(), strict=True)]
+
+
+class JKO(Continuous):
+    """A flow from data to noise, each block a step of the JKO scheme for the KL divergence.
+
+    Block k moves x0 ~ p_k to x1 = x0 + int f dt by the field that solves
+
+        min E[ V(x1) - int div f dt + |x1 - x0|^2 / (2 h_k) ],   V(x) = |x|^2 / 2     (eq. 5)
+
+    with RK4 in S equal steps. A finished block is left as it is: the training rows are pushed
+    through it, and the next block starts from its weights. Blocks are added until one moves the
+    rows by less than `termination`, E|x1 - x0|^2 / E|x1|^2, or until there are `blocks`; one more
+    then takes what is left of the sweep, and it is free where `free` says so. Further sweeps train
+    the chain again from its first block, with the step sizes moved towards even movement
+    (reparametrisation) or every block with a penalty split in two (refinement).
+
+    A field that is trained long on few steps learns to exploit their error. So S is watched: every
+    few mini-batches the NLL of S steps is held against that of 2 S, and S grows until they agree
+    within `step_error`.
+
+    References:
+        Xu, Cheng, Xie 2023, Normalizing flow neural networks by JKO scheme.
+    """
+
+    Config = JKOConfig
+    optimizer: torch.optim.Optimizer
+    sweep: Tensor
+    current: Tensor
+    begun: Tensor
+    until: Tensor
+
+    def __init__(self, d: int, config: JKOConfig) -> None:
+        super().__init__(d, config)
+        self.blocks = nn.ModuleList([Block(d, config, self._planned(0, last=config.blocks == 1))])
+        for name in ("sweep", "current", "begun", "until"):
+            self.register_buffer(name, torch.zeros((), dtype=torch.int64))
+        self._restart_optimizer()
+
+    def learn(self, batches: Stream) -> Iterator[Log]:
+        """One update of the current block for each mini-batch `(n, d)`."""
+        for block in self._chain()[: int(self.current)]:
+            batches.push(block)
+        while batches.dealt < batches.total:
+            if batches.dealt == self.until:
+                self._turn(batches)
+            yield self._step(next(batches), batches.dealt - 1)
+
+    def _step(self, x: Tensor, dealt: int) -> Log:
+        block = self._chain()[int(self.current)]
+        loss = block.objective(x).mean()
+        done, length = dealt - int(self.begun), int(self.until - self.begun)
+        rate = self.config.learning_rate * cosine(done / length)
+        update(self.optimizer, loss, rate, self.config.clip)
+        if done % WATCHED_EVERY == 0 or done + 1 == length:
+            block.watch(x)
+        return {"loss": loss.detach(), "block": int(self.current), "steps": int(block.steps)}
+
+    def _turn(self, batches: Stream) -> None:
+        """Finish the current block, if there is one; take up the next, of this sweep or another."""
+        last = False
+        if self.until > 0:
+            block = self._chain()[int(self.current)]
+            movement = batches.push(block)
+            block.movement.fill_(math.sqrt(movement.step))
+            if self.until >= self._end_of_sweep(batches.total):
+                self._next_sweep()
+                batches.rewind()
+            else:
+                last = self._next_block(settled=movement.relative < self.config.termination)
+            self._restart_optimizer()
+        left = self._end_of_sweep(batches.total) - batches.dealt
+        blocks = self.config.blocks if self.sweep == 0 else len(self.blocks)
+        share = max(1, left if last else left // (blocks - int(self.current)))
+        self.begun.fill_(batches.dealt)
+        self.until.fill_(batches.dealt + share)
+
+    def _next_block(self, settled: bool) -> bool:
+        """Go on to the next block; whether it is the last one of a chain that has settled."""
+        self.current += 1
+        k = int(self.current)
+        if self.sweep > 0:
+            return False
+        last = settled or k == self.config.blocks - 1
+        self.blocks.append(self._chain()[-1].successor(self._planned(k, last)))
+        return last
+
+    def _next_sweep(self) -> None:
+        """Even the steps or split the blocks, and begin again at the first block."""
+        self.sweep += 1
+        self.current.zero_()
+        chain = self._chain()
+        if self.sweep > self.config.reparametrisations:
+            halves = [block.halves() if block.h.isfinite() else [block] for block in chain]
+            self.blocks = nn.ModuleList(itertools.chain.from_iterable(halves))
+            return
+        held = [block for block in chain if block.h.isfinite()]
+        sizes = evened(
+            [block.h.item() for block in held],
+            [block.movement.item() for block in held],
+            self.config.eta,
+            self.config.h_max,
+        )
+        for block, h in zip(held, sizes, strict=True):
+            block.h.fill_(h)
+
+    def _end_of_sweep(self, total: int) -> int:
+        return total * (int(self.sweep) + 1) // self.config.sweeps
+
+    def _planned(self, k: int, last: bool) -> float:
+        """The step size of block k in the first sweep; infinite for a free block."""
+        if last and self.config.free:
+            return math.inf
+        return min(self.config.rho**k * self.config.h0, self.config.h_max)
+
+    def _restart_optimizer(self) -> None:
+        block = self._chain()[int(self.current)]
+        self.optimizer = torch.optim.Adam(block.parameters(), self.config.learning_rate)
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load a state of any number of blocks."""
+        n = 1 + max(int(key.split(".")[1]) for key in state_dict if key.startswith("blocks."))
+        first = self._chain()[0]
+        self.blocks = nn.ModuleList([first, *(first.successor(0.0) for _ in range(n - 1))])
+        result = super().load_state_dict(state_dict, strict, assign)
+        self._restart_optimizer()
+        return result
+
+    def pieces(self) -> Sequence[Piece]:
+        """The blocks, from data to noise, each with its own steps."""
+        return [block.piece() for block in self._chain()]
+
+    def _chain(self) -> list[Block]:
+        return [block for block in self.blocks if isinstance(block, Block)]

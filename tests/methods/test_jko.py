@@ -1,0 +1,371 @@
+"""JKO-iFlow against closed forms, a slow loop and its own laws."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import brentq
+from torch import Tensor
+
+from bench.flow import Flow
+from bench.numerics.ode import Solver
+from bench.stream import Stream
+from bench_methods.jko import JKO, JKOConfig, evened
+from bench_methods.jko_block import Block
+
+SMALL = {"width": 8, "blocks": 2}
+
+
+def jko(d: int = 2, **config: object) -> JKO:
+    torch.manual_seed(0)
+    return JKO(d, JKOConfig(**{**SMALL, **config}))
+
+
+def stream(rows: np.ndarray, total: int, batch_size: int = 32) -> Stream:
+    return Stream(rows.astype(np.float32), batch_size, total, seed=0)
+
+
+def normal(n: int, *deviations: float, mean: float = 0.0) -> np.ndarray:
+    z = np.random.default_rng(3).standard_normal((n, len(deviations)))
+    z = (z - z.mean(0)) / z.std(0)
+    return mean + z * np.array(deviations)
+
+
+def run(method: JKO, batches: Stream) -> list[dict[str, float]]:
+    return [{k: float(v) for k, v in log.items()} for log in method.learn(batches)]
+
+
+def randomised(block: Block) -> Block:
+    """The block in float64, its last layer no longer zero."""
+    torch.manual_seed(1)
+    block.double()
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.copy_(0.7 * torch.randn_like(parameter))
+    return block
+
+
+def optimum(s0: float, h: float) -> float:
+    """The standard deviation that the proximal step from N(0, s0^2) to N(0, 1) ends at."""
+    return float(brentq(lambda s: s - 1 / s + (s - s0) / h, 1e-6, 1e3))
+
+
+# --- the objective ------------------------------------------------------------------------------
+
+
+def slow_objective(block: Block, x: Tensor, steps: int) -> float:
+    """Kutta's 3/8 rule written out, the trace by autograd, one row at a time."""
+
+    def f(t: float, y: Tensor) -> tuple[Tensor, float]:
+        y = y.detach().requires_grad_()
+        v = block.field(torch.tensor(t).double(), y[None])[0]
+        trace = 0.0
+        for i in range(len(y)):
+            trace += float(torch.autograd.grad(v[i], y, retain_graph=True)[0][i])
+        return v.detach(), trace
+
+    total = 0.0
+    start, end = float(block.start), float(block.end)
+    dt = (end - start) / steps
+    for x0 in x:
+        y, gain = x0.clone(), 0.0
+        for k in range(steps):
+            t = start + k * dt
+            v1, d1 = f(t, y)
+            v2, d2 = f(t + dt / 3, y + dt * v1 / 3)
+            v3, d3 = f(t + 2 * dt / 3, y + dt * (v2 - v1 / 3))
+            v4, d4 = f(t + dt, y + dt * (v1 - v2 + v3))
+            y = y + dt * (v1 + 3 * v2 + 3 * v3 + v4) / 8
+            gain += dt * (d1 + 3 * d2 + 3 * d3 + d4) / 8
+        penalty = float(((y - x0) ** 2).sum()) / (2 * float(block.h))
+        total += float((y**2).sum()) / 2 - gain + penalty
+    return total / len(x)
+
+
+@pytest.mark.parametrize("h", [0.3, math.inf])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_objective_is_the_papers(h: float, steps: int) -> None:
+    block = randomised(Block(3, JKOConfig(width=6, steps=steps), h))
+    block.start.fill_(0.25)
+    block.end.fill_(0.75)
+    x = torch.randn(4, 3).double()
+    own = float(block.objective(x).mean().detach())
+    assert own == pytest.approx(slow_objective(block, x, steps), rel=1e-7)
+
+
+@pytest.mark.parametrize("estimator", ["finite-difference", "gaussian"])
+def test_an_estimated_objective_is_unbiased(estimator: str) -> None:
+    """Averaged over probes; the finite difference is taken over a small sigma."""
+    config = {"width": 6, "steps": 2, "sigma0": 1e-4}
+    exact = randomised(Block(3, JKOConfig(**config), 0.5))
+    other = randomised(Block(3, JKOConfig(divergence=estimator, **config), 0.5))
+    x = torch.randn(1, 3).double().repeat(20_000, 1)
+    estimates = other.objective(x).detach()
+    se = float(estimates.std()) / math.sqrt(len(x))
+    assert se > 1e-3
+    assert abs(float(estimates.mean() - exact.objective(x[:1]).detach()[0])) < 4 * se
+
+
+def test_a_probe_is_kept_within_a_sub_interval_and_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn = []
+
+    def draw(x: Tensor) -> Tensor:
+        drawn.append(torch.randn_like(x))
+        return drawn[-1]
+
+    monkeypatch.setattr("bench_methods.jko_block.gaussian_probe", draw)
+    block = Block(2, JKOConfig(width=4, steps=5, divergence="finite-difference"), 1.0)
+    block.objective(torch.randn(3, 2))
+    assert len(drawn) == 5
+
+
+def test_the_adjoint_gives_the_gradients_of_backpropagation() -> None:
+    """As the steps get many; with few, the adjoint has an error of its own."""
+    x, gradients = torch.randn(5, 2).double(), []
+    for gradient in ("adjoint", "backprop"):
+        config = JKOConfig(width=6, steps=40, gradient=gradient)
+        block = randomised(Block(2, config, 0.5))
+        block.objective(x).mean().backward()
+        gradients.append([p.grad for p in block.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+# --- closed forms between Gaussians -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("h", [0.1, 0.5, 2.0])
+def test_one_block_between_gaussians(h: float) -> None:
+    """Each axis ends at the root of s - 1/s + (s - s0)/h = 0, and the map is linear."""
+    s0 = (0.4, 1.7)
+    rows = normal(4_096, *s0)
+    method = jko(blocks=1, free=False, h0=h, width=32, steps=2, learning_rate=1e-2)
+    run(method, stream(rows, 250, 256))
+    x = torch.from_numpy(rows)
+    z = Flow(method, Solver()).encode(x)
+    for axis, s in enumerate(s0):
+        assert float(z[:, axis].std()) == pytest.approx(optimum(s, h), rel=0.03)
+        slope = float((z[:, axis] * x[:, axis]).mean() / s**2)
+        assert slope == pytest.approx(optimum(s, h) / s, rel=0.03)
+
+
+def test_the_chain_follows_the_proximal_steps() -> None:
+    """Block by block the standard deviation is the closed form's, from the one before."""
+    h, s = 0.4, 2.5
+    rows = normal(4_096, s)
+    config = {"blocks": 3, "free": False, "h0": h, "rho": 1.0, "termination": 0.0}
+    method = jko(1, width=32, steps=2, learning_rate=1e-2, **config)
+    run(method, stream(rows, 450, 256))
+    x, first = torch.from_numpy(rows), s
+    for block in method.blocks:
+        s = optimum(s, h)
+        x = block.double()(x).detach()
+        assert float(x.std()) == pytest.approx(s, rel=0.03)
+    assert s < first - 1
+
+
+@pytest.mark.parametrize("s0", [0.3, 2.0])
+def test_proximal_steps_become_the_ornstein_uhlenbeck_process(s0: float) -> None:
+    """As h shrinks, n steps of h = 1/n reach the marginal at time 1, with an error of O(h)."""
+    true = math.sqrt(1 + (s0**2 - 1) * math.exp(-2))
+    errors = []
+    for n in (10, 20, 40):
+        s = s0
+        for _ in range(n):
+            s = optimum(s, 1 / n)
+        errors.append(abs(s - true))
+    assert errors[2] < 0.01
+    assert errors[0] / errors[1] == pytest.approx(2, rel=0.1)
+    assert errors[1] / errors[2] == pytest.approx(2, rel=0.1)
+
+
+# --- the chain ----------------------------------------------------------------------------------
+
+
+def test_the_step_sizes() -> None:
+    """h_k = min(rho^k h0, h_max), and the last block free; each starts from the one before."""
+    method = jko(blocks=4, h0=0.5, rho=2.0, h_max=1.5, termination=0.0)
+    logs = run(method, stream(normal(64, 1, 1), 8))
+    assert [block.h.item() for block in method.blocks] == [0.5, 1.0, 1.5, math.inf]
+    assert [log["block"] for log in logs] == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_a_block_starts_from_the_one_before() -> None:
+    method = jko(blocks=2, termination=0.0)
+    for log in method.learn(stream(normal(64, 1, 1), 6)):
+        if log["block"] == 0:
+            before = [p.detach().clone() for p in method.blocks[0].parameters()]
+    assert all(map(torch.equal, before, (p.detach() for p in method.blocks[0].parameters())))
+    method = jko(blocks=2, termination=0.0, learning_rate=1e-12)
+    run(method, stream(normal(64, 1, 1), 6))
+    for one, other in zip(*(block.parameters() for block in method.blocks), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+
+
+def test_the_number_of_blocks_is_found() -> None:
+    """Rows at equilibrium do not move: one block settles, a free one follows, and no more."""
+    method = jko(blocks=8, termination=0.05, learning_rate=1e-4)
+    logs = run(method, stream(normal(512, 1, 1), 40))
+    assert [block.h.item() for block in method.blocks] == [0.25, math.inf]
+    assert [log["block"] for log in logs] == [0.0] * 5 + [1.0] * 35
+    assert method.blocks[0].movement < 0.1
+
+
+def test_a_block_learns_from_pushed_rows() -> None:
+    """What the second block is given is what the first one makes of the same rows."""
+    rows, seen = normal(64, 1, 2), []
+    method = jko(blocks=2, termination=0.0)
+    step = method._step
+    method._step = lambda x, dealt: (seen.append(x.clone()), step(x, dealt))[1]
+    run(method, stream(rows, 4))
+    raw = list(stream(rows, 4))
+    first = method.blocks[0]
+    assert torch.equal(seen[1], raw[1])
+    with torch.no_grad():
+        torch.testing.assert_close(seen[3], first(raw[3]), rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(seen[3], raw[3], atol=1e-3)
+
+
+@given(
+    total=st.integers(24, 60),
+    blocks=st.integers(1, 3),
+    reparametrisations=st.integers(0, 2),
+    refinements=st.integers(0, 1),
+    free=st.booleans(),
+)
+@settings(max_examples=25, deadline=None)
+def test_the_budget_is_used_exactly(
+    total: int, blocks: int, reparametrisations: int, refinements: int, free: bool
+) -> None:
+    sizes = {"blocks": blocks, "refinements": refinements, "termination": 0.0, "free": free}
+    method = jko(reparametrisations=reparametrisations, **sizes, width=2, steps=1, max_steps=1)
+    batches = stream(normal(16, 1.0, 1.0), total, 4)
+    logs = run(method, batches)
+    assert len(logs) == batches.dealt == total
+    penalised = blocks - free
+    assert len(method.blocks) == penalised * 2**refinements + free
+    assert logs[-1]["block"] == len(method.blocks) - 1
+
+
+def test_refinement_keeps_the_flow_and_halves_the_steps() -> None:
+    block = randomised(Block(2, JKOConfig(width=6, steps=4), 0.8))
+    x = torch.randn(9, 2).double()
+    halves = block.halves()
+    assert [float(half.h) for half in halves] == pytest.approx([0.4, 0.4])
+    tight = Solver("dopri5", 1e-10, 1e-10)
+    whole, split = jko(blocks=1), jko(blocks=1)
+    whole.blocks, split.blocks = torch.nn.ModuleList([block]), torch.nn.ModuleList(halves)
+    torch.testing.assert_close(Flow(whole, tight).log_prob(x), Flow(split, tight).log_prob(x))
+    assert [(p.t_data, p.t_noise) for p in split.pieces()] == [(0.0, 0.5), (0.5, 1.0)]
+
+
+def test_a_reparametrisation_evens_the_movement() -> None:
+    """With Gaussians: movements of equal steps differ, those after some sweeps differ less."""
+    rows, spread = normal(512, 4.0), []
+    config = {"blocks": 3, "free": False, "h0": 0.5, "rho": 1.0, "termination": 0.0}
+    for sweeps in (0, 2):
+        method = jko(1, reparametrisations=sweeps, steps=2, learning_rate=2e-2, **config)
+        run(method, stream(rows, 150 * (sweeps + 1), 64))
+        x, moved = torch.from_numpy(rows), []
+        for block in method.blocks:
+            y = block.double()(x).detach()
+            moved.append(float((y - x).square().mean().sqrt()))
+            x = y
+        spread.append(max(moved) / min(moved))
+    assert spread[0] > 2
+    assert spread[1] < 0.7 * spread[0]
+
+
+# --- reparametrisation --------------------------------------------------------------------------
+
+
+def test_evened_steps_by_hand() -> None:
+    """Movements 3 and 1 over steps 1 and 1: half of the way, 2, is reached at t = 2/3."""
+    assert evened([1.0, 1.0], [3.0, 1.0], 1.0, 9.0) == pytest.approx([2 / 3, 4 / 3])
+    assert evened([1.0, 1.0], [3.0, 1.0], 0.5, 9.0) == pytest.approx([5 / 6, 7 / 6])
+    assert evened([1.0, 1.0], [3.0, 1.0], 0.5, 1.1) == pytest.approx([5 / 6, 1.1])
+
+
+steps_and_movements = st.lists(
+    st.tuples(st.floats(0.01, 10), st.floats(0.01, 10)), min_size=1, max_size=8
+)
+
+
+@given(steps_and_movements, st.floats(0, 1))
+def test_the_laws_of_evening(pairs: list[tuple[float, float]], eta: float) -> None:
+    """The time in all stays the same; even movements leave the steps as they are."""
+    steps, movements = zip(*pairs, strict=True)
+    new = evened(steps, movements, eta, math.inf)
+    assert sum(new) == pytest.approx(sum(steps), rel=1e-9)
+    assert min(new) > 0
+    same = evened(steps, [0.3] * len(steps), eta, math.inf)
+    assert same == pytest.approx(list(steps), rel=1e-9)
+    assert evened(steps, movements, 0.0, math.inf) == pytest.approx(list(steps))
+
+
+# --- the watch over the steps -------------------------------------------------------------------
+
+
+def test_the_steps_grow_until_they_are_enough() -> None:
+    """A stiff field is off by nats with one step; afterwards twice as many change little."""
+    config = JKOConfig(width=16, steps=1, step_error=1e-3)
+    block = randomised(Block(2, config, 1.0))
+    x = torch.randn(500, 2).double()
+    method = jko(blocks=1)
+    method.blocks = torch.nn.ModuleList([block])
+
+    def off() -> float:
+        own = Flow(method, None).log_prob(x).mean()
+        true = Flow(method, Solver("dopri5", 1e-8, 1e-8)).log_prob(x).mean()
+        return abs(float(own - true))
+
+    assert off() > 0.1
+    block.watch(x)
+    assert int(block.steps) > 1
+    assert off() < 3e-3
+
+
+def test_no_more_steps_than_allowed() -> None:
+    config = JKOConfig(width=16, steps=1, max_steps=3, step_error=1e-9)
+    block = randomised(Block(2, config, 1.0))
+    block.watch(torch.randn(50, 2).double())
+    assert int(block.steps) == 3
+
+
+def test_steps_that_are_enough_stay() -> None:
+    block = Block(2, JKOConfig(width=16, steps=2), 1.0)
+    block.watch(torch.randn(50, 2))
+    assert int(block.steps) == 2
+
+
+# --- bad input ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"steps": 0}, "steps"),
+        ({"h0": 0.0}, "h0"),
+        ({"h_max": -1.0}, "h_max"),
+        ({"blocks": 0}, "blocks"),
+        ({"eta": 1.5}, "eta"),
+        ({"sigma0": 0.0}, "sigma0"),
+    ],
+)
+def test_values_that_make_no_sense(values: dict[str, float], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        JKOConfig(**values)
+
+
+def test_a_budget_smaller_than_the_number_of_blocks() -> None:
+    config = JKOConfig(blocks=4, reparametrisations=1, refinements=1)
+    config.check(2, 24, 10)
+    with pytest.raises(ValueError, match=r"23 mini-batches are too few for 4 blocks.* 24 at least"):
+        config.check(2, 23, 10)
