@@ -1,4 +1,4 @@
-"""Solving dx/dt = f(t, x): torchdiffeq's dopri5 with a bound on its steps, and equal steps."""
+"""Solving dx/dt = f(t, x): steps that fit a tolerance, equal steps, and the adjoint."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ import torch
 import torchdiffeq
 from torch import Tensor, nn
 
-State = tuple[Tensor, ...]
-Derivative = Callable[[Tensor, State], State]
+from bench.numerics import dormand_prince
+from bench.numerics.problem import Derivative, SolverFailed, State
 
-
-class SolverFailed(ArithmeticError):
-    """The solver gave up: the field is too stiff for its bound on steps, or not finite."""
-
+__all__ = ["Derivative", "Solver", "SolverFailed", "State", "failure", "integrate"]
 
 #: Explicit Runge-Kutta rules: for each stage its time and the weights of the stages before it, and
 #: the weights of the step. Source: Hairer, Norsett, Wanner 1993, section II.1, tables 1.1 and 1.2.
@@ -91,13 +88,12 @@ def integrate(
     t = _times(t0, t1, start[0])
     if t[0] == t[1]:
         raise SolverFailed(f"the interval has no length: it starts and ends at t = {float(t[0]):g}")
-    try:
-        if solver.name != "dopri5" and adjoint is None:
-            end = _equal_steps(f, start, t, solver)
-        else:
-            end = _by_torchdiffeq(f, start, t, solver, adjoint)
-    except AssertionError as error:
-        raise failure(error) from error
+    if adjoint is not None:
+        end = _with_adjoint(f, start, t, solver, adjoint)
+    elif solver.name == "dopri5":
+        end = dormand_prince.solve(f, start, t, solver.rtol, solver.atol, solver.max_num_steps)
+    else:
+        end = _equal_steps(f, start, t, solver)
     if not all(torch.isfinite(part).all() for part in end):
         raise SolverFailed(f"a value is not finite at t = {float(t[1]):g}")
     return end
@@ -150,10 +146,10 @@ def _moved(state: State, slopes: list[State], weights: list[float], h: Tensor) -
     return state
 
 
-def _by_torchdiffeq(
-    f: Derivative, start: State, t: Tensor, solver: Solver, adjoint: nn.Module | None
+def _with_adjoint(
+    f: Derivative, start: State, t: Tensor, solver: Solver, adjoint: nn.Module
 ) -> State:
-    # A tuple's error norm is torchdiffeq's default: the largest RMS norm of its parts.
+    """torchdiffeq's solution and its adjoint, by the steps and the error norm of `solver`."""
     arguments: dict[str, Any] = {"method": solver.name, "rtol": solver.rtol, "atol": solver.atol}
     if solver.name == "dopri5":
         arguments["options"] = {"max_num_steps": solver.max_num_steps}
@@ -162,12 +158,12 @@ def _by_torchdiffeq(
             raise ValueError("torchdiffeq, which solves the adjoint, has rk4-38 but no classic rk4")
         arguments["method"] = solver.name.removesuffix("-38")
         arguments["options"] = {"grid_constructor": _equal_grid(solver.steps)}
-    if adjoint is None:
-        path = torchdiffeq.odeint(f, start, t, **arguments)
-    else:
-        arguments["adjoint_params"] = tuple(p for p in adjoint.parameters() if p.requires_grad)
-        arguments["adjoint_options"] = dict(arguments["options"])
+    arguments["adjoint_params"] = tuple(p for p in adjoint.parameters() if p.requires_grad)
+    arguments["adjoint_options"] = dict(arguments["options"])
+    try:
         path = torchdiffeq.odeint_adjoint(_Derivative(f), start, t, **arguments)
+    except AssertionError as error:
+        raise failure(error) from error
     return tuple(part[-1] for part in path)
 
 

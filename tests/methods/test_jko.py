@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -252,6 +253,28 @@ def test_the_budget_is_used_exactly(
     penalised = blocks - free
     assert len(method.blocks) == penalised * 2**refinements + free
     assert logs[-1]["block"] == len(method.blocks) - 1
+
+
+def test_stopped_in_any_sweep_and_continued() -> None:
+    """First fit, reparametrisation, refinement: a state and a stream position are enough."""
+    rows, total = normal(32, 1.0, 2.0), 18
+    config = {"reparametrisations": 1, "refinements": 1, "termination": 0.0, "steps": 1}
+    config |= {"width": 4, "divergence": "gaussian", "max_steps": 2}
+    method = jko(**config)
+    kept = [
+        copy.deepcopy((method.state_dict(), method.progress(), torch.get_rng_state()))
+        for _ in method.learn(stream(rows, total, 8))
+    ]
+    assert len(method.blocks) == 3
+    for dealt, (state, progress, generator) in enumerate(kept, 1):
+        other = jko(**config)
+        other.load_state_dict(state)
+        other.resume(progress)
+        torch.set_rng_state(generator)
+        for _ in other.learn(Stream(rows.astype(np.float32), 8, total, seed=0, dealt=dealt)):
+            pass
+        ends = zip(method.state_dict().values(), other.state_dict().values(), strict=True)
+        assert all(torch.equal(one, two) for one, two in ends), f"stopped after {dealt}"
 
 
 def test_refinement_keeps_the_flow_and_halves_the_steps() -> None:

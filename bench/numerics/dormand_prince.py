@@ -1,0 +1,167 @@
+"""The Dormand-Prince pair of orders 5 and 4, its steps as long as the tolerance allows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from bench.numerics.problem import Derivative, SolverFailed, State
+
+#: The stages after the first: the time of each, and the weights of the stages before it. The last
+#: lies at the step's end, with the weights of the step: it is the first stage of the next step.
+#: Source: Hairer, Norsett, Wanner 1993, section II.5, table 5.2.
+STAGES: list[tuple[float, list[float]]] = [
+    (1 / 5, [1 / 5]),
+    (3 / 10, [3 / 40, 9 / 40]),
+    (4 / 5, [44 / 45, -56 / 15, 32 / 9]),
+    (8 / 9, [19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729]),
+    (1, [9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656]),
+    (1, [35 / 384, 0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84]),
+]
+#: The weights of a step's error: two thirds of those of table 5.2, which is torchdiffeq's measure,
+#: so that a tolerance means the same in both.
+ERROR = [71 / 86400, 0, -142 / 50085, 71 / 2880, -5751 / 169600, 44 / 1575, -1 / 60]
+#: The share taken of a step that would just fit; the least and the most factor of a step's length.
+SAFETY, SHRINK, GROW = 0.9, 0.2, 10.0
+
+#: f of the time since the start and the packed state.
+Slope = Callable[["float | Tensor", Tensor], Tensor]
+
+
+def solve(
+    f: Derivative, start: State, t: Tensor, rtol: float, atol: float, max_num_steps: int
+) -> State:
+    """The state at `t[1]` of dx/dt = f(t, x) from `start` at `t[0]`.
+
+    A step fits if in each part of the state the root mean square of error / (atol + rtol |x|) is
+    at most 1; if not, it is tried again, shorter. The last step ends at `t[1]`.
+
+    Backpropagation goes through the steps as they were made: how long they are is not
+    differentiated. All of them start as long after `t[0]` as they did, and the last one, which
+    ends at `t[1]`, carries the gradient of the interval's length.
+
+    Raises:
+        SolverFailed: `max_num_steps` steps, tried again or not, do not reach `t[1]`; a step
+            shrank to nothing; a value is not finite.
+    """
+    packing = _Packing(start)
+    begin, end = t.tolist()
+    span = end - begin
+    in_last_step = torch.is_grad_enabled() and t.requires_grad
+
+    def slope(elapsed: float | Tensor, y: Tensor) -> Tensor:
+        return packing.pack(f(t[0] + elapsed, packing.parts(y)))
+
+    def size(change: Tensor, y: Tensor) -> float:
+        return packing.rms(change / (atol + rtol * y))
+
+    y, elapsed, ratio = packing.pack(start), 0.0, 0.0
+    first = slope(elapsed, y)
+    with torch.no_grad():
+        h = _first_step(slope, size, y, first, span)
+    for tried in range(max_num_steps):
+        rest = span - elapsed
+        last = 1.01 * abs(h) >= abs(rest)  # no sliver is left for a step of its own
+        if last:
+            h = rest
+        if begin + elapsed + h == begin + elapsed:
+            why = "the field is too stiff" if math.isfinite(ratio) else "a value is not finite"
+            raise SolverFailed(
+                f"the solver's step shrank to nothing at t = {begin + elapsed:g}, "
+                f"after {tried} steps: {why}"
+            )
+        length = t[1] - (t[0] + elapsed) if last and in_last_step else h
+        new, slopes = _step(slope, y, first, elapsed, length)
+        with torch.no_grad():
+            error = _moved(torch.zeros_like(y), slopes, ERROR, h)
+            ratio = size(error, torch.maximum(y.abs(), new.abs()))
+        if ratio <= 1:
+            if last:
+                return packing.parts(new)
+            y, first, elapsed = new, slopes[-1], elapsed + h
+        h *= _factor(ratio)
+    raise SolverFailed(
+        f"the solver ran out of steps ({max_num_steps}) at t = {begin + elapsed:g}, "
+        f"between {begin:g} and {end:g}: the field is too stiff"
+    )
+
+
+def _step(
+    slope: Slope, y: Tensor, first: Tensor, elapsed: float, h: float | Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """The state a step later, and the slopes at all stages."""
+    slopes, new = [first], y
+    for share, weights in STAGES:
+        new = _moved(y, slopes, weights, h)
+        slopes.append(slope(elapsed + share * h, new))
+    return new, slopes
+
+
+def _moved(
+    y: Tensor, slopes: Sequence[Tensor], weights: Sequence[float], h: float | Tensor
+) -> Tensor:
+    """y + h sum_i weights_i slopes_i."""
+    for weight, slope in zip(weights, slopes, strict=True):
+        if weight and isinstance(h, float):
+            y = torch.add(y, slope, alpha=weight * h)
+        elif weight:
+            y = torch.addcmul(y, slope, weight * h)
+    return y
+
+
+def _first_step(
+    slope: Slope,
+    size: Callable[[Tensor, Tensor], float],
+    y: Tensor,
+    first: Tensor,
+    span: float,
+) -> float:
+    """A guess from the sizes of the state, its slope and its curvature; one evaluation.
+
+    Source: Hairer, Norsett, Wanner 1993, section II.4, "Starting Step Size".
+    """
+    scale = y.abs()
+    state, speed = size(y, scale), size(first, scale)
+    if not math.isfinite(state + speed):
+        raise SolverFailed("a value is not finite at the start")
+    probe = 1e-6 if state < 1e-5 or speed < 1e-5 else 0.01 * state / speed
+    probe = math.copysign(min(probe, abs(span)), span)
+    curvature = size(slope(probe, y + probe * first) - first, scale) / abs(probe)
+    steepest = max(speed, curvature) if math.isfinite(curvature) else speed
+    if steepest <= 1e-15:
+        guess = max(1e-6, 1e-3 * abs(probe))
+    else:
+        guess = (0.01 / steepest) ** 0.2
+    return math.copysign(min(100 * abs(probe), guess), span)
+
+
+def _factor(ratio: float) -> float:
+    """What the next step's length is multiplied by: at least 1 after a step that fitted."""
+    if not math.isfinite(ratio):
+        return SHRINK
+    fitting = SAFETY * ratio**-0.2 if ratio > 0 else GROW
+    return min(GROW, max(fitting, 1.0 if ratio <= 1 else SHRINK))
+
+
+class _Packing:
+    """The parts of a state as one vector `(N,)`, and back."""
+
+    def __init__(self, state: State) -> None:
+        self.shapes = [part.shape for part in state]
+        self.sizes = [part.numel() for part in state]
+        self.roots = state[0].new_tensor(self.sizes).sqrt()
+
+    def pack(self, state: State) -> Tensor:
+        return torch.cat([part.reshape(-1) for part in state])
+
+    def parts(self, y: Tensor) -> State:
+        return tuple(p.view(s) for p, s in zip(y.split(self.sizes), self.shapes, strict=True))
+
+    def rms(self, y: Tensor) -> float:
+        """The largest root mean square of a part; NaN where there is one."""
+        norms = torch.stack([torch.linalg.vector_norm(part) for part in y.split(self.sizes)])
+        largest: float = (norms / self.roots).max().item()
+        return largest

@@ -1,0 +1,177 @@
+"""Rectified flow: flow matching, then again on the pairs that it makes (Liu et al. 2023)."""
+
+from __future__ import annotations
+
+import bisect
+import copy
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from bench.method import Continuous, Log, Options, Piece, option
+from bench.numerics.ode import Solver
+from bench.stream import Stream
+from bench_methods.networks import FourierMLP
+from bench_methods.optimisation import cosine, update
+from bench_methods.probability_paths import Straight
+from bench_methods.reflow import follow
+
+#: Paths on which a round's straightness is measured where nothing learns from its pairs.
+MEASURED = 2_048
+
+
+@dataclass(frozen=True)
+class RectifiedFlowConfig(Options):
+    """Hyper-parameters of rectified flow."""
+
+    rounds: int = option(2, "flows in all: k gives the k-rectified flow, 1 is flow matching")
+    first_share: float = option(0.6, "the first round's share of what the rounds get")
+    pairs: int = option(32_768, "pairs that a flow makes for the next round")
+    distil: bool = option(False, "whether a one-step student learns from the last flow's pairs")
+    student_share: float = option(0.2, "the student's share of the budget")
+    rtol: float = option(1e-4, "relative tolerance of dopri5 where pairs are made")
+    atol: float = option(1e-4, "absolute tolerance of dopri5 where pairs are made")
+    width: int = option(256, "width of the two hidden layers")
+    frequencies: int = option(8, "Fourier frequencies of time")
+    activation: Literal["tanh", "softplus", "silu", "sin"] = option("silu", "activation")
+    scale: float = option(1.0, "factor on the first layer's initial weights")
+    learning_rate: float = option(
+        2e-3, "Adam's learning rate at the start of each round; cosine decay to 0"
+    )
+    clip: float = option(1.0, "bound on the gradient's norm")
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1 or self.pairs < 1 or self.width < 1 or self.frequencies < 0:
+            raise ValueError("rounds, pairs and width are at least 1, frequencies at least 0")
+        if not 0 < self.first_share < 1 or not 0 < self.student_share < 1:
+            raise ValueError("first_share and student_share lie between 0 and 1")
+        if self.learning_rate <= 0 or self.clip <= 0 or self.scale <= 0:
+            raise ValueError("learning_rate, clip and scale are above 0")
+        Solver("dopri5", self.rtol, self.atol)
+
+    def check(self, d: int, minibatches: int, batch_size: int) -> None:
+        """Each round and the student need a mini-batch."""
+        ends = self.ends(minibatches)
+        if any(a == b for a, b in itertools.pairwise([0, *ends])):
+            raise ValueError(
+                f"a budget of {minibatches} mini-batches leaves a round without any; "
+                "take a larger one, or fewer rounds"
+            )
+
+    def ends(self, minibatches: int) -> list[int]:
+        """The mini-batch after which each stage ends: the rounds, then the student if any."""
+        later = self.rounds - 1
+        shares = [self.first_share, *[(1 - self.first_share) / later] * later] if later else [1.0]
+        if self.distil:
+            shares = [share * (1 - self.student_share) for share in shares] + [self.student_share]
+        *earlier, _ = itertools.accumulate(shares)
+        return [*(math.ceil(minibatches * share) for share in earlier), minibatches]
+
+
+class RectifiedFlow(Continuous):
+    """Flows between noise x0 at t = 0 and data x1 at t = 1, each straighter than the one before.
+
+    Every round regresses, at uniform times and on straight paths between pairs (x0, x1),
+
+        min E | x1 - x0 - v(t, t x1 + (1 - t) x0) |^2         (Liu et al. 2023, eq. 1)
+
+    The first round's pairs are independent: noise, and a row of the mini-batch. At a round's end
+    the flow makes `pairs` pairs of its own: fresh noise, and where its ODE takes that. The next
+    round starts from the same weights and learns from them (reflow, section 2.2). Each of its
+    updates still takes a mini-batch, as the contract asks, and leaves its rows alone.
+
+    With `distil`, a student with weights of its own takes the last share of the budget to learn one
+    step from the last flow's pairs,
+
+        min E | x1 - x0 - w(0, x0) |^2                        (section 2.2, distillation)
+
+    It has no density: what is scored and sampled stays the flow. `one_step` asks the student.
+
+    The budget is split by `first_share` and `student_share`, evenly over the later rounds. Each log
+    names the `round`; the last of a round also its flow's `transport_cost` and `straightness`. Both
+    and the pairs are part of training, in seconds and in evaluations.
+
+    References:
+        Liu, Gong, Liu 2023, Flow Straight and Fast: Learning to Generate and Transfer Data with
+        Rectified Flow.
+    """
+
+    Config = RectifiedFlowConfig
+    optimizer: torch.optim.Optimizer
+    pairs: Tensor  # the pool that the present stage learns from, (2, pairs, d)
+
+    def __init__(self, d: int, config: RectifiedFlowConfig) -> None:
+        super().__init__(d, config)
+        self.path = Straight()
+        self.solver = Solver("dopri5", config.rtol, config.atol)
+        self.field = FourierMLP(
+            d, config.width, config.frequencies, config.activation, config.scale
+        )
+        self.student = copy.deepcopy(self.field) if config.distil else None
+        self.register_buffer("pairs", torch.empty(2, 0, d), persistent=False)
+        self.optimizer = torch.optim.Adam(self.parameters(), config.learning_rate)
+
+    def learn(self, batches: Stream) -> Iterator[Log]:
+        """One step for each mini-batch `(n, d)`, through the rounds to the student."""
+        ends = self.config.ends(batches.total)
+        for x in batches:
+            k = batches.dealt - 1
+            stage = bisect.bisect(ends, k)
+            start, end = [0, *ends][stage], ends[stage]
+            loss = self._loss(stage, x, k == start)
+            rate = self.config.learning_rate * cosine((k - start) / (end - start))
+            update(self.optimizer, loss, rate, self.config.clip)
+            log = {"loss": loss.detach(), "round": min(stage + 1, self.config.rounds)}
+            if k + 1 == end and stage < self.config.rounds:
+                log |= self._make_pairs(x, self.config.pairs if end < batches.total else MEASURED)
+            yield log
+
+    def _loss(self, stage: int, x: Tensor, starts: bool) -> Tensor:
+        """The mean squared error of a stage on the mini-batch, or on as many pairs of the pool."""
+        if stage == 0:
+            x0, x1 = torch.randn_like(x), x
+        else:
+            x0, x1 = self.pairs[:, torch.randint(self.pairs.shape[1], (len(x),), device=x.device)]
+        if self.student and stage == self.config.rounds:
+            if starts:
+                self.student.load_state_dict(self.field.state_dict())
+            return (x1 - self.one_step(x0)).square().sum(-1).mean()
+        t = self.path.draw_times(x)
+        x_t, velocity = self.path.interpolate(x0, x1, t)
+        return (self.field(t, x_t) - velocity).square().sum(-1).mean()
+
+    def _make_pairs(self, like: Tensor, n: int) -> dict[str, float]:
+        """Fill the pool with `n` pairs of the flow; its transport."""
+        pairs = follow(self.field, like.new_empty(n, self.d).normal_(), self.solver)
+        self.pairs = torch.stack([pairs.x0, pairs.x1])
+        return {"transport_cost": pairs.cost, "straightness": pairs.straightness}
+
+    def one_step(self, x0: Tensor) -> Tensor:
+        """Rows `(n, d)` from noise `(n, d)` in one Euler step, the student's where there is one.
+
+        As all of a method's rows, they lie behind the affine layer.
+        """
+        field = self.student or self.field
+        return x0 + field(x0.new_zeros(()), x0)
+
+    def pieces(self) -> Sequence[Piece]:
+        """The last flow, one ODE from data at t = 1 to noise at t = 0."""
+        return [Piece(self.field, t_data=1.0, t_noise=0.0)]
+
+    def size(self) -> int:
+        """The parameters of the flow; the student is no part of the density."""
+        return sum(p.numel() for p in self.field.parameters())
+
+    def progress(self) -> dict[str, Any]:
+        """The optimiser's state and the pairs that are learned from."""
+        return super().progress() | {"pairs": self.pairs}
+
+    def resume(self, progress: Mapping[str, Any]) -> None:
+        """Take up both."""
+        super().resume(progress)
+        self.pairs = progress["pairs"].to(self.pairs.device)

@@ -1,0 +1,57 @@
+"""The pairs that a flow makes of noise, and how straight its paths are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.method import Field
+from bench.numerics.ode import Solver, State, integrate
+
+#: Rows that are solved at once.
+ROWS_AT_ONCE = 2_048
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Where paths start and end, and how they got there.
+
+    Attributes:
+        x0: their starts, `(n, d)`.
+        x1: their ends, `(n, d)`.
+        cost: E|x1 - x0|^2.
+        straightness: E int |v - (x1 - x0)|^2 dt, which is E int |v|^2 dt - cost, since v integrates
+            to x1 - x0; 0 where all paths are straight and of constant speed (Liu et al. 2023,
+            eq. 8). The solver's error may take it below 0.
+    """
+
+    x0: Tensor
+    x1: Tensor
+    cost: float
+    straightness: float
+
+
+@torch.no_grad()
+def follow(field: Field, x0: Tensor, solver: Solver) -> Pairs:
+    """The pairs of starts x0 `(n, d)` at t = 0 with the ends of their paths at t = 1.
+
+    Raises:
+        SolverFailed: the solver gave up.
+    """
+
+    def motion(t: Tensor, state: State) -> State:
+        velocity = field(t, state[0])
+        return velocity, velocity.square().sum(-1)
+
+    ends, energies = zip(
+        *(
+            integrate(motion, (rows, rows.new_zeros(len(rows))), 0.0, 1.0, solver)
+            for rows in x0.split(ROWS_AT_ONCE)
+        ),
+        strict=True,
+    )
+    x1 = torch.cat(ends)
+    cost = float((x1 - x0).double().square().sum(-1).mean())
+    return Pairs(x0, x1, cost, float(torch.cat(energies).double().mean()) - cost)
