@@ -1,4 +1,4 @@
-"""FFJORD: maximum likelihood through an adaptive solver (Grathwohl et al. 2019)."""
+"""FFJORD: maximum likelihood through an adaptive solver (Grathwohl et al. 2019), and RNODE."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ import torch
 from torch import Tensor, nn
 
 from bench.method import Continuous, Log, Options, Piece, option
-from bench.numerics.divergence import gaussian_probe, hutchinson, rademacher_probe
-from bench.numerics.ode import Solver, State, integrate
+from bench.numerics.divergence import (
+    exact_with_norm,
+    gaussian_probe,
+    hutchinson,
+    hutchinson_with_norm,
+    rademacher_probe,
+)
+from bench.numerics.ode import Derivative, Solver, State, integrate
 from bench.stream import Stream
 from bench_methods.networks import ConcatSquash
-from bench_methods.optimisation import update
+from bench_methods.optimisation import cosine, update
 
 
 @dataclass(frozen=True)
 class FFJORDConfig(Options):
-    """Hyper-parameters of FFJORD."""
+    """Hyper-parameters of FFJORD, and of RNODE: FFJORD with two penalties."""
 
     flows: int = option(1, "flows in the chain, each an ODE with parameters of its own")
     hidden: int = option(3, "hidden layers of a field")
@@ -28,6 +34,12 @@ class FFJORDConfig(Options):
     activation: Literal["tanh", "softplus", "silu"] = option("tanh", "activation")
     divergence: Literal["exact", "gaussian", "rademacher"] = option(
         "gaussian", "exact, or Hutchinson's with a Gaussian or Rademacher probe, fixed in a solve"
+    )
+    lambda_k: float = option(0.0, "RNODE's weight of the kinetic energy, int |f|^2 dt")
+    lambda_j: float = option(
+        0.0,
+        "RNODE's weight of int |df/dx|_F^2 dt; the norm is exact (d products) where the "
+        "divergence is, else estimated with the same probe",
     )
     gradient: Literal["adjoint", "backprop"] = option(
         "adjoint", "the adjoint equation, or plain backpropagation through the solver"
@@ -38,6 +50,9 @@ class FFJORDConfig(Options):
     end_time: float = option(0.5, "T at the start of training")
     train_end_time: bool = option(True, "whether T = s^2 is trained")
     learning_rate: float = option(1e-3, "Adam's learning rate")
+    schedule: Literal["constant", "cosine"] = option(
+        "constant", "the learning rate's: constant, or falling to 0 as a cosine over the budget"
+    )
     weight_decay: float = option(0.0, "Adam's weight decay")
 
     def __post_init__(self) -> None:
@@ -45,6 +60,8 @@ class FFJORDConfig(Options):
             raise ValueError("flows, hidden and width are at least 1")
         if self.end_time <= 0 or self.learning_rate <= 0 or self.weight_decay < 0:
             raise ValueError("end_time and learning_rate are above 0, weight_decay is not below")
+        if self.lambda_k < 0 or self.lambda_j < 0:
+            raise ValueError("lambda_k and lambda_j are at least 0")
         Solver("dopri5", self.rtol, self.atol, self.max_num_steps)
 
 
@@ -63,16 +80,35 @@ class TimedField(nn.Module):
         return self.sqrt_end_time.square()
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """What training sees of rows: log-densities and penalties `(n,)`; None where not weighted.
+
+    The penalties are int |f|^2 dt and int |df/dx|_F^2 dt, summed over the chain.
+    """
+
+    log_prob: Tensor
+    kinetic: Tensor | None
+    jacobian: Tensor | None
+
+
 class FFJORD(Continuous):
     """Free-form continuous flows, trained by maximum likelihood.
 
         log p(x) = log N(z(T)) + int_0^T tr(df/dz) dt         (eq. 3, written from data to noise)
 
     with the trace estimated by e'(df/dz)e, one probe e a solve (eq. 7 and 8), dopri5, and
-    gradients by the adjoint equation.
+    gradients by the adjoint equation. RNODE adds, integrated in the same solve,
+
+        lambda_k int_0^T |f|^2 dt + lambda_j int_0^T |df/dz|_F^2 dt
+
+    to the loss, with the norm estimated by |e'(df/dz)|^2. All terms are per row, in nats; the
+    authors' code halves the kinetic energy, divides by d and measures the NLL in bits.
 
     References:
         Grathwohl, Chen, Bettencourt, Sutskever, Duvenaud 2019, FFJORD.
+        Finlay, Jacobsen, Nurbekyan, Oberman 2020, How to train your neural ODE: the world of
+        Jacobian and kinetic regularization.
     """
 
     Config = FFJORDConfig
@@ -88,28 +124,55 @@ class FFJORD(Continuous):
         )
 
     def learn(self, batches: Stream) -> Iterator[Log]:
-        """One step along the gradient of the NLL for each mini-batch `(n, d)`."""
+        """One step along the gradient of the penalised NLL for each mini-batch `(n, d)`."""
         for x in batches:
-            loss = -self.estimate(x).mean()
-            update(self.optimizer, loss, self.config.learning_rate)
-            yield {"loss": loss.detach()}
+            seen = self.estimate(x)
+            log = {"nll": -seen.log_prob.mean()}
+            loss = log["nll"]
+            if seen.kinetic is not None:
+                log["kinetic"] = seen.kinetic.mean()
+                loss = loss + self.config.lambda_k * log["kinetic"]
+            if seen.jacobian is not None:
+                log["jacobian"] = seen.jacobian.mean()
+                loss = loss + self.config.lambda_j * log["jacobian"]
+            rate = self.config.learning_rate
+            if self.config.schedule == "cosine":
+                rate *= cosine(batches.spent)
+            update(self.optimizer, loss, rate)
+            yield {k: v.detach() for k, v in (log | {"loss": loss}).items()}
 
-    def estimate(self, x: Tensor) -> Tensor:
-        """The log-density `(n,)` of rows `(n, d)` as training sees it: tolerance and probe."""
-        gain = x.new_zeros(len(x))
+    def estimate(self, x: Tensor) -> Estimate:
+        """Log-densities and penalties of rows `(n, d)` at training's tolerance, by its probe."""
+        weights = (self.config.lambda_k, self.config.lambda_j)
+        state: State = (x, *(x.new_zeros(len(x)) for _ in range(1 + sum(w > 0 for w in weights))))
         for flow in self._chain():
             adjoint = flow if self.config.gradient == "adjoint" else None
-            derivative = self._derivative(flow.field, x)
-            x, gain = integrate(derivative, (x, gain), 0.0, flow.end_time, self.solver, adjoint)
-        return gain - 0.5 * x.square().sum(-1) - 0.5 * self.d * math.log(2 * math.pi)
+            rates = self._rates(flow.field, x)
+            state = integrate(rates, state, 0.0, flow.end_time, self.solver, adjoint)
+        z, gain, *integrals = state
+        log_prob = gain - 0.5 * z.square().sum(-1) - 0.5 * self.d * math.log(2 * math.pi)
+        kinetic, jacobian = (integrals.pop(0) if w > 0 else None for w in weights)
+        return Estimate(log_prob, kinetic, jacobian)
 
-    def _derivative(self, field: ConcatSquash, x: Tensor) -> Callable[[Tensor, State], State]:
-        """d(x, gain)/dt, its probe drawn now and kept for the whole solve."""
+    def _rates(self, field: ConcatSquash, x: Tensor) -> Derivative:
+        """d(x, gain, penalties)/dt, its probe drawn now and kept for the whole solve."""
+        terms = self._terms(field, x)
+
+        def rates(t: Tensor, state: State) -> State:
+            velocity, gain, *jacobian = terms(t, state[0])
+            kinetic = [velocity.square().sum(-1)] if self.config.lambda_k > 0 else []
+            return velocity, gain, *kinetic, *jacobian
+
+        return rates
+
+    def _terms(self, field: ConcatSquash, x: Tensor) -> Callable[[Tensor, Tensor], State]:
+        """(velocity, divergence), and |J|_F^2 where it has a weight, as a map of (t, x)."""
+        penalised = self.config.lambda_j > 0
         if self.config.divergence == "exact":
-            return lambda t, state: field.with_divergence(t, state[0])
+            return _exact_terms(field) if penalised else field.with_divergence
         draw = gaussian_probe if self.config.divergence == "gaussian" else rademacher_probe
-        probe = draw(x)
-        return lambda t, state: hutchinson(lambda y: field(t, y), state[0], probe)
+        probe, estimate = draw(x), hutchinson_with_norm if penalised else hutchinson
+        return lambda t, x: estimate(lambda y: field(t, y), x, probe)
 
     def pieces(self) -> Sequence[Piece]:
         """The chain from data to noise."""
@@ -119,3 +182,13 @@ class FFJORD(Continuous):
         for flow in self.flows:
             assert isinstance(flow, TimedField)
             yield flow
+
+
+def _exact_terms(field: ConcatSquash) -> Callable[[Tensor, Tensor], State]:
+    """(velocity, divergence, |J|_F^2), counted as one evaluation, as `with_divergence` is."""
+
+    def terms(t: Tensor, x: Tensor) -> State:
+        field.evaluations += 1
+        return exact_with_norm(lambda y: field.forward(t, y), x)
+
+    return terms

@@ -1,7 +1,8 @@
 """Divergences of a velocity field: exact, estimated, and exact at the price of an estimate.
 
 Each takes `f`, a map of rows `(n, d)` to rows `(n, d)` (a field at one time), and returns the
-velocity `(n, d)` together with its divergence `(n,)`. All can be differentiated once more.
+velocity `(n, d)` together with its divergence `(n,)`. All can be differentiated once more. Those
+`_with_norm` also return |J|_F^2 `(n,)`, the squared Frobenius norm of the Jacobian.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vmap
+from torch.func import jvp, vjp, vmap
 
 Map = Callable[[Tensor], Tensor]
 
@@ -23,14 +24,22 @@ def exact(f: Map, x: Tensor) -> tuple[Tensor, Tensor]:
 
     Costs about 2d evaluations of `f`; the memory is that of `ROWS_AT_ONCE` rows.
     """
+    velocity, divergence, _ = exact_with_norm(f, x)
+    return velocity, divergence
+
+
+def exact_with_norm(f: Map, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """As `exact`, and the Jacobian's squared Frobenius norm `(n,)` from the same products."""
     n, d = x.shape
     basis = torch.eye(d, dtype=x.dtype, device=x.device)
 
-    def diagonal(direction: Tensor) -> Tensor:
-        return torch.mv(jvp(f, (x,), (direction.expand_as(x),))[1], direction)
+    def column(direction: Tensor) -> tuple[Tensor, Tensor]:
+        pushed = jvp(f, (x,), (direction.expand_as(x),))[1]
+        return torch.mv(pushed, direction), pushed.square().sum(-1)
 
     at_once = max(1, ROWS_AT_ONCE // max(n, 1))
-    return f(x), vmap(diagonal, chunk_size=at_once)(basis).sum(0)
+    diagonal, squares = vmap(column, chunk_size=at_once)(basis)
+    return f(x), diagonal.sum(0), squares.sum(0)
 
 
 def hutchinson(f: Map, x: Tensor, probe: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,6 +52,17 @@ def hutchinson(f: Map, x: Tensor, probe: Tensor) -> tuple[Tensor, Tensor]:
     """
     velocity, pushed = jvp(f, (x,), (probe,))  # type: ignore[misc]
     return velocity, (probe * pushed).sum(-1)
+
+
+def hutchinson_with_norm(f: Map, x: Tensor, probe: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """As `hutchinson`, and the estimate |e'J|^2 `(n,)` of the Jacobian's squared Frobenius norm.
+
+    One reverse-mode product gives both; both are unbiased where E[ee'] = I.
+    Source: Finlay et al. 2020 (RNODE), section 3.2.
+    """
+    velocity, pull = vjp(f, x)
+    (row,) = pull(probe)
+    return velocity, (row * probe).sum(-1), row.square().sum(-1)
 
 
 def finite_difference(f: Map, x: Tensor, probe: Tensor, sigma: float) -> tuple[Tensor, Tensor]:

@@ -68,10 +68,9 @@ def solve(
         if last:
             h = rest
         if begin + elapsed + h == begin + elapsed:
-            why = "the field is too stiff" if math.isfinite(ratio) else "a value is not finite"
             raise SolverFailed(
                 f"the solver's step shrank to nothing at t = {begin + elapsed:g}, "
-                f"after {tried} steps: {why}"
+                f"after {tried} steps: {_why(ratio)}"
             )
         length = t[1] - (t[0] + elapsed) if last and in_last_step else h
         new, slopes = _step(slope, y, first, elapsed, length)
@@ -85,8 +84,13 @@ def solve(
         h *= _factor(ratio)
     raise SolverFailed(
         f"the solver ran out of steps ({max_num_steps}) at t = {begin + elapsed:g}, "
-        f"between {begin:g} and {end:g}: the field is too stiff"
+        f"between {begin:g} and {end:g}: {_why(ratio)}"
     )
+
+
+def _why(ratio: float) -> str:
+    """What made the last step too long, for its error's ratio to the tolerance."""
+    return "the field is too stiff" if math.isfinite(ratio) else "its values are not finite there"
 
 
 def _step(
@@ -126,7 +130,8 @@ def _first_step(
     scale = y.abs()
     state, speed = size(y, scale), size(first, scale)
     if not math.isfinite(state + speed):
-        raise SolverFailed("a value is not finite at the start")
+        what = "state" if not math.isfinite(state) else "slope"
+        raise SolverFailed(f"the {what} is not finite at the start")
     probe = 1e-6 if state < 1e-5 or speed < 1e-5 else 0.01 * state / speed
     probe = math.copysign(min(probe, abs(span)), span)
     curvature = size(slope(probe, y + probe * first) - first, scale) / abs(probe)
