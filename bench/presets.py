@@ -2,7 +2,8 @@
 
 A preset file has the name of the method's module with `.toml`. Each of its tables is a preset,
 named after what it is for: a data set, `2-D`, or `any`; other names are taken only when asked for
-(`--set preset=NAME`). Each says in `evidence` where its values come from.
+(`--set preset=NAME`). Each says in `evidence` where its values come from, and may say in `d` which
+dimension alone it is for; one that is named after a data set is for that data set's.
 """
 
 from __future__ import annotations
@@ -21,10 +22,14 @@ from bench.errors import UsageError, unknown
 
 @dataclass(frozen=True)
 class Preset:
-    """Values of hyper-parameters and the evidence for them; those not named keep the default."""
+    """Values of hyper-parameters and the evidence for them; those not named keep the default.
+
+    `d` is the dimension that it is for, None where it fits any.
+    """
 
     values: Mapping[str, Any]
     evidence: str
+    d: int | None = None
 
 
 def read(method: str) -> dict[str, Preset]:
@@ -38,12 +43,17 @@ def read(method: str) -> dict[str, Preset]:
         return {}
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        return {
-            name: Preset({k: v for k, v in t.items() if k != "evidence"}, t["evidence"])
-            for name, t in tables.items()
-        }
+        return {name: _preset(name, table) for name, table in tables.items()}
     except (tomllib.TOMLDecodeError, KeyError, AttributeError) as error:
         raise UsageError(f"The preset file {path} is not valid: {error!r}.") from error
+
+
+def _preset(name: str, table: Mapping[str, Any]) -> Preset:
+    values = {k: v for k, v in table.items() if k not in ("evidence", "d")}
+    implied = 2 if name == "2-D" else None
+    if name in plugins.datasets() and name != plugins.PATH:
+        implied = plugins.dataset(name).d
+    return Preset(values, table["evidence"], table.get("d", implied))
 
 
 def configure(
@@ -58,13 +68,19 @@ def configure(
         overrides: the user's values as text; `preset` names the preset to start from.
 
     Raises:
-        UsageError: an unknown name, a value of the wrong type, or one the method refuses.
+        UsageError: an unknown name, a preset for another dimension, a value of the wrong type, or
+            one that the method refuses.
     """
     presets = read(method)
     overrides = dict(overrides)
     asked = overrides.pop("preset", None)
     if asked is not None and asked not in presets:
         raise unknown(f"preset of {method}", asked, presets)
+    if asked is not None and (only := presets[asked].d) not in (None, d):
+        raise UsageError(
+            f"The preset {asked!r} of {method} is for d = {only}; {dataset} has d = {d}.",
+            "Name another, or none.",
+        )
     candidates = [asked] if asked else [dataset, *(["2-D"] if d == 2 else []), "any"]
     name = next((c for c in candidates if c in presets), None)
     config_class = plugins.method(method).Config

@@ -94,7 +94,7 @@ def configured(dataset: str = "power", d: int = 6, **overrides: str) -> tuple[An
         ("rings", 2, {}, 20, "2-D"),
         ("power", 6, {}, 10, "any"),
         ("moons", 2, {"preset": "huge"}, 99, "huge"),
-        ("power", 6, {"preset": "2-D"}, 20, "2-D"),
+        ("circles", 2, {"preset": "2-D"}, 20, "2-D"),
         ("moons", 2, {"preset": "huge", "width": "3"}, 3, "huge"),
         ("moons", 2, {"width": "3"}, 3, "moons"),
     ],
@@ -105,6 +105,23 @@ def test_which_preset(
     """The data set's own, else 2-D, else any; a name that is asked for before all."""
     config, preset = configured(dataset, d, **overrides)
     assert (config.width, preset) == (width, name)
+
+
+@pytest.mark.parametrize(
+    ("preset", "dataset", "d", "words"),
+    [
+        ("2-D", "power", 6, r"'2-D' of fake is for d = 2; power has d = 6"),
+        ("moons", "power", 6, r"'moons' of fake is for d = 2; power has d = 6"),
+        ("wide", "moons", 2, r"'wide' of fake is for d = 63; moons has d = 2"),
+    ],
+)
+def test_a_preset_for_another_dimension(
+    toml: Path, preset: str, dataset: str, d: int, words: str
+) -> None:
+    toml.write_text(PRESETS + "[wide]\nevidence = 'wide'\nd = 63\n", encoding="utf-8")
+    assert configured("bsds300", 63, preset="wide")[1] == "wide"
+    with pytest.raises(UsageError, match=words):
+        configured(dataset, d, preset=preset)
 
 
 def test_without_any_preset() -> None:

@@ -117,14 +117,10 @@ def test_values_that_make_no_sense(name: str) -> None:
 
 @every_method
 def test_every_preset_can_be_built(name: str) -> None:
-    """For the data set that it is named after, in its dimension; else in 2 and 3."""
+    """In the dimension that it is for; else in 2 and 3."""
     for preset, content in presets.read(name).items():
         assert content.evidence.strip()
-        if preset in plugins.datasets():
-            dimensions = [plugins.dataset(preset).d]
-        else:
-            dimensions = [2] if preset == "2-D" else [2, 3]
-        for d in dimensions:
+        for d in [content.d] if content.d else [2, 3]:
             config, found = presets.configure(name, "none", d, {"preset": preset})
             assert found == preset
             method = plugins.method(name)(d, config)
