@@ -58,7 +58,7 @@ def solve(
     def size(change: Tensor, y: Tensor) -> float:
         return packing.rms(change / (atol + rtol * y))
 
-    y, elapsed, ratio = packing.pack(start), 0.0, 0.0
+    y, elapsed, refused = packing.pack(start), 0.0, 0.0
     first = slope(elapsed, y)
     with torch.no_grad():
         h = _first_step(slope, size, y, first, span)
@@ -70,7 +70,7 @@ def solve(
         if begin + elapsed + h == begin + elapsed:
             raise SolverFailed(
                 f"the solver's step shrank to nothing at t = {begin + elapsed:g}, "
-                f"after {tried} steps: {_why(ratio)}"
+                f"after {tried} steps: {_why(refused)}"
             )
         length = t[1] - (t[0] + elapsed) if last and in_last_step else h
         new, slopes = _step(slope, y, first, elapsed, length)
@@ -81,15 +81,17 @@ def solve(
             if last:
                 return packing.parts(new)
             y, first, elapsed = new, slopes[-1], elapsed + h
+        else:
+            refused = ratio
         h *= _factor(ratio)
     raise SolverFailed(
         f"the solver ran out of steps ({max_num_steps}) at t = {begin + elapsed:g}, "
-        f"between {begin:g} and {end:g}: {_why(ratio)}"
+        f"between {begin:g} and {end:g}: {_why(refused)}"
     )
 
 
 def _why(ratio: float) -> str:
-    """What made the last step too long, for its error's ratio to the tolerance."""
+    """What made a step too long whose error has this ratio to the tolerance."""
     return "the field is too stiff" if math.isfinite(ratio) else "its values are not finite there"
 
 
@@ -130,8 +132,7 @@ def _first_step(
     scale = y.abs()
     state, speed = size(y, scale), size(first, scale)
     if not math.isfinite(state + speed):
-        what = "state" if not math.isfinite(state) else "slope"
-        raise SolverFailed(f"the {what} is not finite at the start")
+        raise SolverFailed("the slope is not finite at the start")
     probe = 1e-6 if state < 1e-5 or speed < 1e-5 else 0.01 * state / speed
     probe = math.copysign(min(probe, abs(span)), span)
     curvature = size(slope(probe, y + probe * first) - first, scale) / abs(probe)

@@ -88,6 +88,8 @@ def integrate(
     t = _times(t0, t1, start[0])
     if t[0] == t[1]:
         raise SolverFailed(f"the interval has no length: it starts and ends at t = {float(t[0]):g}")
+    if not all(torch.isfinite(part).all() for part in start):
+        raise SolverFailed(f"the state is not finite at the start, t = {float(t[0]):g}")
     if adjoint is not None:
         end = _with_adjoint(f, start, t, solver, adjoint)
     elif solver.name == "dopri5":
@@ -163,6 +165,9 @@ def _with_adjoint(
     try:
         path = torchdiffeq.odeint_adjoint(_Derivative(f), start, t, **arguments)
     except AssertionError as error:
+        with torch.no_grad():
+            if not all(torch.isfinite(part).all() for part in f(t[0], start)):
+                raise SolverFailed("the slope is not finite at the start") from error
         raise failure(error) from error
     return tuple(part[-1] for part in path)
 
