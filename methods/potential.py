@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+#: Numbers in the columns of J that are pushed at once: few, so that they stay in the cache.
+NUMBERS_AT_ONCE = 2**17
 
 
 class Potential(nn.Module):
@@ -60,8 +65,8 @@ class Derivatives:
 
     With a_0 = K_0 s + b_0, a_i = K_i u_{i-1} + b_i and E the first d columns of the identity:
 
-        z_{M+1} = w,   z_i = z_{i+1} + h K_i' (tanh(a_i) o z_{i+1}),   z_0 = K_0' (tanh(a_0) o z_1)
-        grad Phi = z_0 + A'A s + b
+        z_{M+1} = w,   y_i = tanh(a_i) o z_{i+1},   z_i = z_{i+1} + h K_i' y_i
+        grad Phi = K_0' y_0 + A'A s + b
 
         J_0 = diag(tanh a_0) K_0 E,   P_i = K_i J_{i-1},   J_i = J_{i-1} + h diag(tanh a_i) P_i
         c_i = tanh'(a_i) o z_{i+1}
@@ -72,59 +77,42 @@ class Derivatives:
     """
 
     def __init__(self, potential: Potential) -> None:
-        self.opening = (potential.opening.weight, potential.opening.bias)
-        self.hidden = [(layer.weight, layer.bias) for layer in potential.hidden]
-        self.weights = [K for K, _ in self.hidden]
+        layers = [potential.opening, *potential.hidden]
+        self.weights = [layer.weight for layer in layers]
+        self.biases = [layer.bias for layer in layers]
         self.w, self.b = potential.w, potential.b
-        self.h = 1 / max(1, len(self.hidden))
         self.quadratic = potential.A.T @ potential.A
         self.quadratic_trace = self.quadratic.diagonal()[:-1].sum()
-        self.K0E = self.opening[0].T[:-1].contiguous()  # transposed: (d, m)
+        self.K0E = self.weights[0].T[:-1].contiguous()  # transposed: (d, m)
         self.squares = self.K0E.square().sum(0)
 
     def gradient(self, s: Tensor) -> Tensor:
         """grad Phi `(n, d + 1)` at s `(n, d + 1)`; its last column is dPhi/dt."""
-        return self._passes(s)[0]
+        return self._gradient(s, _passes(s, self.weights, self.biases, self.w).y0)
 
     def with_laplacian(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """grad Phi `(n, d + 1)` and the Laplacian of every row `(n,)`."""
-        gradient, slopes, curvatures = self._passes(s)
-        laplacian = curvatures[0] @ self.squares + self.quadratic_trace
-        for column in self.K0E if self.hidden else ():
-            _, products = _push(column, self.weights, slopes, self.h)
-            for c, P in zip(curvatures[1:], products, strict=True):
-                laplacian = laplacian + self.h * (c * P.square()).sum(-1)
-        return gradient, laplacian
+        seen = _passes(s, self.weights, self.biases, self.w)
+        c0, *curvatures = seen.curvatures()
+        laplacian = c0 @ self.squares + self.quadratic_trace
+        norms = [torch.zeros_like(c) for c in curvatures]
+        for columns in _split(self.K0E, len(s)) if curvatures else ():
+            _, products = _push(columns, self.weights[1:], seen.slopes)
+            norms = [x + P.square().sum(0) for x, P in zip(norms, products, strict=True)]
+        for c, norm in zip(curvatures, norms, strict=True):
+            laplacian = laplacian + (c * norm).sum(-1) / len(curvatures)
+        return self._gradient(s, seen.y0), laplacian
 
     def with_total_laplacian(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """grad Phi `(n, d + 1)` and the sum of the rows' Laplacians, a scalar.
 
         It can be differentiated once, in memory that does not grow with d.
         """
-        gradient, slopes, curvatures = self._passes(s)
-        total = (curvatures[0] @ self.squares).sum() + len(s) * self.quadratic_trace
-        if self.hidden:
-            inner = _Inner.apply(self.h, self.K0E, *self.weights, *slopes, *curvatures[1:])
-            total = total + inner
-        return gradient, total
+        y0, total = _Network.apply(s, self.w, self.K0E, self.squares, *self.weights, *self.biases)
+        return self._gradient(s, y0), total + len(s) * self.quadratic_trace
 
-    def _passes(self, s: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """grad Phi; tanh(a_i) for i = 0 .. M-1, which J needs; c_i for i = 0 .. M."""
-        a = F.linear(s, *self.opening)
-        u, slopes = a, [torch.tanh(a)]
-        for i, layer in enumerate(self.hidden):
-            u = antiderivative(a) if i == 0 else u + self.h * antiderivative(a)
-            a = F.linear(u, *layer)
-            slopes.append(torch.tanh(a))
-        z, curvatures = self.w, list[Tensor]()
-        for slope, K in zip(slopes[:0:-1], reversed(self.weights), strict=True):
-            y = slope * z
-            curvatures.append(torch.addcmul(z, slope, y, value=-1))
-            z = torch.addmm(z, y, K, alpha=self.h)
-        y = slopes[0] * z
-        curvatures.append(torch.addcmul(z, slopes[0], y, value=-1))
-        gradient = torch.addmm(torch.addmm(self.b, s, self.quadratic), y, self.opening[0])
-        return gradient, slopes[: len(self.hidden)], curvatures[::-1]
+    def _gradient(self, s: Tensor, y0: Tensor) -> Tensor:
+        return torch.addmm(torch.addmm(self.b, s, self.quadratic), y0, self.weights[0])
 
 
 def antiderivative(y: Tensor) -> Tensor:
@@ -132,58 +120,153 @@ def antiderivative(y: Tensor) -> Tensor:
     return 2 * F.softplus(y, beta=2, threshold=40) - y
 
 
-class _Inner(torch.autograd.Function):
-    """h sum_i c_i' |P_i|^2, summed over the rows too; its gradient is taken with it.
+def slope(y: Tensor) -> Tensor:
+    """tanh(y) = 2 / (1 + exp(-2y)) - 1, which takes half the time of `torch.tanh` on a CPU."""
+    return 2 * torch.sigmoid(2 * y) - 1
 
-    Arguments: h, K_0 E transposed `(d, m)`, and for i = 1 .. M all K_i, then all tanh(a_{i-1}),
-    then all c_i `(n, m)`. Since a sum's gradient is known up to a factor, both are computed for
-    one column of K_0 E at a time, and no Jacobian outlives its column. Derivatives by J_i, P_i
-    and what they depend on are kept divided by 2h.
+
+@dataclass(frozen=True)
+class _Passes:
+    """What a pass up and one down the network give, each `(n, m)` unless said otherwise."""
+
+    u: list[Tensor]  # u_0 .. u_{M-1}
+    slopes: list[Tensor]  # tanh(a_0) .. tanh(a_M)
+    z: list[Tensor]  # z_1 .. z_{M+1}, the last of them w `(m,)`
+
+    @property
+    def y0(self) -> Tensor:
+        return self.slopes[0] * self.z[0]
+
+    def curvatures(self) -> list[Tensor]:
+        """c_0 .. c_M."""
+        return [z - T * T * z for T, z in zip(self.slopes, self.z, strict=True)]
+
+
+def _passes(s: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], w: Tensor) -> _Passes:
+    a = F.linear(s, weights[0], biases[0])
+    u, slopes, h = list[Tensor](), [slope(a)], 1 / max(1, len(weights) - 1)
+    for K, b in zip(weights[1:], biases[1:], strict=True):
+        u.append(u[-1] + h * antiderivative(a) if u else antiderivative(a))
+        a = F.linear(u[-1], K, b)
+        slopes.append(slope(a))
+    z = [w]
+    for T, K in zip(slopes[:0:-1], reversed(weights[1:]), strict=True):
+        z.append(torch.addmm(z[-1], T * z[-1], K, alpha=h))
+    return _Passes(u, slopes, z[::-1])
+
+
+class _Network(torch.autograd.Function):
+    """y_0, and the network's part of the trace summed over the rows; differentiated by hand.
+
+    Arguments: s `(n, d + 1)`, w `(m,)`, K_0 E transposed `(d, m)` and |K_0 E|^2 `(m,)` (taken as
+    if they did not depend on K_0), then K_0 .. K_M, then b_0 .. b_M. A sum's gradient is known up
+    to a factor before it is asked for: so that of the terms with J is taken with their value, and
+    no Jacobian outlives its columns.
     """
 
     @staticmethod
-    def forward(ctx: Any, h: float, K0E: Tensor, *arguments: Tensor) -> Tensor:
-        M = len(arguments) // 3
-        weights, slopes, curvatures = (arguments[i * M : (i + 1) * M] for i in range(3))
-        by_K0E = torch.empty_like(K0E)
-        by_weights, by_slopes, norms = (
-            [torch.zeros_like(x) for x in arguments[i * M : (i + 1) * M]] for i in range(3)
+    def forward(
+        ctx: Any, s: Tensor, w: Tensor, K0E: Tensor, squares: Tensor, *layers: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        weights, biases = layers[: len(layers) // 2], layers[len(layers) // 2 :]
+        seen = _passes(s, weights, biases, w)
+        c0, *curvatures = seen.curvatures()
+        by_squares, M = c0.sum(0), len(curvatures)
+        total, sums, by_K0E = by_squares @ squares, list[Tensor](), list[Tensor]()
+        for columns in _split(K0E, len(s)) if M else ():
+            part, by_columns = _push_and_pull(columns, weights[1:], seen.slopes, curvatures)
+            sums = [x.add_(y) for x, y in zip(sums, part, strict=True)] if sums else part
+            by_K0E.append(by_columns)
+        for c, norm in zip(curvatures, sums[:M], strict=True):
+            total = total + torch.dot(c.flatten(), norm.flatten()) / M
+        ctx.M = M
+        ctx.save_for_backward(
+            torch.cat(by_K0E) if M else torch.zeros_like(K0E),
+            *(s, squares, by_squares, *weights, *seen.u, *seen.slopes, *seen.z, *sums),
         )
-        for k, column in enumerate(K0E):
-            jacobians, products = _push(column, weights, slopes, h)
-            by_J = torch.zeros_like(jacobians[0])
-            for i in reversed(range(M)):
-                J, P = jacobians[i], products[i]
-                norms[i].addcmul_(P, P)
-                by_P = curvatures[i] * P
-                if i < M - 1:
-                    by_slopes[i + 1].addcmul_(by_J, P, value=h)
-                    by_P.addcmul_(slopes[i + 1], by_J, value=h)
-                by_weights[i].addmm_(by_P.T, J)
-                by_J.addmm_(by_P, weights[i])
-            by_slopes[0].addcmul_(by_J, column)
-            torch.sum(by_J.mul_(slopes[0]), 0, out=by_K0E[k])
-        ctx.h, ctx.M = h, M
-        ctx.save_for_backward(by_K0E, *by_weights, *by_slopes, *norms)
-        return (
-            h * torch.stack([(c * x).sum() for c, x in zip(curvatures, norms, strict=True)]).sum()
-        )
+        return seen.y0, total
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, by_total: Tensor) -> tuple[Tensor | None, ...]:
-        scale, halves = ctx.h * by_total, 1 + 2 * ctx.M
-        saved = ctx.saved_tensors
-        return None, *(2 * scale * x for x in saved[:halves]), *(scale * x for x in saved[halves:])
+    def backward(ctx: Any, by_y: Tensor, by_total: Tensor) -> tuple[Tensor | None, ...]:
+        """Against the pass that gave z, so upwards; then against the one that gave u."""
+        M, saved = ctx.M, iter(ctx.saved_tensors)
+        by_K0E, s, squares, by_squares = itertools.islice(saved, 4)
+        weights, u, slopes, z, norms, by_slopes, by_weights = (
+            list(itertools.islice(saved, k)) for k in (M + 1, M, M + 1, M + 1, M, M, M)
+        )
+        h, by_norms = 1 / max(1, M), by_total / max(1, M)
+        by_weights = [2 * by_norms * x for x in by_weights]
+        by_c = by_total * squares
+        by_z, by_tanh = by_c, list[Tensor]()
+        for i, (T, above) in enumerate(zip(slopes, z, strict=True)):
+            if i > 0:
+                by_weights[i - 1].addmm_((T * above).T, by_z, alpha=h)
+                by_y = by_z @ (h * weights[i].T)
+                by_c = by_norms * norms[i - 1]
+                by_z = by_z + by_c
+            through_c = by_c * T
+            by_y = by_y - through_c
+            by_z = torch.addcmul(by_z, T, by_y)
+            by_tanh.append(above * (by_y - through_c))
+        by_w = by_z.sum(0)
+        for i, by_slope in enumerate(by_slopes):
+            by_tanh[i] = torch.addcmul(by_tanh[i], 2 * by_norms, by_slope)
+        by_u, by_biases = torch.zeros(()), list[Tensor]()
+        for i in reversed(range(M + 1)):
+            by_a = torch.addcmul(by_tanh[i], by_tanh[i] * slopes[i], slopes[i], value=-1)
+            if i < M:
+                by_a.addcmul_(slopes[i], by_u, value=h if i > 0 else 1)
+            by_biases.insert(0, by_a.sum(0))
+            if i > 0:
+                by_weights[i - 1].addmm_(by_a.T, u[i - 1])
+                by_u = torch.addmm(by_u, by_a, weights[i]) if i < M else by_a @ weights[i]
+        by_s, by_K0 = by_a @ weights[0], by_a.T @ s
+        return (
+            by_s, by_w, 2 * by_norms * by_K0E, by_total * by_squares,
+            by_K0, *by_weights, *by_biases,
+        )  # fmt: skip
+
+
+def _split(K0E: Tensor, n: int) -> Sequence[Tensor]:
+    """The columns of K_0 E, transposed, in groups `(k, m)` of few enough numbers for n rows."""
+    return K0E.split(max(1, NUMBERS_AT_ONCE // (n * K0E.shape[1])))
 
 
 def _push(
-    column: Tensor, weights: Sequence[Tensor], slopes: Sequence[Tensor], h: float
+    columns: Tensor, weights: Sequence[Tensor], slopes: Sequence[Tensor]
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """A column `(m,)` of K_0 E pushed on: that of J_0 .. J_{M-1} and of P_1 .. P_M, `(n, m)`."""
-    jacobians, products = [slopes[0] * column], [slopes[0]][:0]
+    """Those columns of J_0 .. J_{M-1} and of P_1 .. P_M, transposed: `(k, n, m)`."""
+    jacobians, products = [columns[:, None] * slopes[0]], list[Tensor]()
     for i, K in enumerate(weights):
         if i > 0:
-            jacobians.append(torch.addcmul(jacobians[-1], slopes[i], products[-1], value=h))
+            jacobians.append(jacobians[-1] + slopes[i] * products[-1] / len(weights))
         products.append(jacobians[-1] @ K.T)
     return jacobians, products
+
+
+def _push_and_pull(
+    columns: Tensor,
+    weights: Sequence[Tensor],
+    slopes: Sequence[Tensor],
+    curvatures: Sequence[Tensor],
+) -> tuple[list[Tensor], Tensor]:
+    """The share of columns `(k, m)` in |P_i|^2, and half the slopes of F = sum_i c_i' |P_i|^2.
+
+    Returns:
+        |P_1|^2 .. |P_M|^2 and half of dF/dtanh(a_0) .. dF/dtanh(a_{M-1}), `(n, m)`, and half of
+        dF/dK_1 .. dF/dK_M, in one list; half of dF/dcolumns `(k, m)`.
+    """
+    jacobians, products = _push(columns, weights, slopes)
+    M, by_J = len(weights), torch.zeros(())
+    norms = [P.square().sum(0) for P in products]
+    by_slopes, by_weights = list[Tensor](), list[Tensor]()
+    for i in reversed(range(M)):
+        by_P = curvatures[i] * products[i]
+        if i < M - 1:
+            by_slopes.insert(0, (by_J * products[i]).sum(0) / M)
+            by_P += slopes[i + 1] * by_J / M
+        by_weights.insert(0, by_P.flatten(0, 1).T @ jacobians[i].flatten(0, 1))
+        by_J = by_P @ weights[i] + by_J if i < M - 1 else by_P @ weights[i]
+    by_slopes.insert(0, (by_J * columns[:, None]).sum(0))
+    return [*norms, *by_slopes, *by_weights], (by_J * slopes[0]).sum(1)
