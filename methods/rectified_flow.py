@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 import copy
 import itertools
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -63,6 +62,13 @@ class RectifiedFlowConfig(Options):
                 "take a larger one, or fewer rounds"
             )
 
+    def first_candidate(self, minibatches: int) -> int:
+        """The mini-batch from which on a state may be the run's result.
+
+        Earlier rounds score better than the last, but are other flows; a student is finished last.
+        """
+        return minibatches if self.distil else [0, *self.ends(minibatches)][-2] + 1
+
     def ends(self, minibatches: int) -> list[int]:
         """The mini-batch after which each stage ends: the rounds, then the student if any."""
         later = self.rounds - 1
@@ -70,7 +76,7 @@ class RectifiedFlowConfig(Options):
         if self.distil:
             shares = [share * (1 - self.student_share) for share in shares] + [self.student_share]
         *earlier, _ = itertools.accumulate(shares)
-        return [*(math.ceil(minibatches * share) for share in earlier), minibatches]
+        return [*(round(minibatches * share) for share in earlier), minibatches]
 
 
 class RectifiedFlow(Continuous):
@@ -84,6 +90,11 @@ class RectifiedFlow(Continuous):
     the flow makes `pairs` pairs of its own: fresh noise, and where its ODE takes that. The next
     round starts from the same weights and learns from them (reflow, section 2.2). Each of its
     updates still takes a mini-batch, as the contract asks, and leaves its rows alone.
+
+    A reflowed flow is fitted to the flow before it, not to the data: its likelihood can only lose
+    by that, its paths get straighter. The regression is another one, so the learning rate and
+    Adam's moments start anew: squared gradients of the round before, large for the small errors of
+    this one, would hold its steps short for a thousand updates.
 
     With `distil`, a student with weights of its own takes the last share of the budget to learn one
     step from the last flow's pairs,
@@ -123,7 +134,9 @@ class RectifiedFlow(Continuous):
             k = batches.dealt - 1
             stage = bisect.bisect(ends, k)
             start, end = [0, *ends][stage], ends[stage]
-            loss = self._loss(stage, x, k == start)
+            if k == start:
+                self._begin(stage)
+            loss = self._loss(stage, x)
             rate = self.config.learning_rate * cosine((k - start) / (end - start))
             update(self.optimizer, loss, rate, self.config.clip)
             log = {"loss": loss.detach(), "round": min(stage + 1, self.config.rounds)}
@@ -131,15 +144,19 @@ class RectifiedFlow(Continuous):
                 log |= self._make_pairs(x, self.config.pairs if end < batches.total else MEASURED)
             yield log
 
-    def _loss(self, stage: int, x: Tensor, starts: bool) -> Tensor:
+    def _begin(self, stage: int) -> None:
+        """Forget Adam's moments; a student starts as the last flow."""
+        self.optimizer.state.clear()
+        if self.student and stage == self.config.rounds:
+            self.student.load_state_dict(self.field.state_dict())
+
+    def _loss(self, stage: int, x: Tensor) -> Tensor:
         """The mean squared error of a stage on the mini-batch, or on as many pairs of the pool."""
         if stage == 0:
             x0, x1 = torch.randn_like(x), x
         else:
             x0, x1 = self.pairs[:, torch.randint(self.pairs.shape[1], (len(x),), device=x.device)]
         if self.student and stage == self.config.rounds:
-            if starts:
-                self.student.load_state_dict(self.field.state_dict())
             return (x1 - self.one_step(x0)).square().sum(-1).mean()
         t = self.path.draw_times(x)
         x_t, velocity = self.path.interpolate(x0, x1, t)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from bench import presets
 from bench.flow import Flow
 from bench.numerics.ode import Solver
 from bench.stream import Stream
@@ -164,6 +165,16 @@ def test_an_update_is_clipped(clip: float | None, step: float) -> None:
 def test_bad_values(config: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"width|sigma_min|learning_rate|scale|eps|objective"):
         FlowMatchingConfig(**config)
+
+
+@pytest.mark.parametrize(
+    ("preset", "d", "size"),
+    [("power", 6, 76e3), ("gas", 8, 76e3), ("miniboone", 43, 112e3), ("bsds300", 63, 396e3)],
+)
+def test_the_posters_sizes(preset: str, d: int, size: float) -> None:
+    config, found = presets.configure("flow-matching", preset, d, {})
+    assert found == preset
+    assert FlowMatching(d, config).size() == pytest.approx(size, rel=0.02)
 
 
 def test_couplings_that_take_hours() -> None:
