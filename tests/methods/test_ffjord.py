@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench import presets
 from bench.flow import Flow
 from bench.numerics.ode import Solver, integrate
 from bench.stream import Stream
@@ -196,3 +197,198 @@ def test_a_field_that_is_too_stiff_is_divergence_with_its_step(gradient: str) ->
 def test_bad_values(config: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"at least|above 0"):
         FFJORDConfig(**config)
+
+
+PENALISED = {"lambda_k": 0.3, "lambda_j": 0.2}
+
+
+def penalties(flow: FFJORD, points: Tensor, nodes: int = 8) -> tuple[Tensor, Tensor]:
+    """int |f|^2 dt and int |df/dx|_F^2 dt of rows, by Gauss-Legendre nodes in each flow's time.
+
+    The rows move between the nodes by many steps of RK4; Jacobians are reverse-mode autograd's.
+    """
+    at, weights = np.polynomial.legendre.leggauss(nodes)
+    kinetic, squares = torch.zeros(len(points)).double(), torch.zeros(len(points)).double()
+    for piece in flow.pieces():
+        now, y = 0.0, points
+        for share, weight in zip((at + 1) / 2, weights / 2, strict=True):
+            t = torch.tensor(share * piece.t_noise).double()
+            y = solve(piece.field, y, now, float(t))
+            now = float(t)
+            rows = [
+                torch.autograd.functional.jacobian(
+                    lambda r, p=piece, t=t: p.field(t, r[None])[0], r
+                )
+                for r in y
+            ]
+            kinetic += weight * piece.t_noise * piece.field(t, y).detach().square().sum(-1)
+            squares += weight * piece.t_noise * torch.stack(rows).square().sum((1, 2))
+        points = solve(piece.field, y, now, piece.t_noise)
+    return kinetic, squares
+
+
+def solve(field: Any, y: Tensor, t0: float, t1: float) -> Tensor:
+    with torch.no_grad():
+        (end,) = integrate(lambda t, s: (field(t, s[0]),), (y,), t0, t1, Solver("rk4", steps=5))
+    return end
+
+
+@pytest.mark.parametrize("flows", [1, 2])
+@pytest.mark.parametrize("hidden", [2, 3])
+@pytest.mark.parametrize("gradient", ["adjoint", "backprop"])
+def test_exact_penalties_against_a_quadrature(flows: int, hidden: int, gradient: str) -> None:
+    flow = method(
+        d=3, flows=flows, hidden=hidden, divergence="exact", gradient=gradient, **PENALISED
+    )
+    plain = method(d=3, flows=flows, hidden=hidden, divergence="exact")
+    kinetic, squares = penalties(flow, x(4, 3))
+    with torch.no_grad():
+        seen = flow.estimate(x(4, 3))
+        torch.testing.assert_close(
+            seen.log_prob, plain.estimate(x(4, 3)).log_prob, rtol=0, atol=1e-7
+        )
+    assert seen.kinetic is not None
+    assert seen.jacobian is not None
+    assert kinetic.min() > 1e-2
+    assert squares.min() > 1e-4
+    torch.testing.assert_close(seen.kinetic, kinetic, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(seen.jacobian, squares, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("divergence", ["gaussian", "rademacher"])
+def test_estimated_penalties_are_unbiased(divergence: str) -> None:
+    """The mean over 4,000 probes within 4 standard errors; the kinetic energy needs no probe."""
+    n, points = 4_000, x(2, 3)
+    flow = method(d=3, divergence=divergence, rtol=1e-5, atol=1e-5, **PENALISED)
+    kinetic, squares = penalties(flow, points)
+    with torch.no_grad():
+        seen = flow.estimate(points.repeat_interleave(n, 0))
+    exact = Flow(flow, Solver("dopri5", 1e-7, 1e-7)).log_prob(points)
+    assert seen.kinetic is not None
+    assert seen.jacobian is not None
+    torch.testing.assert_close(seen.kinetic.reshape(2, n)[:, 0], kinetic, rtol=1e-3, atol=1e-5)
+    for estimates, oracle in ((seen.log_prob, exact), (seen.jacobian, squares)):
+        means, se = estimates.reshape(2, n).mean(1), estimates.reshape(2, n).std(1) / math.sqrt(n)
+        assert (se > 0).all()
+        assert ((means - oracle).abs() < 4 * se + 1e-4).all()
+
+
+@pytest.mark.parametrize("divergence", ["exact", "gaussian", "rademacher"])
+def test_the_penalties_gradients(divergence: str) -> None:
+    """By the adjoint and by backpropagation, against central differences along a direction."""
+    slopes, h = [], 1e-5
+
+    def loss(flow: FFJORD) -> Tensor:
+        torch.manual_seed(8)  # the same probes
+        seen = flow.estimate(x())
+        assert seen.kinetic is not None
+        assert seen.jacobian is not None
+        return (seen.kinetic + 0.7 * seen.jacobian - 0.1 * seen.log_prob).mean()
+
+    for gradient in ("adjoint", "backprop"):
+        flow = method(flows=2, divergence=divergence, gradient=gradient, **PENALISED)
+        generator = torch.Generator().manual_seed(5)
+        parameters = [p for p in flow.parameters() if p.requires_grad]
+        along = [torch.randn(p.shape, generator=generator, dtype=torch.float64) for p in parameters]
+        gradients = torch.autograd.grad(loss(flow), parameters)
+        slopes.append(sum(float((g * v).sum()) for g, v in zip(gradients, along, strict=True)))
+    values = []
+    with torch.no_grad():
+        for step in (h, -2 * h):
+            for p, v in zip(parameters, along, strict=True):
+                p += step * v
+            values.append(float(loss(flow)))
+    difference = (values[0] - values[1]) / (2 * h)
+    assert slopes == pytest.approx([difference, difference], rel=1e-4)
+
+
+@pytest.mark.parametrize("key", ["lambda_k", "lambda_j"])
+def test_one_penalty_alone(key: str) -> None:
+    """It is what it is beside the other; the one without a weight is not solved for."""
+    with torch.no_grad():
+        both = method(divergence="exact", **PENALISED).estimate(x())
+        alone = method(divergence="exact", **{key: 1.0}).estimate(x())
+    found = (alone.kinetic, alone.jacobian)
+    used = 0 if key == "lambda_k" else 1
+    assert found[1 - used] is None
+    torch.testing.assert_close(found[used], (both.kinetic, both.jacobian)[used])
+
+
+@pytest.mark.parametrize("gradient", ["adjoint", "backprop"])
+def test_what_is_logged_adds_up_to_the_loss(gradient: str) -> None:
+    flow = FFJORD(
+        2, FFJORDConfig(hidden=1, width=4, gradient=gradient, rtol=1e-3, atol=1e-3, **PENALISED)
+    )
+    for log in flow.learn(Stream(x(40).float().numpy(), 20, 3, seed=0)):
+        total = float(log["nll"]) + 0.3 * float(log["kinetic"]) + 0.2 * float(log["jacobian"])
+        assert float(log["loss"]) == pytest.approx(total, rel=1e-5)
+
+
+@pytest.mark.parametrize("gradient", ["adjoint", "backprop"])
+def test_penalties_make_a_field_that_is_cheaper(gradient: str) -> None:
+    """After the same 25 updates: less energy, a smaller Jacobian, no more evaluations a solve."""
+    rows = np.concatenate([x(200).numpy() * 0.3 + 2, x(200).numpy() * 0.3 - 2]).astype(np.float32)
+    found = {}
+    for weight in (0.0, 1.0):
+        torch.manual_seed(0)
+        config = FFJORDConfig(
+            hidden=2, width=16, divergence="gaussian", gradient=gradient, end_time=1.0,
+            learning_rate=0.03, rtol=1e-3, atol=1e-3, lambda_k=weight, lambda_j=weight,
+        )  # fmt: skip
+        flow = FFJORD(2, config)
+        for _ in flow.learn(Stream(rows, 50, 25, seed=0)):
+            pass
+        flow = flow.double()
+        energy, squares = penalties(flow, x(20))
+        judged = Flow(flow, Solver("dopri5", 1e-6, 1e-6))
+        judged.encode(torch.from_numpy(rows).double())
+        found[weight] = (float(energy.mean()), float(squares.mean()), judged.nfe)
+    assert found[1.0][0] < 0.8 * found[0.0][0]
+    assert found[1.0][1] < 0.8 * found[0.0][1]
+    assert found[1.0][2] < found[0.0][2]
+
+
+@pytest.mark.parametrize("gradient", ["adjoint", "backprop"])
+@pytest.mark.parametrize("broken", ["rows", "parameters"])
+def test_a_nan_is_divergence_with_its_step_and_what_broke(gradient: str, broken: str) -> None:
+    flow = FFJORD(2, FFJORDConfig(hidden=1, width=4, gradient=gradient))
+    rows = x(40).float().numpy()
+    if broken == "rows":
+        rows[:, 0] = math.nan
+    else:
+        with torch.no_grad():
+            flow.flows[0].field.layers[0].space.weight.fill_(math.nan)
+    what = {"rows": "rows are", "parameters": "slope is"}[broken]
+    with pytest.raises(Diverged, match=rf"at mini-batch 1: .*{what} not finite"):
+        train(flow, Stream(rows, 20, 2, seed=0), lambda m: 0.0, 1, lambda event: None)
+
+
+def test_an_adjoint_that_is_too_stiff_is_divergence_with_its_step() -> None:
+    """The way back alone is stiff: a term whose slope, not whose value, is large near the start."""
+
+    class Wrinkled(FFJORD):
+        def _rates(self, field: Any, x: Tensor) -> Any:
+            smooth = super()._rates(field, x)
+
+            def rates(t: Tensor, state: Any) -> Any:
+                velocity, *rest = smooth(t, state)
+                wrinkle = 1e-7 * (1e10 * state[0]).sin() if torch.is_grad_enabled() else 0.0
+                return velocity + wrinkle, *rest
+
+            return rates
+
+    flow = Wrinkled(2, FFJORDConfig(hidden=1, width=4, max_num_steps=25, rtol=1e-3, atol=1e-3))
+    stream = Stream(x(40).float().numpy(), 20, 3, seed=0)
+    with pytest.raises(Diverged, match=r"at mini-batch 1, backward: .*25"):
+        train(flow, stream, lambda m: 0.0, 1, lambda event: None)
+
+
+SIZES = {"power": (6, 76e3), "gas": (8, 76e3), "miniboone": (43, 112e3), "bsds300": (63, 396e3)}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_the_presets_have_the_posters_sizes(name: str) -> None:
+    d, parameters = SIZES[name]
+    config, preset = presets.configure("ffjord", name, d, {})
+    assert preset == name
+    assert FFJORD(d, config).size() == pytest.approx(parameters, rel=0.02)
