@@ -91,10 +91,10 @@ class RectifiedFlow(Continuous):
     round starts from the same weights and learns from them (reflow, section 2.2). Each of its
     updates still takes a mini-batch, as the contract asks, and leaves its rows alone.
 
-    A reflowed flow is fitted to the flow before it, not to the data: its likelihood can only lose
-    by that, its paths get straighter. The regression is another one, so the learning rate and
-    Adam's moments start anew: squared gradients of the round before, large for the small errors of
-    this one, would hold its steps short for a thousand updates.
+    A reflowed flow is fitted to samples of the flow before it, not to the data: its likelihood is
+    at best about that one's, while its paths get straighter. The regression is another one, so the
+    learning rate and Adam's moments start anew: squared gradients of the round before, large for
+    the small errors of this one, would hold its steps short for a thousand updates.
 
     With `distil`, a student with weights of its own takes the last share of the budget to learn one
     step from the last flow's pairs,
