@@ -326,7 +326,7 @@ def test_what_is_logged_adds_up_to_the_loss(gradient: str) -> None:
 
 @pytest.mark.parametrize("gradient", ["adjoint", "backprop"])
 def test_penalties_make_a_field_that_is_cheaper(gradient: str) -> None:
-    """After the same 25 updates: less energy, a smaller Jacobian, no more evaluations a solve."""
+    """After the same 25 updates: less energy, a smaller Jacobian, fewer evaluations a solve."""
     rows = np.concatenate([x(200).numpy() * 0.3 + 2, x(200).numpy() * 0.3 - 2]).astype(np.float32)
     found = {}
     for weight in (0.0, 1.0):
