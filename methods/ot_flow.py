@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.method import Continuous, Field, Log, Options, Piece, option
 from bench.numerics.ode import Solver, State, integrate
@@ -23,6 +23,9 @@ class OTFlowConfig(Options):
     width: int = option(64, "width m of the potential's network")
     layers: int = option(2, "its layers, n_Th in the paper")
     rank: int = option(10, "rank of the potential's quadratic part, d + 1 at most")
+    initial: float = option(
+        1.0, "w's entries at the start; 1 in the paper, less for a wide network"
+    )
     alpha_c: float = option(100.0, "weight of C, the negative log-likelihood (alpha_1)")
     alpha_r: float = option(15.0, "weight of R, the HJB residual (alpha_2)")
     steps: int = option(8, "steps of RK4 in training")
@@ -33,6 +36,8 @@ class OTFlowConfig(Options):
     def __post_init__(self) -> None:
         if self.width < 1 or self.layers < 1 or self.rank < 1:
             raise ValueError("width, layers and rank are at least 1")
+        if self.initial <= 0:
+            raise ValueError("initial is above 0")
         if self.steps < 1 or self.test_steps < 1:
             raise ValueError("steps and test_steps are at least 1")
         if self.alpha_c <= 0 or self.alpha_r < 0:
@@ -93,6 +98,7 @@ class OTFlow(Continuous):
     def __init__(self, d: int, config: OTFlowConfig) -> None:
         super().__init__(d, config)
         self.field = Descent(Potential(d, config.width, config.layers, config.rank))
+        nn.init.constant_(self.field.potential.w, config.initial)
         self.solver = Solver("rk4", steps=config.steps)
         trained = [p for p in self.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(trained, config.learning_rate)

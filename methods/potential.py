@@ -65,8 +65,8 @@ class Derivatives:
 
     With a_0 = K_0 s + b_0, a_i = K_i u_{i-1} + b_i and E the first d columns of the identity:
 
-        z_{M+1} = w,   y_i = tanh(a_i) o z_{i+1},   z_i = z_{i+1} + h K_i' y_i
-        grad Phi = K_0' y_0 + A'A s + b
+        z_{M+1} = w,   y_i = tanh(a_i) o z_{i+1},   z_i = z_{i+1} + h K_i' y_i,   z_0 = K_0' y_0
+        grad Phi = z_0 + A'A s + b
 
         J_0 = diag(tanh a_0) K_0 E,   P_i = K_i J_{i-1},   J_i = J_{i-1} + h diag(tanh a_i) P_i
         c_i = tanh'(a_i) o z_{i+1}
@@ -88,7 +88,8 @@ class Derivatives:
 
     def gradient(self, s: Tensor) -> Tensor:
         """grad Phi `(n, d + 1)` at s `(n, d + 1)`; its last column is dPhi/dt."""
-        return self._gradient(s, _passes(s, self.weights, self.biases, self.w).y0)
+        y0 = _passes(s, self.weights, self.biases, self.w).y0
+        return self._affine(s) + y0 @ self.weights[0]
 
     def with_laplacian(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """grad Phi `(n, d + 1)` and the Laplacian of every row `(n,)`."""
@@ -101,18 +102,18 @@ class Derivatives:
             norms = [x + P.square().sum(0) for x, P in zip(norms, products, strict=True)]
         for c, norm in zip(curvatures, norms, strict=True):
             laplacian = laplacian + (c * norm).sum(-1) / len(curvatures)
-        return self._gradient(s, seen.y0), laplacian
+        return self._affine(s) + seen.y0 @ self.weights[0], laplacian
 
     def with_total_laplacian(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """grad Phi `(n, d + 1)` and the sum of the rows' Laplacians, a scalar.
 
         It can be differentiated once, in memory that does not grow with d.
         """
-        y0, total = _Network.apply(s, self.w, self.K0E, self.squares, *self.weights, *self.biases)
-        return self._gradient(s, y0), total + len(s) * self.quadratic_trace
+        z0, total = _Network.apply(s, self.w, self.K0E, self.squares, *self.weights, *self.biases)
+        return self._affine(s) + z0, total + len(s) * self.quadratic_trace
 
-    def _gradient(self, s: Tensor, y0: Tensor) -> Tensor:
-        return torch.addmm(torch.addmm(self.b, s, self.quadratic), y0, self.weights[0])
+    def _affine(self, s: Tensor) -> Tensor:
+        return torch.addmm(self.b, s, self.quadratic)
 
 
 def antiderivative(y: Tensor) -> Tensor:
@@ -156,12 +157,13 @@ def _passes(s: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], w: T
 
 
 class _Network(torch.autograd.Function):
-    """y_0, and the network's part of the trace summed over the rows; differentiated by hand.
+    """z_0, and the network's part of the trace summed over the rows; differentiated by hand.
 
     Arguments: s `(n, d + 1)`, w `(m,)`, K_0 E transposed `(d, m)` and |K_0 E|^2 `(m,)` (taken as
     if they did not depend on K_0), then K_0 .. K_M, then b_0 .. b_M. A sum's gradient is known up
     to a factor before it is asked for: so that of the terms with J is taken with their value, and
-    no Jacobian outlives its columns.
+    no Jacobian outlives its columns. Since a sweep keeps what many evaluations need, all that is
+    cheap is computed again when it is needed.
     """
 
     @staticmethod
@@ -179,52 +181,48 @@ class _Network(torch.autograd.Function):
             by_K0E.append(by_columns)
         for c, norm in zip(curvatures, sums[:M], strict=True):
             total = total + torch.dot(c.flatten(), norm.flatten()) / M
-        ctx.M = M
-        ctx.save_for_backward(
-            torch.cat(by_K0E) if M else torch.zeros_like(K0E),
-            *(s, squares, by_squares, *weights, *seen.u, *seen.slopes, *seen.z, *sums),
-        )
-        return seen.y0, total
+        kept = torch.cat(by_K0E) if M else torch.zeros_like(K0E)
+        ctx.save_for_backward(s, w, squares, by_squares, kept, *layers, *sums)
+        return seen.y0 @ weights[0], total
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, by_y: Tensor, by_total: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, by_z0: Tensor, by_total: Tensor) -> tuple[Tensor | None, ...]:
         """Against the pass that gave z, so upwards; then against the one that gave u."""
-        M, saved = ctx.M, iter(ctx.saved_tensors)
-        by_K0E, s, squares, by_squares = itertools.islice(saved, 4)
-        weights, u, slopes, z, norms, by_slopes, by_weights = (
-            list(itertools.islice(saved, k)) for k in (M + 1, M, M + 1, M + 1, M, M, M)
+        s, w, squares, by_squares, by_K0E, *saved = ctx.saved_tensors
+        M = (len(saved) - 2) // 5
+        cuts = (M + 1, M + 1, M, M, M)
+        ends = list(itertools.accumulate(cuts))
+        weights, biases, norms, by_slopes, by_weights = (
+            saved[end - cut : end] for cut, end in zip(cuts, ends, strict=True)
         )
+        seen = _passes(s, weights, biases, w)
         h, by_norms = 1 / max(1, M), by_total / max(1, M)
-        by_weights = [2 * by_norms * x for x in by_weights]
-        by_c = by_total * squares
+        by_weights = [seen.y0.T @ by_z0, *(2 * by_norms * x for x in by_weights)]
+        by_y, by_c = by_z0 @ weights[0].T, by_total * squares
         by_z, by_tanh = by_c, list[Tensor]()
-        for i, (T, above) in enumerate(zip(slopes, z, strict=True)):
+        for i, (T, above) in enumerate(zip(seen.slopes, seen.z, strict=True)):
             if i > 0:
-                by_weights[i - 1].addmm_((T * above).T, by_z, alpha=h)
-                by_y = by_z @ (h * weights[i].T)
-                by_c = by_norms * norms[i - 1]
+                by_weights[i].addmm_((T * above).T, by_z, alpha=h)
+                by_y, by_c = by_z @ (h * weights[i].T), by_norms * norms[i - 1]
                 by_z = by_z + by_c
             through_c = by_c * T
             by_y = by_y - through_c
             by_z = torch.addcmul(by_z, T, by_y)
             by_tanh.append(above * (by_y - through_c))
-        by_w = by_z.sum(0)
-        for i, by_slope in enumerate(by_slopes):
-            by_tanh[i] = torch.addcmul(by_tanh[i], 2 * by_norms, by_slope)
-        by_u, by_biases = torch.zeros(()), list[Tensor]()
-        for i in reversed(range(M + 1)):
-            by_a = torch.addcmul(by_tanh[i], by_tanh[i] * slopes[i], slopes[i], value=-1)
             if i < M:
-                by_a.addcmul_(slopes[i], by_u, value=h if i > 0 else 1)
+                by_tanh[i].addcmul_(2 * by_norms, by_slopes[i])
+        by_u, by_biases = torch.zeros(()), list[Tensor]()
+        for i, T in reversed(list(enumerate(seen.slopes))):
+            by_a = torch.addcmul(by_tanh[i], by_tanh[i] * T, T, value=-1)
+            if i < M:
+                by_a.addcmul_(T, by_u, value=h if i > 0 else 1)
             by_biases.insert(0, by_a.sum(0))
-            if i > 0:
-                by_weights[i - 1].addmm_(by_a.T, u[i - 1])
-                by_u = torch.addmm(by_u, by_a, weights[i]) if i < M else by_a @ weights[i]
-        by_s, by_K0 = by_a @ weights[0], by_a.T @ s
+            by_weights[i].addmm_(by_a.T, seen.u[i - 1] if i > 0 else s)
+            by_u = torch.addmm(by_u, by_a, weights[i]) if 0 < i < M else by_a @ weights[i]
         return (
-            by_s, by_w, 2 * by_norms * by_K0E, by_total * by_squares,
-            by_K0, *by_weights, *by_biases,
+            by_u, by_z.sum(0), 2 * by_norms * by_K0E, by_total * by_squares,
+            *by_weights, *by_biases,
         )  # fmt: skip
 
 
