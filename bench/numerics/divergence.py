@@ -60,7 +60,7 @@ def hutchinson_with_norm(f: Map, x: Tensor, probe: Tensor) -> tuple[Tensor, Tens
     One reverse-mode product gives both; both are unbiased where E[ee'] = I.
     Source: Finlay et al. 2020 (RNODE), section 3.2.
     """
-    velocity, pull = vjp(f, x)
+    velocity, pull = vjp(f, x)  # type: ignore[misc]
     (row,) = pull(probe)
     return velocity, (row * probe).sum(-1), row.square().sum(-1)
 

@@ -111,10 +111,12 @@ def _moved(
 ) -> Tensor:
     """y + h sum_i weights_i slopes_i."""
     for weight, slope in zip(weights, slopes, strict=True):
-        if weight and isinstance(h, float):
-            y = torch.add(y, slope, alpha=weight * h)
-        elif weight:
+        if not weight:
+            continue
+        if isinstance(h, Tensor):
             y = torch.addcmul(y, slope, weight * h)
+        else:
+            y = torch.add(y, slope, alpha=weight * h)
     return y
 
 
@@ -164,10 +166,12 @@ class _Packing:
         return torch.cat([part.reshape(-1) for part in state])
 
     def parts(self, y: Tensor) -> State:
-        return tuple(p.view(s) for p, s in zip(y.split(self.sizes), self.shapes, strict=True))
+        return tuple(
+            p.view(s) for p, s in zip(torch.split(y, self.sizes), self.shapes, strict=True)
+        )
 
     def rms(self, y: Tensor) -> float:
         """The largest root mean square of a part; NaN where there is one."""
-        norms = torch.stack([torch.linalg.vector_norm(part) for part in y.split(self.sizes)])
+        norms = torch.stack([torch.linalg.vector_norm(part) for part in torch.split(y, self.sizes)])
         largest: float = (norms / self.roots).max().item()
         return largest
