@@ -16,11 +16,22 @@ Map = Callable[[Tensor], Tensor]
 ROWS_AT_ONCE = 2**13
 
 
+class RowsNotFinite(ArithmeticError):
+    """A mini-batch holds a NaN or an infinity."""
+
+
 @dataclass(frozen=True)
 class Movement:
-    """What a push-forward T did to the training rows x: E|T(x) - x|^2 and E|T(x)|^2."""
+    """What a push-forward T did to the training rows x.
+
+    Attributes:
+        step: E|T(x) - x|^2.
+        start: E|x|^2.
+        size: E|T(x)|^2.
+    """
 
     step: float
+    start: float
     size: float
 
     @property
@@ -47,6 +58,9 @@ class Stream:
         device: where mini-batches go.
         dealt: the mini-batches dealt before (by a run that is continued).
         first: a fixed first layer of the model, which all rows go through.
+
+    Raises:
+        RowsNotFinite: on dealing a mini-batch with a row that is not finite.
     """
 
     def __init__(
@@ -82,8 +96,12 @@ class Stream:
         indices = self._indices(self.dealt)
         self.dealt += 1
         if self._kept is not None:
-            return self._kept[torch.from_numpy(indices).to(self.device)]
-        return self._enter(torch.from_numpy(self._rows[indices]))
+            rows = self._kept[torch.from_numpy(indices).to(self.device)]
+        else:
+            rows = self._enter(torch.from_numpy(self._rows[indices]))
+        if broken := int((~torch.isfinite(rows)).any(1).sum()):
+            raise RowsNotFinite(f"{broken} of {len(rows)} rows are not finite")
+        return rows
 
     @property
     def spent(self) -> float:
@@ -98,14 +116,15 @@ class Stream:
         """
         if self._kept is None:
             self._kept = self._enter(torch.tensor(self._rows))
-        step = size = 0.0
+        step = start = size = 0.0
         for rows in self._kept.split(ROWS_AT_ONCE):
             with torch.no_grad():
                 pushed = forward(rows)
             step += (pushed - rows).double().square().sum().item()
+            start += rows.double().square().sum().item()
             size += pushed.double().square().sum().item()
             rows.copy_(pushed)
-        return Movement(step / self._n, size / self._n)
+        return Movement(step / self._n, start / self._n, size / self._n)
 
     def rewind(self) -> None:
         """Deal the rows themselves again, not pushed through anything but the first layer."""

@@ -16,7 +16,7 @@ from bench.flow import Flow
 from bench.method import Method, evaluations
 from bench.numerics.ode import Solver, SolverFailed, failure
 from bench.spec import Judge
-from bench.stream import Stream
+from bench.stream import RowsNotFinite, Stream
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -139,7 +139,7 @@ def _advance(generator: Any, method: Method, step: int) -> Any:
     """The log of the next update; None at the end. Failed solves are named."""
     try:
         return next(generator, None)
-    except SolverFailed as error:
+    except (SolverFailed, RowsNotFinite) as error:
         raise Diverged(f"at mini-batch {step}: {error}") from error
     except AssertionError as error:
         # torchdiffeq asserts inside backward() of the adjoint, out of the solver's reach

@@ -131,6 +131,17 @@ def test_the_time_limit_ends_a_run(bench: Bench, own_table: str, tmp_path: Path)
         (("run", "-m", "gaussian", "-d", "moons", "--set", "ridge=much"), 2, "float"),
         (("run", "-m", "gaussian", "-d", "moons", "--set", "ridge"), 2, "KEY=VALUE"),
         (("run", "-m", "ffjord", "-d", "moons", "--set", "rtol=0"), 2, "above 0"),
+        (("run", "-m", "jko", "-d", "moons", "--set", "steps=0"), 2, "steps lies between 1"),
+        (("run", "-m", "jko", "-d", "moons", "--set", "h0=0"), 2, "above 0"),
+        (("run", "-m", "jko", "-d", "moons", "--minibatches", "2"), 2, "too few for"),
+        (("run", "-m", "jko", "-d", "moons", "--set", "preset=bsds300"), 2, "is for d = 63"),
+        (("run", "-m", "rectified-flow", "-d", "moons", "--minibatches", "1"), 2, "fewer rounds"),
+        (
+            ("run", "-m", "flow-matching", "-d", "moons", "--set", "coupling=ot")
+            + ("--batch-size", "10000"),
+            2,
+            "hours",
+        ),
         (("run", "-m", "gaussian"), 2, "-d"),
         (("run", "-m", "gaussian", "-d", "moons", "--device", "cuda"), 2, "no CUDA device"),
         (("run", "-m", "gaussian", "-d", "gas", "--data", "nowhere"), 2, "bench data fetch"),

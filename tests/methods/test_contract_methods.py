@@ -24,7 +24,7 @@ from bench.numerics.divergence import exact
 from bench.numerics.ode import Solver
 from bench.spec import Judge
 from bench.stream import Stream
-from bench.training import train, validator
+from bench.training import Diverged, train, validator
 
 #: Sizes that make a method quick, for those hyper-parameters that it has.
 SMALL = {"width": 16, "blocks": 2, "hidden": 2, "pairs": 256, "rtol": 1e-2, "atol": 1e-2}
@@ -278,6 +278,16 @@ def test_a_single_mini_batch_is_learned_from(name: str) -> None:
     for _ in method.learn(stream(2, 1)):
         pass
     assert not same(before, method.state_dict())
+
+
+@every_method
+def test_rows_that_are_not_finite(name: str) -> None:
+    """The run has diverged, at the first mini-batch, and says what broke."""
+    broken = rows(2).copy()
+    broken[:, 1] = math.nan
+    batches = Stream(broken, 64, 4, seed=0)
+    with pytest.raises(Diverged, match="at mini-batch 1: 64 of 64 rows are not finite"):
+        train(make(name, 2), batches, lambda m: 0.0, 1, lambda event: None)
 
 
 def gap(name: str, d: int, total: int, batch_size: int) -> float:

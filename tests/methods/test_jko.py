@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from torch import Tensor
 
+from bench import presets
 from bench.flow import Flow
 from bench.numerics.ode import Solver
 from bench.stream import Stream
@@ -392,3 +393,15 @@ def test_a_budget_smaller_than_the_number_of_blocks() -> None:
     config.check(2, 24, 10)
     with pytest.raises(ValueError, match=r"23 mini-batches are too few for 4 blocks.* 24 at least"):
         config.check(2, 23, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "d", "params"),
+    [("power", 6, 76e3), ("gas", 8, 76e3), ("miniboone", 43, 112e3), ("bsds300", 63, 396e3)],
+)
+def test_the_presets_have_the_posters_sizes(name: str, d: int, params: float) -> None:
+    """Of a chain of four blocks."""
+    config, found = presets.configure("jko", name, d, {})
+    assert found == name
+    assert config.blocks == 4
+    assert 4 * JKO(d, config).size() == pytest.approx(params, rel=0.02)
