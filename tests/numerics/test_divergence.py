@@ -11,7 +11,15 @@ from torch import Tensor
 
 from bench.method import Field
 from bench.numerics import divergence
-from bench.numerics.divergence import collapsed, exact, gaussian_probe, hutchinson, rademacher_probe
+from bench.numerics.divergence import (
+    collapsed,
+    exact,
+    exact_with_norm,
+    gaussian_probe,
+    hutchinson,
+    hutchinson_with_norm,
+    rademacher_probe,
+)
 from bench_methods.activations import ACTIVATIONS
 from bench_methods.networks import ConcatSquash, FourierMLP
 
@@ -118,6 +126,26 @@ def test_exact_in_pieces_is_exact(rows_at_once: int, monkeypatch: pytest.MonkeyP
     oracle = ((x @ a.T).cos() * a.diagonal()).sum(-1)
     torch.testing.assert_close(div, oracle, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(velocity, (x @ a.T).sin())
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("d", [1, 3])
+def test_norms_are_those_of_the_jacobian(network: str, d: int) -> None:
+    """|J|_F^2, and |e'J|^2 beside e'Je, from the rows' Jacobians; velocities as they are."""
+    field, x = field_of(network, d), torch.randn(4, d, dtype=torch.float64)
+    t, probe = torch.tensor(0.4, dtype=torch.float64), torch.randn_like(x)
+    found = jacobians(lambda y: field(t, y), x)
+    velocity, div, norm = exact_with_norm(lambda y: field(t, y), x)
+    torch.testing.assert_close(velocity, field(t, x), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        div, found.diagonal(dim1=-2, dim2=-1).sum(-1), rtol=1e-10, atol=1e-12
+    )
+    torch.testing.assert_close(norm, found.square().sum((1, 2)), rtol=1e-10, atol=1e-12)
+    velocity, div, norm = hutchinson_with_norm(lambda y: field(t, y), x, probe)
+    row = torch.einsum("ni,nij->nj", probe, found)
+    torch.testing.assert_close(velocity, field(t, x), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(div, (row * probe).sum(-1), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(norm, row.square().sum(-1), rtol=1e-10, atol=1e-12)
 
 
 def test_exact_of_a_constant_field_is_zero() -> None:
