@@ -104,7 +104,9 @@ def propagated(weights: Sequence[Tensor], slopes: Sequence[Tensor]) -> Tensor:
     """
     tangents = weights[0].T * slopes[0][:, None, :]
     for weight, slope in zip(weights[1:-1], slopes[1:], strict=True):
-        tangents = (tangents @ weight.T) * slope[:, None, :]
+        # one product of matrices: without gradients, torch would make a batch of n small ones
+        pushed = tangents.flatten(0, 1) @ weight.T
+        tangents = pushed.unflatten(0, tangents.shape[:2]) * slope[:, None, :]
     return (tangents * weights[-1]).sum((1, 2))
 
 
