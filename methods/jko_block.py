@@ -33,6 +33,9 @@ class BlockOptions(Options):
         "exact", "exact, or Hutchinson's by finite differences or by differentiation"
     )
     sigma0: float = option(0.02, "the finite difference is taken over sigma0 / sqrt(d)")
+    initial: Literal["warm", "fresh"] = option(
+        "warm", "a block's first weights: warm are those of the block before, fresh are new"
+    )
     gradient: Literal["adjoint", "backprop"] = option(
         "backprop", "the adjoint equation, or plain backpropagation through the steps"
     )
@@ -65,6 +68,7 @@ class Block(nn.Module):
 
     def __init__(self, d: int, options: BlockOptions, h: float) -> None:
         super().__init__()
+        self.d = d
         self.options = options
         self.field = FourierMLP(
             d,
@@ -142,15 +146,16 @@ class Block(nn.Module):
         return (0.5 * x.square().sum(-1) - gain).mean().item()
 
     def successor(self, h: float) -> Block:
-        """A block that starts from these weights, for the step size h."""
-        block = copy.deepcopy(self)
-        block.h.fill_(h)
-        block.steps.fill_(self.options.steps)
+        """The next block, for the step size h; it starts from these weights or from new ones."""
+        block = Block(self.d, self.options, h).to(self.h)
+        if self.options.initial == "warm":
+            block.field.load_state_dict(self.field.state_dict())
         return block
 
     def halves(self) -> list[Block]:
         """Two blocks that together do what this one does, each on half its times and half its h."""
         first, second = copy.deepcopy(self), copy.deepcopy(self)
+        second.field.evaluations = 0
         middle = 0.5 * (self.start + self.end)
         first.end.copy_(middle)
         second.start.copy_(middle)

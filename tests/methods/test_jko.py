@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +16,12 @@ from torch import Tensor
 
 from bench import presets
 from bench.flow import Flow
+from bench.method import evaluations
 from bench.numerics.ode import Solver
 from bench.stream import Stream
 from bench_methods.jko import JKO, JKOConfig, evened
 from bench_methods.jko_block import Block
+from bench_methods.networks import FourierMLP
 
 SMALL = {"width": 8, "blocks": 2}
 
@@ -209,6 +212,34 @@ def test_a_block_starts_from_the_one_before() -> None:
     run(method, stream(normal(64, 1, 1), 6))
     for one, other in zip(*(block.parameters() for block in method.blocks), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+
+
+def test_a_block_that_starts_afresh_is_the_identity_first() -> None:
+    method = jko(blocks=2, initial="fresh", termination=0.0, learning_rate=1e-12)
+    run(method, stream(normal(64, 1, 1), 6))
+    one, other = (block.field.layers[0].space.weight for block in method.blocks)
+    assert not torch.equal(one, other)
+    assert method.blocks[1].field.layers[-1].space.weight.abs().max() < 1e-9
+
+
+def test_evaluations_are_those_that_were_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all blocks, of pushes and of what refinement splits: each is counted once."""
+    calls = 0
+
+    def counted(original: Any) -> Any:
+        def call(*arguments: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            return original(*arguments)
+
+        return call
+
+    for name in ("forward", "trace"):
+        monkeypatch.setattr(FourierMLP, name, counted(getattr(FourierMLP, name)))
+    method = jko(blocks=3, refinements=1, termination=0.0, steps=1, max_steps=2)
+    run(method, stream(normal(64, 1, 2), 24))
+    assert len(method.blocks) == 5
+    assert evaluations(method) == calls > 24 * 4
 
 
 def test_the_number_of_blocks_is_found() -> None:
