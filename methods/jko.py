@@ -86,11 +86,11 @@ class JKO(Continuous):
         min E[ V(x1) - int div f dt + |x1 - x0|^2 / (2 h_k) ],   V(x) = |x|^2 / 2     (eq. 5)
 
     with RK4 in S equal steps. A finished block is left as it is: the training rows are pushed
-    through it, and the next block starts from its weights, or from new ones. Blocks are added until one moves the
-    rows by less than `termination`, E|x1 - x0|^2 / E|x1|^2, or until there are `blocks`; one more
-    then takes what is left of the sweep, and it is free where `free` says so. Further sweeps train
-    the chain again from its first block, with the step sizes moved towards even movement
-    (reparametrisation) or every block with a penalty split in two (refinement).
+    through it, and the next block starts from its weights, or from new ones. Blocks are added until
+    one moves the rows by less than `termination`, E|x1 - x0|^2 / E|x1|^2, or until there are
+    `blocks`; one more then takes what is left of the sweep, and it is free where `free` says so.
+    Further sweeps train the chain again from its first block, with the step sizes moved towards
+    even movement (reparametrisation) or every block with a penalty split in two (refinement).
 
     A field that is trained long on few steps learns to exploit their error. So S is watched: every
     few mini-batches the NLL of S steps is held against that of 2 S, and S grows until they agree
