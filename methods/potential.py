@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-#: Numbers in the columns of J that are pushed at once: few, so that they stay in the cache.
-NUMBERS_AT_ONCE = 2**17
+#: Numbers `(n, m)` of the rows that are differentiated at once, and numbers `(k, n, m)` of the
+#: columns of J that are pushed at once: few, so that they stay in the cache.
+ROWS_NUMBERS, COLUMNS_NUMBERS = 2**20, 2**17
 
 
 class Potential(nn.Module):
@@ -109,8 +110,11 @@ class Derivatives:
 
         It can be differentiated once, in memory that does not grow with d.
         """
-        z0, total = _Network.apply(s, self.w, self.K0E, self.squares, *self.weights, *self.biases)
-        return self._affine(s) + z0, total + len(s) * self.quadratic_trace
+        fixed = (self.w, self.K0E, self.squares, *self.weights, *self.biases)
+        at_once = max(1, ROWS_NUMBERS // len(self.w))
+        parts = [_Network.apply(rows, *fixed) for rows in s.split(at_once)]
+        z0, totals = torch.cat([z for z, _ in parts]), torch.stack([total for _, total in parts])
+        return self._affine(s) + z0, totals.sum() + len(s) * self.quadratic_trace
 
     def _affine(self, s: Tensor) -> Tensor:
         return torch.addmm(self.b, s, self.quadratic)
@@ -228,7 +232,7 @@ class _Network(torch.autograd.Function):
 
 def _split(K0E: Tensor, n: int) -> Sequence[Tensor]:
     """The columns of K_0 E, transposed, in groups `(k, m)` of few enough numbers for n rows."""
-    return K0E.split(max(1, NUMBERS_AT_ONCE // (n * K0E.shape[1])))
+    return K0E.split(max(1, COLUMNS_NUMBERS // (n * K0E.shape[1])))
 
 
 def _push(

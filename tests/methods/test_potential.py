@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench_methods.potential import NUMBERS_AT_ONCE, Potential, antiderivative, slope
+from bench_methods.potential import COLUMNS_NUMBERS, Potential, antiderivative, slope
 
 every_dimension = pytest.mark.parametrize("d", [2, 6, 43, 63])
 every_depth = pytest.mark.parametrize("layers", [1, 2, 3, 4])
@@ -92,7 +92,7 @@ def test_derivatives_of_closed_forms(d: int, layers: int, of: str) -> None:
 def test_columns_in_several_groups(layers: int) -> None:
     """More numbers than are pushed at once: the groups' sums are the whole, and its derivatives."""
     d, n, width = 5, 2_000, 40
-    assert 1 < NUMBERS_AT_ONCE / (n * width) < d
+    assert 1 < COLUMNS_NUMBERS / (n * width) < d
     phi, s = potential(d, layers, width), points(d, n)
     _, laplacian = differentiated(phi, s)
     close(phi.derivatives().with_laplacian(s)[1], laplacian)
@@ -100,6 +100,23 @@ def test_columns_in_several_groups(layers: int) -> None:
     total = phi.derivatives().with_total_laplacian(s)[1]
     found = torch.autograd.grad(total, [s, *trained], materialize_grads=True)
     expected = torch.autograd.grad(laplacian.sum(), [s, *trained], materialize_grads=True)
+    for one, other in zip(found, expected, strict=True):
+        close(one, other)
+
+
+def test_rows_in_several_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three rows at once, of eight: the same values and derivatives as all at once."""
+    phi, s = potential(3, 2), points(3, 8)
+    trained = [s, *(p for p in phi.parameters() if p.requires_grad)]
+    whole = phi.derivatives().with_total_laplacian(s)
+    monkeypatch.setattr("bench_methods.potential.ROWS_NUMBERS", 3 * 12)
+    parts = phi.derivatives().with_total_laplacian(s)
+    for one, other in zip(whole, parts, strict=True):
+        close(one, other)
+    found, expected = (
+        torch.autograd.grad(gradient.square().sum() + total, trained)
+        for gradient, total in (parts, whole)
+    )
     for one, other in zip(found, expected, strict=True):
         close(one, other)
 
