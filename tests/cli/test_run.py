@@ -23,6 +23,7 @@ from .conftest import BENCH, Bench
 
 pytestmark = pytest.mark.timeout(400)
 
+OT_AT_ONCE = ("-m", "flow-matching", "--set", "coupling=ot")
 TINY = ("--minibatches", "20", "--batch-size", "64")
 
 
@@ -136,12 +137,7 @@ def test_the_time_limit_ends_a_run(bench: Bench, own_table: str, tmp_path: Path)
         (("run", "-m", "jko", "-d", "moons", "--minibatches", "2"), 2, "too few for"),
         (("run", "-m", "jko", "-d", "moons", "--set", "preset=bsds300"), 2, "is for d = 63"),
         (("run", "-m", "rectified-flow", "-d", "moons", "--minibatches", "1"), 2, "fewer rounds"),
-        (
-            ("run", "-m", "flow-matching", "-d", "moons", "--set", "coupling=ot")
-            + ("--batch-size", "10000"),
-            2,
-            "hours",
-        ),
+        (("run", *OT_AT_ONCE, "-d", "moons", "--batch-size", "10000"), 2, "hours"),
         (("run", "-m", "gaussian"), 2, "-d"),
         (("run", "-m", "gaussian", "-d", "moons", "--device", "cuda"), 2, "no CUDA device"),
         (("run", "-m", "gaussian", "-d", "gas", "--data", "nowhere"), 2, "bench data fetch"),
