@@ -14,7 +14,7 @@ from bench.stream import Stream
 from bench_methods import coupling
 from bench_methods.networks import FourierMLP
 from bench_methods.optimisation import cosine, update
-from bench_methods.probability_flow import ProbabilityFlow
+from bench_methods.probability_flow import PredictedNoise, ProbabilityFlow
 from bench_methods.probability_paths import Diffusion, Path, Straight
 
 #: Hours that a budget's couplings may take.
@@ -91,7 +91,7 @@ class FlowMatching(Continuous):
 
     The diffusion path ends at t = 1 - eps: what is scored is the density of data shrunk and noised
     up to there, x a + b e with e ~ N(0, I). At eps = 1e-3 that is b = 0.0105. With
-    `objective=score` the network n predicts the noise instead of the velocity,
+    `objective=score` the noise n is predicted (`PredictedNoise`) instead of the velocity,
 
         min E | n(t, x_t) - x0 |^2,  score = -n / b           (Song et al. 2021, eq. 7)
 
@@ -116,7 +116,7 @@ class FlowMatching(Continuous):
         if config.path == "diffusion":
             self.path = Diffusion(config.eps)
             if config.objective == "score":
-                self.field = ProbabilityFlow(network, self.path)
+                self.field = ProbabilityFlow(PredictedNoise(network, self.path), self.path)
         self.optimizer = torch.optim.Adam(network.parameters(), config.learning_rate)
 
     def learn(self, batches: Stream) -> Iterator[Log]:

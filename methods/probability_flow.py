@@ -1,4 +1,4 @@
-"""The probability-flow ODE of a diffusion whose noise a network predicts."""
+"""The probability-flow ODE of a diffusion, and the noise that a network predicts for it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,50 @@ from bench.method import Field
 from bench_methods.probability_paths import Diffusion
 
 
+class PredictedNoise(Field):
+    """The noise in x_t = a x1 + b x0, as a network F predicts it: n(t, x) = b x + a F(t, x).
+
+    b x is the expected noise where the data are N(0, I). So F = 0 gives a flow that stands still,
+    and near the noise end, where the data are a = 0.0066 of x_t and a prediction's error would be
+    ten times as large in the velocity, the network's share fades with them. What F learns,
+    n - x0 = a (F - (a x0 - b x1)), is Salimans & Ho's v (2022, section 4).
+
+    Args:
+        network: F.
+        path: the diffusion.
+    """
+
+    def __init__(self, network: Field, path: Diffusion) -> None:
+        super().__init__()
+        self.network = network
+        self.path = path
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        """The noise `(n, d)`."""
+        a, b = self.path.position(t[..., None])
+        return b * x + a * self.network.forward(t, x)
+
+    def trace(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The noise `(n, d)` and its exact divergence `(n,)`."""
+        prediction, divergence = self.network.trace(t, x)
+        (a, b), each = self.path.position(t), self.path.position(t[..., None])
+        noise = each.noise * x + each.data * prediction
+        return noise, b * x.shape[1] + a * divergence
+
+
 class ProbabilityFlow(Field):
     """The velocity that a diffusion's score gives, in the path's time t = 1 - s.
 
-    With the score s(t, x) = -n(t, x) / b(t), where the network n predicts the noise in x,
+    With the score s(t, x) = -n(t, x) / b(t), where n predicts the noise in x,
 
         v = beta (x + s) / 2 = beta (x - n / b) / 2
 
-    and its divergence is beta (d - div n / b) / 2, exact where the network's is.
+    and its divergence is beta (d - div n / b) / 2, exact where the noise's is.
 
     Source: Song et al. 2021, equation 13: dx/ds = f - g^2 s / 2, f = -beta x / 2, g^2 = beta.
 
     Args:
-        noise: the network n.
+        noise: n.
         path: the diffusion, with its rate beta and its noise b.
     """
 

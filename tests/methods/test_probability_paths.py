@@ -13,7 +13,7 @@ from bench.method import Field
 from bench.numerics.divergence import exact
 from bench.numerics.ode import Solver, integrate
 from bench_methods.networks import FourierMLP
-from bench_methods.probability_flow import ProbabilityFlow
+from bench_methods.probability_flow import PredictedNoise, ProbabilityFlow
 from bench_methods.probability_paths import Diffusion, Path, Straight
 
 PATHS = [Straight(), Straight(1e-4), Straight(0.3), Straight(0.9), Diffusion(1e-3), Diffusion(0.1)]
@@ -184,17 +184,37 @@ def test_the_probability_flow_of_the_true_noise(time: float) -> None:
     torch.testing.assert_close(divergence, matrix.trace().expand(20))
 
 
+def test_a_network_at_0_predicts_the_noise_in_standard_normal_data() -> None:
+    """Then the marginals are N(0, I) at all times, and nothing moves."""
+    path = Diffusion(1e-3)
+    field = ProbabilityFlow(PredictedNoise(FourierMLP(3, 8, 2, "silu").double(), path), path)
+    x, t = torch.randn(20, 3).double(), 0.999 * torch.rand(20).double()
+    torch.testing.assert_close(field(t, x), torch.zeros(20, 3).double())
+
+
+def test_what_the_network_learns() -> None:
+    """Its errors are those of v = a x0 - b x1, times a."""
+    path, network = Diffusion(1e-3), FourierMLP(3, 8, 2, "silu").double()
+    nn.init.normal_(network.layers[-1].space.weight)
+    (x0, x1), t = pairs(9), 0.999 * torch.rand(9).double()
+    x_t, _ = path.interpolate(x0, x1, t)
+    a, b = path.position(t[:, None])
+    errors = PredictedNoise(network, path)(t, x_t) - x0
+    torch.testing.assert_close(errors, a * (network(t, x_t) - (a * x0 - b * x1)))
+
+
 @pytest.mark.parametrize("each", [False, True], ids=["one time", "a time each"])
 def test_the_probability_flows_divergence(each: bool) -> None:
     """Of a network, against differentiation; one evaluation each, none of them the network's."""
     network, path = FourierMLP(3, 8, 2, "silu").double(), Diffusion(1e-3)
     for parameter in network.parameters():
         nn.init.normal_(parameter)
-    field, x = ProbabilityFlow(network, path), torch.randn(6, 3).double()
+    field = ProbabilityFlow(PredictedNoise(network, path), path)
+    x = torch.randn(6, 3).double()
     t = torch.rand(6).double() if each else torch.tensor(0.4).double()
     velocity, divergence = field.with_divergence(t, x)
     torch.testing.assert_close(velocity, field(t, x))
     rows = zip(t.expand(6), x, strict=True)
     true = [exact(lambda y, s=s: field.forward(s, y), row[None])[1] for s, row in rows]
     torch.testing.assert_close(divergence, torch.cat(true))
-    assert (field.evaluations, network.evaluations) == (2, 0)
+    assert (field.evaluations, field.noise.evaluations, network.evaluations) == (2, 0, 0)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import kstest, norm
 from torch import Tensor, nn
 
 from bench import presets
@@ -209,7 +210,11 @@ def test_stopped_and_continued_in_every_stage() -> None:
 
 @pytest.mark.slow
 def test_three_rounds_straighten_and_keep_the_data() -> None:
-    """From noise to two modes: the cost does not rise, the moments stay."""
+    """From noise to two modes: the cost does not rise, the data's distribution stays.
+
+    It is held against the mixture's on four lines, in Kolmogorov's distance: draws of it alone
+    come to 0.018 in one of a hundred.
+    """
     torch.manual_seed(0)
     method = RectifiedFlow(2, RectifiedFlowConfig(3, width=64, pairs=8_192, learning_rate=1e-2))
     logs = [
@@ -224,9 +229,11 @@ def test_three_rounds_straighten_and_keep_the_data() -> None:
     assert straightness[1] < 0.05 * straightness[0]
     assert straightness[2] < 1.1 * straightness[1]
     x1 = follow(method.field, torch.randn(8_192, 2), Solver("dopri5", 1e-4, 1e-4)).x1
-    offsets, which = torch.cdist(x1, MODES).min(1)
-    assert float(which.float().mean()) == pytest.approx(0.5, abs=0.04)
-    assert float(offsets.square().mean()) == pytest.approx(2 * 0.5**2, rel=0.1)
+    for angle in (0.0, 0.25, 0.5, 0.75):
+        line = torch.tensor([math.cos(math.pi * angle), math.sin(math.pi * angle)])
+        centres = (MODES @ line).numpy()
+        distance = kstest(x1 @ line, lambda v, m=centres: norm.cdf((v[:, None] - m) / 0.5).mean(1))
+        assert distance.statistic < 0.03
 
 
 @pytest.mark.parametrize(
