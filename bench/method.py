@@ -44,6 +44,13 @@ class Options:
         It is asked before anything is run.
         """
 
+    def first_candidate(self, minibatches: int) -> int:
+        """The mini-batch from which on a state may be the run's result, by its validation NLL.
+
+        Later than the first where the states before are of another model, as a reflow's are.
+        """
+        return 1
+
 
 class Method(nn.Module, ABC):
     """A model of rows `(n, d)` and the way it learns.

@@ -77,6 +77,8 @@ def train(
 ) -> Training:
     """Drive `method` until the stream ends; load the state that was best on validation.
 
+    States before the method's first candidate are validated, for the curve, and not chosen.
+
     Training seconds are those spent inside the method's generator, the device synchronised at
     both ends; validation is timed apart.
 
@@ -97,6 +99,7 @@ def train(
     done = done if done is not None else Training()
     done.minibatches = stream.dealt
     due = {math.ceil(stream.total * (k + 1) / validations) for k in range(validations)}
+    first = method.config.first_candidate(stream.total)
     generator = method.learn(stream)
     while True:
         step = done.minibatches + 1
@@ -120,7 +123,7 @@ def train(
             raise Diverged(f"the loss is {done.last_loss} at mini-batch {step}")
         entry = {"minibatch": step, "seconds": done.train_seconds, **values}
         if step in due:
-            entry["validation_nll"] = _validate(method, validate, done)
+            entry["validation_nll"] = _validate(method, validate, done, step >= first)
         report({"event": "step", "total": stream.total, **entry})
         if time.monotonic() > deadline:
             raise TimedOut(f"the time limit was over at mini-batch {step} of {stream.total}")
@@ -155,11 +158,13 @@ def _deepest_module(error: BaseException) -> str:
     return str(trace.tb_frame.f_globals.get("__name__", "")) if trace else ""
 
 
-def _validate(method: Method, validate: Callable[[Method], float], done: Training) -> float:
+def _validate(
+    method: Method, validate: Callable[[Method], float], done: Training, candidate: bool
+) -> float:
     start = time.perf_counter()
     nll = validate(method)
     done.validation_seconds += time.perf_counter() - start
-    if nll < done.best_validation_nll:
+    if candidate and nll < done.best_validation_nll:
         done.best_validation_nll, done.best_step = nll, done.minibatches
         done.best_state = copy.deepcopy(method.state_dict())
     return nll

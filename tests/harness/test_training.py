@@ -305,6 +305,22 @@ def test_the_best_state_is_kept() -> None:
     assert done.minibatches == 6
 
 
+@dataclass(frozen=True)
+class FromTheFifth(Options):
+    """Only what is learned from the fifth mini-batch on may be the result."""
+
+    def first_candidate(self, minibatches: int) -> int:
+        return 5
+
+
+def test_a_state_before_the_first_candidate_is_validated_and_not_kept() -> None:
+    method, seen = Counter(), []
+    method.config = FromTheFifth()
+    done = run(method, 6, 6, validate=lambda m: seen.append(updates(m)) or updates(m))
+    assert seen == [1, 2, 3, 4, 5, 6]
+    assert (done.best_step, done.best_validation_nll, updates(method)) == (5, 5, 5)
+
+
 def test_the_first_of_equally_good_states_is_kept() -> None:
     method = Counter()
     assert run(method, 6, 3, validate=lambda m: 0.0).best_step == 2
