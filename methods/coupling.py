@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,7 +19,7 @@ def seconds(n: int) -> float:
 
     On one core of an AMD EPYC, noise against 2-D sets (in d = 6 and 63 a third of it).
     """
-    return 1.3 * (n / 2048) ** 2.7
+    return 1.3 * math.pow(n / 2048, 2.7)
 
 
 def optimal(x0: Tensor, x1: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ def follow(field: Field, x0: Tensor, solver: Solver) -> Pairs:
     ends, energies = zip(
         *(
             integrate(motion, (rows, rows.new_zeros(len(rows))), 0.0, 1.0, solver)
-            for rows in x0.split(ROWS_AT_ONCE)
+            for rows in torch.split(x0, ROWS_AT_ONCE)
         ),
         strict=True,
     )

@@ -19,6 +19,7 @@ from bench import presets
 from bench.method import evaluations
 from bench.numerics.ode import Solver
 from bench.stream import Stream
+from bench.training import train
 from bench_methods.rectified_flow import MEASURED, RectifiedFlow, RectifiedFlowConfig
 from bench_methods.reflow import follow
 
@@ -102,6 +103,15 @@ def test_the_log_names_rounds_and_measures_each() -> None:
     for k, (before, after) in enumerate(itertools.pairwise(counts), 1):
         assert after - before > 7 if k in measured else after - before == 1
     assert method.pairs.shape == (2, MEASURED, 2), "the last round's pairs are only measured"
+
+
+@pytest.mark.parametrize(("distil", "step"), [(False, 12), (True, 20)])
+def test_the_result_is_of_the_last_stage(distil: bool, step: int) -> None:
+    """Though an earlier round validates better: of stages that end at 10 and 20, or 8, 16, 20."""
+    nlls = iter([1, 1, 2, 2, 3, 4, 4, 5, 5, 5])
+    method = make(first_share=0.5, distil=distil)
+    done = train(method, stream(20), lambda m: next(nlls), 10, lambda event: None)
+    assert done.best_step == step
 
 
 def test_the_pairs_are_the_flows_own() -> None:
