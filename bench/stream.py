@@ -117,7 +117,7 @@ class Stream:
         if self._kept is None:
             self._kept = self._enter(torch.tensor(self._rows))
         step = start = size = 0.0
-        for rows in self._kept.split(ROWS_AT_ONCE):
+        for rows in torch.split(self._kept, ROWS_AT_ONCE):
             with torch.no_grad():
                 pushed = forward(rows)
             step += (pushed - rows).double().square().sum().item()

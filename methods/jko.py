@@ -182,13 +182,15 @@ class JKO(Continuous):
             block.h.fill_(h)
 
     def _end_of_sweep(self, total: int) -> int:
-        return total * (int(self.sweep) + 1) // self.config.sweeps
+        end: int = total * (int(self.sweep) + 1) // self.config.sweeps
+        return end
 
     def _planned(self, k: int, last: bool) -> float:
         """The step size of block k in the first sweep; infinite for a free block."""
         if last and self.config.free:
             return math.inf
-        return min(self.config.rho**k * self.config.h0, self.config.h_max)
+        h: float = min(self.config.rho**k * self.config.h0, self.config.h_max)
+        return h
 
     def _restart_optimizer(self) -> None:
         block = self._chain()[int(self.current)]

@@ -90,7 +90,8 @@ class Derivatives:
     def gradient(self, s: Tensor) -> Tensor:
         """grad Phi `(n, d + 1)` at s `(n, d + 1)`; its last column is dPhi/dt."""
         y0 = _passes(s, self.weights, self.biases, self.w).y0
-        return self._affine(s) + y0 @ self.weights[0]
+        gradient: Tensor = self._affine(s) + y0 @ self.weights[0]
+        return gradient
 
     def with_laplacian(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """grad Phi `(n, d + 1)` and the Laplacian of every row `(n,)`."""
@@ -112,7 +113,10 @@ class Derivatives:
         """
         fixed = (self.w, self.K0E, self.squares, *self.weights, *self.biases)
         at_once = max(1, ROWS_NUMBERS // len(self.w))
-        parts = [_Network.apply(rows, *fixed) for rows in s.split(at_once)]
+        parts = [
+            _Network.apply(rows, *fixed)  # type: ignore[no-untyped-call]
+            for rows in torch.split(s, at_once)
+        ]
         z0, totals = torch.cat([z for z, _ in parts]), torch.stack([total for _, total in parts])
         return self._affine(s) + z0, totals.sum() + len(s) * self.quadratic_trace
 
@@ -232,7 +236,7 @@ class _Network(torch.autograd.Function):
 
 def _split(K0E: Tensor, n: int) -> Sequence[Tensor]:
     """The columns of K_0 E, transposed, in groups `(k, m)` of few enough numbers for n rows."""
-    return K0E.split(max(1, COLUMNS_NUMBERS // (n * K0E.shape[1])))
+    return torch.split(K0E, max(1, COLUMNS_NUMBERS // (n * K0E.shape[1])))
 
 
 def _push(

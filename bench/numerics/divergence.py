@@ -106,7 +106,7 @@ def propagated(weights: Sequence[Tensor], slopes: Sequence[Tensor]) -> Tensor:
     for weight, slope in zip(weights[1:-1], slopes[1:], strict=True):
         # one product of matrices: without gradients, torch would make a batch of n small ones
         pushed = tangents.flatten(0, 1) @ weight.T
-        tangents = pushed.unflatten(0, tangents.shape[:2]) * slope[:, None, :]
+        tangents = torch.unflatten(pushed, 0, tangents.shape[:2]) * slope[:, None, :]
     return (tangents * weights[-1]).sum((1, 2))
 
 
