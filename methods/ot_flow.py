@@ -55,7 +55,8 @@ class Descent(Field):
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
         """The velocity `(n, d)`."""
-        return -self.potential.derivatives().gradient(with_time(t, x))[:, :-1]
+        velocity: Tensor = -self.potential.derivatives().gradient(with_time(t, x))[:, :-1]
+        return velocity
 
     def trace(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """The velocity `(n, d)` and its divergence `(n,)`, minus the Laplacian of Phi."""
