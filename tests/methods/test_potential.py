@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench_methods.potential import COLUMNS_NUMBERS, Potential, antiderivative, slope
+from bench_methods.potential import Potential
+from bench_methods.potential_passes import COLUMNS_NUMBERS, antiderivative, slope
 
 every_dimension = pytest.mark.parametrize("d", [2, 6, 43, 63])
 every_depth = pytest.mark.parametrize("layers", [1, 2, 3, 4])
