@@ -1,9 +1,10 @@
 """Hyper-parameters: a method's dataclass, its presets (data, in a file beside it), the user's own.
 
 A preset file has the name of the method's module with `.toml`. Each of its tables is a preset,
-named after what it is for: a data set, `2-D`, or `any`; other names are taken only when asked for
-(`--set preset=NAME`). Each says in `evidence` where its values come from, and may say in `d` which
-dimension alone it is for; one that is named after a data set is for that data set's.
+named after what it is for: a data set, a data set behind an affine layer (`bsds300-full`, for
+`affine=full`), `2-D`, or `any`; other names are taken only when asked for (`--set preset=NAME`).
+Each says in `evidence` where its values come from, and may say in `d` which dimension alone it is
+for; one that is named after a data set is for that data set's.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ def configure(
         method: the method's name.
         dataset: the data set's name.
         d: its dimension; the preset `2-D` is for d = 2.
-        overrides: the user's values as text; `preset` names the preset to start from.
+        overrides: the user's values as text; `preset` names the preset to start from. Without it,
+            `affine` looks first for the data set's preset behind that layer.
 
     Raises:
         UsageError: an unknown name, a preset for another dimension, a value of the wrong type, or
@@ -81,7 +83,8 @@ def configure(
             f"The preset {asked!r} of {method} is for d = {only}; {dataset} has d = {d}.",
             "Name another, or none.",
         )
-    candidates = [asked] if asked else [dataset, *(["2-D"] if d == 2 else []), "any"]
+    behind = [f"{dataset}-{overrides['affine']}"] if "affine" in overrides else []
+    candidates = [asked] if asked else [*behind, dataset, *(["2-D"] if d == 2 else []), "any"]
     name = next((c for c in candidates if c in presets), None)
     config_class = plugins.method(method).Config
     types = options(config_class)

@@ -39,6 +39,9 @@ class RectifiedFlowConfig(Options):
     frequencies: int = option(8, "Fourier frequencies of time")
     activation: Literal["tanh", "softplus", "silu", "sin"] = option("silu", "activation")
     scale: float = option(1.0, "factor on the first layer's initial weights")
+    sigma_min: float = option(
+        0.0, "standard deviation of the first round's path at the data end, as in flow matching"
+    )
     learning_rate: float = option(
         2e-3, "Adam's learning rate at the start of each round; cosine decay to 0"
     )
@@ -51,6 +54,8 @@ class RectifiedFlowConfig(Options):
             raise ValueError("first_share and student_share lie between 0 and 1")
         if self.learning_rate <= 0 or self.clip <= 0 or self.scale <= 0:
             raise ValueError("learning_rate, clip and scale are above 0")
+        if not 0 <= self.sigma_min < 1:
+            raise ValueError(f"sigma_min lies in [0, 1), not at {self.sigma_min}")
         Solver("dopri5", self.rtol, self.atol)
 
     def check(self, d: int, minibatches: int, batch_size: int) -> None:
@@ -86,10 +91,11 @@ class RectifiedFlow(Continuous):
 
         min E | x1 - x0 - v(t, t x1 + (1 - t) x0) |^2         (Liu et al. 2023, eq. 1)
 
-    The first round's pairs are independent: noise, and a row of the mini-batch. At a round's end
-    the flow makes `pairs` pairs of its own: fresh noise, and where its ODE takes that. The next
-    round starts from the same weights and learns from them (reflow, section 2.2). Each of its
-    updates still takes a mini-batch, as the contract asks, and leaves its rows alone.
+    The first round's pairs are independent: noise, and a row of the mini-batch; where rows lie near
+    a subspace, `sigma_min` keeps its velocity bounded at the data end. At a round's end the flow
+    makes `pairs` pairs of its own: fresh noise, and where its ODE takes that. The next round starts
+    from the same weights and learns from them (reflow, section 2.2). Each of its updates still
+    takes a mini-batch, as the contract asks, and leaves its rows alone.
 
     A reflowed flow is fitted to samples of the flow before it, not to the data: its likelihood is
     at best about that one's, while its paths get straighter. The regression is another one, so the
@@ -118,7 +124,7 @@ class RectifiedFlow(Continuous):
 
     def __init__(self, d: int, config: RectifiedFlowConfig) -> None:
         super().__init__(d, config)
-        self.path = Straight()
+        self.first_path, self.path = Straight(config.sigma_min), Straight()
         self.solver = Solver("dopri5", config.rtol, config.atol)
         self.field = FourierMLP(
             d, config.width, config.frequencies, config.activation, config.scale
@@ -158,8 +164,9 @@ class RectifiedFlow(Continuous):
             x0, x1 = self.pairs[:, torch.randint(self.pairs.shape[1], (len(x),), device=x.device)]
         if self.student and stage == self.config.rounds:
             return (x1 - self.one_step(x0)).square().sum(-1).mean()
-        t = self.path.draw_times(x)
-        x_t, velocity = self.path.interpolate(x0, x1, t)
+        path = self.path if stage else self.first_path
+        t = path.draw_times(x)
+        x_t, velocity = path.interpolate(x0, x1, t)
         return (self.field(t, x_t) - velocity).square().sum(-1).mean()
 
     def _make_pairs(self, like: Tensor, n: int) -> dict[str, float]:

@@ -63,6 +63,11 @@ rate = 0.25
 evidence = "moons"
 width = 30
 
+[moons-full]
+evidence = "moons, whitened"
+affine = "full"
+width = 40
+
 [huge]
 evidence = "by name only"
 width = 99
@@ -97,12 +102,16 @@ def configured(dataset: str = "power", d: int = 6, **overrides: str) -> tuple[An
         ("circles", 2, {"preset": "2-D"}, 20, "2-D"),
         ("moons", 2, {"preset": "huge", "width": "3"}, 3, "huge"),
         ("moons", 2, {"width": "3"}, 3, "moons"),
+        ("moons", 2, {"affine": "full"}, 40, "moons-full"),
+        ("moons", 2, {"affine": "none"}, 30, "moons"),
+        ("rings", 2, {"affine": "full"}, 20, "2-D"),
+        ("moons", 2, {"affine": "full", "preset": "moons"}, 30, "moons"),
     ],
 )
 def test_which_preset(
     dataset: str, d: int, overrides: dict[str, str], width: int, name: str
 ) -> None:
-    """The data set's own, else 2-D, else any; a name that is asked for before all."""
+    """One asked for; the data set's behind the layer that is asked for, its own, 2-D, any."""
     config, preset = configured(dataset, d, **overrides)
     assert (config.width, preset) == (width, name)
 
@@ -139,6 +148,7 @@ def test_a_preset_says_where_it_comes_from() -> None:
         "any": "any",
         "2-D": "2-D",
         "moons": "moons",
+        "moons-full": "moons, whitened",
         "huge": "by name only",
     }
 

@@ -114,6 +114,21 @@ def test_the_result_is_of_the_last_stage(distil: bool, step: int) -> None:
     assert done.best_step == step
 
 
+def test_sigma_min_is_the_first_rounds() -> None:
+    """The velocity of a path that ends s wide is x1 - (1 - s) x0; pairs of a flow have no width."""
+    method = make(sigma_min=0.25)
+    torch.nn.init.zeros_(list(method.field.parameters())[-1])
+    torch.nn.init.zeros_(list(method.field.parameters())[-2])
+    rows = torch.linspace(-2, 3, 32).reshape(16, 2)
+    torch.manual_seed(3)
+    noise = torch.randn(16, 2)
+    torch.manual_seed(3)
+    expected = (rows - 0.75 * noise).square().sum(-1).mean()
+    torch.testing.assert_close(method._loss(0, rows), expected)
+    method.pairs = torch.stack([noise[:1], rows[:1]])
+    torch.testing.assert_close(method._loss(1, rows), (rows[0] - noise[0]).square().sum())
+
+
 def test_the_pairs_are_the_flows_own() -> None:
     """Noise, and where the flow of that moment takes it; its cost is the one that is logged."""
     method = make(width=8)
@@ -270,12 +285,13 @@ def test_the_posters_sizes(preset: str, d: int, size: float) -> None:
         {"learning_rate": 0.0},
         {"clip": -1.0},
         {"scale": 0.0},
+        {"sigma_min": 1.0},
         {"rtol": 0.0},
         {"atol": -1e-3},
     ],
 )
 def test_bad_values(config: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"rounds|share|learning_rate|rtol"):
+    with pytest.raises(ValueError, match=r"rounds|share|learning_rate|rtol|sigma_min"):
         RectifiedFlowConfig(**config)
 
 
