@@ -114,7 +114,8 @@ def _fill(content: record.Record, spec: RunSpec, folder: Path, report: Report) -
     _save_model(folder / "model.pt", spec, method)
     verdict = judge_method(method, data, spec.judge, report)
     content["metrics"], content["cost"] = verdict.metrics, content["cost"] | verdict.cost
-    _save(folder / "samples.npz", lambda path: np.savez(path, samples=verdict.samples))
+    measured = {"samples": verdict.samples, "log_prob": verdict.log_prob}
+    _save(folder / "samples.npz", lambda file: np.savez(file, **measured))
 
 
 def build(spec: RunSpec, d: int) -> Method:

@@ -25,11 +25,16 @@ from bench.training import ContractBroken, Report
 
 @dataclass(frozen=True)
 class Verdict:
-    """The metrics and costs of a record, and the samples that they were measured on."""
+    """The metrics and costs of a record, and what they were measured on.
+
+    `samples` are the flow's, `(n, d)`; `log_prob` its log-densities of the test rows, `(rows,)`, in
+    nats: the same rows in the same order for every method, so that methods can be paired.
+    """
 
     metrics: dict[str, Any]
     cost: dict[str, Any]
     samples: NDArray[np.float32]
+    log_prob: NDArray[np.float32]
 
 
 def reference_solver(judge: Judge) -> Solver:
@@ -45,7 +50,7 @@ def judge_method(method: Method, data: Loaded, judge: Judge, report: Report) -> 
         ContractBroken: a closed-form divergence that is not the field's.
     """
     flow = Flow(method, reference_solver(judge), getattr(torch, judge.dtype), judge.rows_at_once)
-    likelihood, density_cost = _likelihood(flow, data.test, judge, report)
+    log_prob, likelihood, density_cost = _likelihood(flow, data.test, judge, report)
     path, sample_cost = _sample(flow, judge, report, _sample_size(data, judge))
     report({"event": "stage", "stage": "two-sample tests"})
     samples = path.rows.cpu()
@@ -53,7 +58,8 @@ def judge_method(method: Method, data: Loaded, judge: Judge, report: Report) -> 
     if path.kinetic is not None:
         moved = transport(path.start.to(path.end), path.end, path.kinetic)
         metrics |= {"transport_cost": moved.cost, "straightness": moved.straightness}
-    return Verdict(metrics, density_cost | sample_cost, samples.float().numpy())
+    cost = density_cost | sample_cost
+    return Verdict(metrics, cost, samples.float().numpy(), log_prob.float().cpu().numpy())
 
 
 def pick(rows: NDArray[np.float32], n: int, seed: int) -> NDArray[np.float32]:
@@ -67,11 +73,11 @@ def pick(rows: NDArray[np.float32], n: int, seed: int) -> NDArray[np.float32]:
 
 def _likelihood(
     flow: Flow, test: NDArray[np.float32], judge: Judge, report: Report
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """NLL, its standard error and its numerical error.
+) -> tuple[Tensor, dict[str, Any], dict[str, Any]]:
+    """The log-densities of the test rows; NLL, its standard error and its numerical error; cost.
 
-    The latter is the change when both the tolerance and the rounding get tighter: ten times, and
-    float64.
+    The numerical error is the change when both the tolerance and the rounding get tighter: ten
+    times, and float64.
     """
     report({"event": "stage", "stage": "density"})
     x = torch.from_numpy(np.array(pick(test, judge.test_rows, judge.seed)))
@@ -91,7 +97,7 @@ def _likelihood(
         change = tighter.log_prob(x[few]) - log_prob[few]
         metrics["nll_solver_error"] = abs(change.mean().item())
         metrics["nll_solver_error_rows"] = len(change)
-    return metrics, cost
+    return log_prob, metrics, cost
 
 
 def _native(flow: Flow, x: Tensor, report: Report) -> dict[str, Any]:

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from bench import execution, record
+from bench import execution, plugins, record
+from bench.data import arrays
 from bench.errors import DataError
 from bench.execution import execute, load_flow
 from bench.grid import plan
+from bench.judging import pick
 from bench.numerics.ode import SolverFailed
 from bench.spec import Judge, RunSpec
 from bench.study import Study
@@ -138,13 +140,18 @@ def test_every_line_of_the_curve_is_json(
 
 
 def test_the_model_is_there_again(spec: RunSpec, tmp_path: Path) -> None:
-    """Its samples by the judge's seed are those that were saved."""
+    """Its samples by the judge's seed are those that were saved, its log-densities the scored."""
     content = made(spec, tmp_path)
     assert content["status"] == "ok", content["reason"]
     flow = load_flow(content, tmp_path / "runs")
     saved = np.load(tmp_path / "runs" / spec.run / "samples.npz")["samples"]
     samples = flow.sample(len(saved), seed=JUDGE.seed).float().numpy()
     np.testing.assert_array_equal(samples, saved)
+    scored = np.load(tmp_path / "runs" / spec.run / "samples.npz")["log_prob"]
+    test = arrays.load(plugins.dataset(spec.dataset), Path(spec.data_root)).test
+    rows = pick(test, JUDGE.test_rows, JUDGE.seed)
+    np.testing.assert_array_equal(scored, flow.log_prob(torch.from_numpy(rows)).numpy())
+    assert -scored.mean(dtype=float) == pytest.approx(content["metrics"]["nll"], abs=1e-6)
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "empty"])
