@@ -1,0 +1,62 @@
+"""The judge's round: density of the test rows, samples, what they say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bench.data.arrays import Loaded
+from bench.flow import Flow, Path
+from bench.judging.likelihood import likelihood
+from bench.judging.solvers import now, reference_solver
+from bench.judging.two_samples import sample_size, two_samples
+from bench.method import Method
+from bench.metrics.transport import transport
+from bench.spec import Judge
+from bench.training import Report
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The metrics and costs of a record, and what they were measured on.
+
+    `samples` are the flow's, `(n, d)`; `log_prob` its log-densities of the test rows, `(rows,)`, in
+    nats: the same rows in the same order for every method, so that methods can be paired.
+    """
+
+    metrics: dict[str, Any]
+    cost: dict[str, Any]
+    samples: NDArray[np.float32]
+    log_prob: NDArray[np.float32]
+
+
+def judge_method(method: Method, data: Loaded, judge: Judge, report: Report) -> Verdict:
+    """Score a trained method on the test split.
+
+    Raises:
+        SolverFailed: the reference solver gave up.
+        ContractBroken: a closed-form divergence that is not the field's.
+    """
+    flow = Flow(method, reference_solver(judge), getattr(torch, judge.dtype), judge.rows_at_once)
+    log_prob, found, density_cost = likelihood(flow, data.test, judge, report)
+    path, sample_cost = _sample(flow, judge, report, sample_size(data, judge))
+    report({"event": "stage", "stage": "two-sample tests"})
+    samples = path.rows.cpu()
+    metrics = found | two_samples(samples, data, judge)
+    if path.kinetic is not None:
+        moved = transport(path.start.to(path.end), path.end, path.kinetic)
+        metrics |= {"transport_cost": moved.cost, "straightness": moved.straightness}
+    cost = density_cost | sample_cost
+    return Verdict(metrics, cost, samples.float().numpy(), log_prob.float().cpu().numpy())
+
+
+def _sample(flow: Flow, judge: Judge, report: Report, n: int) -> tuple[Path, dict[str, Any]]:
+    report({"event": "stage", "stage": "sampling"})
+    noise = flow.noise(n, judge.seed)
+    start = now(flow)
+    path = flow.decode(noise)
+    return path, {"sample_seconds": now(flow) - start, "nfe_sample": flow.nfe, "samples": n}
