@@ -44,6 +44,10 @@ class Affine(nn.Module):
         rows: Tensor = torch.linalg.solve(self.matrix, z, left=False) + self.shift
         return rows
 
+    def pull(self, gradient: Tensor) -> Tensor:
+        """The gradients `(n, d)` with respect to rows x, of those with respect to z."""
+        return gradient if self.kind == "none" else gradient @ self.matrix.T
+
     def log_det(self) -> float | Tensor:
         """log |det A|, in nats."""
         if self.kind == "none":

@@ -43,13 +43,16 @@ class Splits:
 class Source:
     """One way to come by the rows: `files` below the data root, and `read(root)`.
 
-    A generated set has no files and ignores the root.
+    A generated set has no files and ignores the root. `test_groups(index)` gives the groups of test
+    rows by their indices `(n,)`, where they come in groups of rows that are alike, as the patches
+    of one photograph are; None where they are independent, or nobody knows.
     """
 
     read: Callable[[Path], Splits]
     kind: Kind
     note: str
     files: tuple[str, ...] = ()
+    test_groups: Callable[[NDArray[np.int64]], NDArray[np.int64]] | None = None
 
     def missing(self, root: Path) -> list[str]:
         """The files of this source that are not below `root`."""

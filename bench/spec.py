@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, Self
 
 #: Changes with every change of a metric's meaning or of the judge's ways.
-METRICS_VERSION = 2
+METRICS_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,10 @@ class Judge:
 
     The reference solver is `solver` at `rtol` and `atol` with at most `max_num_steps` steps, in
     `dtype`. At most `test_rows` test rows are scored, `error_rows` of them again with a ten times
-    tighter tolerance in float64. `mmd_n` samples are compared with as many test rows. During
-    training `validation_rows` rows are scored `validations` times at `validation_tol`.
+    tighter tolerance in float64; where their mean moves by `error_bound` nats or more, all are
+    scored by the tighter one, and so on, at most `tightenings` times. `mmd_n` samples are compared
+    with as many test rows. During training `validation_rows` rows are scored `validations` times at
+    `validation_tol`.
     """
 
     solver: str = "dopri5"
@@ -32,6 +34,8 @@ class Judge:
     rows_at_once: int = 2_048
     test_rows: int = 20_000
     error_rows: int = 2_000
+    error_bound: float = 0.01
+    tightenings: int = 3
     mmd_n: int = 10_000
     permutations: int = 1_000
     alpha: float = 0.05

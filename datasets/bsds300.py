@@ -8,13 +8,20 @@ log-likelihood is in nats on the scale of grey values from 0 to 1.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.dataset import Dataset, Source, Splits
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 IMAGES = ("bsds300/BSDS300_images.zip", "bsds300/train_portrait_ids.json")
 
 #: train, validation, test
 ROWS = (1_000_000, 50_000, 250_000)
+
+TEST_PHOTOGRAPHS = 100
 
 NOTES: dict[str, object] = {
     "standardised": "no",
@@ -42,6 +49,11 @@ def read_images(root: Path) -> Splits:
     return draw(images, portraits, ROWS, NOTES)
 
 
+def photograph(index: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Which of the test photographs rows that were drawn here are from, by their indices `(n,)`."""
+    return index % TEST_PHOTOGRAPHS
+
+
 BSDS300 = Dataset(
     name="bsds300",
     d=63,
@@ -50,7 +62,13 @@ BSDS300 = Dataset(
         Source(
             read_stored, "whole", "the archive of Zenodo record 1161203", ("BSDS300/BSDS300.hdf5",)
         ),
-        Source(read_images, "redrawn", "patches drawn anew from the 300 photographs", IMAGES),
+        Source(
+            read_images,
+            "redrawn",
+            "patches drawn anew from the 300 photographs",
+            IMAGES,
+            photograph,
+        ),
     ),
     rows=ROWS,
 )

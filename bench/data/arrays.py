@@ -33,6 +33,8 @@ from bench.errors import DataError
 from bench.record import write_json
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from bench.dataset import Rows
 
 #: The splits, in the order in which they are hashed and stored.
@@ -46,8 +48,8 @@ _UNREADABLE = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib
 class Loaded:
     """A data set at hand: three read-only splits, each `(n, d)` float32, and what they are.
 
-    `revision` is a hash of the rows: equal revisions are equal data. `kind` and `note` are those of
-    the source, `notes` those of the splits.
+    `revision` is a hash of the rows: equal revisions are equal data. `kind`, `note` and
+    `test_groups` are those of the source, `notes` those of the splits.
     """
 
     train: Rows
@@ -57,6 +59,7 @@ class Loaded:
     kind: Kind
     note: str
     notes: Mapping[str, object]
+    test_groups: Callable[[NDArray[np.int64]], NDArray[np.int64]] | None = None
 
     @property
     def subset(self) -> bool:
@@ -221,6 +224,7 @@ def _open(entry: Path, source: Source) -> Loaded | None:
             kind=source.kind,
             note=source.note,
             notes=dict(card["notes"]),
+            test_groups=source.test_groups,
         )
     except (OSError, EOFError, KeyError, TypeError, ValueError):
         return None
@@ -247,6 +251,7 @@ def _in_memory(source: Source, splits: Splits) -> Loaded:
         source.kind,
         source.note,
         dict(splits.notes),
+        source.test_groups,
     )
 
 

@@ -6,10 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def choose(total: int, n: int, seed: int) -> NDArray[np.int64]:
+    """The indices, in order, of `n` of `total` rows, none twice; all where there are no more."""
+    if n >= total:
+        return np.arange(total)
+    return np.sort(np.random.default_rng(seed).choice(total, n, replace=False))
+
+
 def pick(rows: NDArray[np.float32], n: int, seed: int) -> NDArray[np.float32]:
-    """`n` rows without replacement, by the seed alone; all of them where there are no more."""
-    if n >= len(rows):
-        return np.asarray(rows)
-    index = np.random.default_rng(seed).choice(len(rows), n, replace=False)
-    chosen: NDArray[np.float32] = rows[np.sort(index)]
-    return chosen
+    """The rows that `choose` chooses."""
+    return np.asarray(rows) if n >= len(rows) else rows[choose(len(rows), n, seed)]

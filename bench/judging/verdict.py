@@ -11,10 +11,14 @@ from numpy.typing import NDArray
 
 from bench.data.arrays import Loaded
 from bench.flow import Flow, Path
+from bench.judging.contract import check_claims
+from bench.judging.integral import integral
 from bench.judging.likelihood import likelihood
+from bench.judging.round_trip import round_trip
+from bench.judging.rows import pick
 from bench.judging.solvers import now, reference_solver
 from bench.judging.two_samples import sample_size, two_samples
-from bench.method import Method
+from bench.method import Continuous, Method
 from bench.metrics.transport import transport
 from bench.spec import Judge
 from bench.training import Report
@@ -39,14 +43,22 @@ def judge_method(method: Method, data: Loaded, judge: Judge, report: Report) -> 
 
     Raises:
         SolverFailed: the reference solver gave up.
-        ContractBroken: a closed-form divergence that is not the field's.
+        ContractBroken: a divergence that is not the field's, or a density not of the own inverse.
     """
     flow = Flow(method, reference_solver(judge), getattr(torch, judge.dtype), judge.rows_at_once)
-    log_prob, found, density_cost = likelihood(flow, data.test, judge, report)
+    few = torch.from_numpy(np.array(pick(data.test, judge.error_rows, judge.seed)))
+    check_claims(flow, few[:8], flow.noise(8, judge.seed))
+    log_prob, metrics, density_cost = likelihood(flow, data, judge, report)
     path, sample_cost = _sample(flow, judge, report, sample_size(data, judge))
-    report({"event": "stage", "stage": "two-sample tests"})
+    if isinstance(method, Continuous):
+        report({"event": "stage", "stage": "round trip"})
+        metrics |= round_trip(flow, few)
     samples = path.rows.cpu()
-    metrics = found | two_samples(samples, data, judge)
+    if method.d == 2:
+        report({"event": "stage", "stage": "integral of the density"})
+        metrics |= integral(flow, torch.cat([samples.double(), few.double()]))
+    report({"event": "stage", "stage": "two-sample tests"})
+    metrics |= two_samples(samples, data, judge)
     if path.kinetic is not None:
         moved = transport(path.start.to(path.end), path.end, path.kinetic)
         metrics |= {"transport_cost": moved.cost, "straightness": moved.straightness}

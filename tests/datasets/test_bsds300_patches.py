@@ -14,6 +14,7 @@ from PIL import Image
 
 from bench.dataset import Splits
 from bench.errors import DataError
+from bench_datasets import bsds300
 from bench_datasets.bsds300_patches import PORTRAITS, draw
 
 ROWS = (900, 100, 500)
@@ -80,6 +81,14 @@ def test_portraits_are_turned_back(drawn: Splits) -> None:
         assert fall(rows).min() > 0.5
         across = np.polyfit(np.arange(8), whole(rows).mean(axis=1).T, 1)[0]
         assert np.abs(256 * across).max() < 0.5
+
+
+def test_the_groups_of_test_rows_are_their_photographs(drawn: Splits) -> None:
+    """What the data set says of its rows, against how they fall."""
+    numbers = bsds300.photograph(np.arange(len(drawn.test)))
+    assert len(set(numbers.tolist())) == drawn.notes["photographs"][2]  # type: ignore[index]
+    falls = np.array([slope(number) for number in numbers])
+    np.testing.assert_allclose(fall(drawn.test), falls, atol=0.5)
 
 
 def test_a_row_is_of_the_photograph_that_its_number_says(drawn: Splits) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,12 @@ from torch import Tensor
 
 from bench.data.arrays import Loaded
 from bench.flow import Flow
-from bench.judging import judge_method
-from bench.method import Continuous, Field, Log, Options, Piece
+from bench.judging import judge_method, reference_solver
+from bench.judging.contract import check_claims
+from bench.judging.integral import integral
+from bench.judging.likelihood import Certified, certify
+from bench.judging.round_trip import round_trip
+from bench.method import Continuous, Discrete, Field, Log, Options, Piece
 from bench.numerics.ode import Solver
 from bench.spec import Judge
 from bench.stream import Stream
@@ -99,6 +104,166 @@ def test_a_flow_without_native_steps_says_so() -> None:
 def test_a_divergence_that_is_not_the_fields() -> None:
     with pytest.raises(ContractBroken, match=r"off by 0\.01"):
         metrics(Chain([None, None], wrong=0.01))
+
+
+class Shifted(Discrete):
+    """x = 2 z + 1 with log-densities that are `extra` too high."""
+
+    def __init__(self, extra: float, d: int = 2) -> None:
+        super().__init__(d, Options())
+        self.extra = extra
+
+    def learn(self, batches: Stream) -> Iterator[Log]:
+        yield from ()
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return torch.distributions.Normal(1.0, 2.0).log_prob(x).sum(-1) + self.extra
+
+    def inverse(self, z: Tensor) -> Tensor:
+        return 2 * z + 1
+
+
+@pytest.mark.parametrize("d", [2, 7])
+def test_a_discrete_method_that_scores_itself_too_well(d: int) -> None:
+    """By 0.1 nat: named, whatever the dimension; the honest one passes."""
+    with pytest.raises(ContractBroken, match=r"log-densities that are off by 0\.1 nat"):
+        check_claims(Flow(Shifted(0.1, d), None), torch.zeros(1, d), torch.randn(4, d))
+    check_claims(Flow(Shifted(0.0, d), None), torch.zeros(1, d), torch.randn(4, d))
+
+
+def test_the_integral_of_a_density() -> None:
+    """One for a flow; exp(0.05) for one that scores itself 0.05 nat too well."""
+    points = Flow(Chain([None, None]), Solver(rtol=1e-7, atol=1e-7)).sample(500)
+    flow = Flow(Chain([None, None]), Solver(rtol=1e-7, atol=1e-7))
+    found = integral(flow, points)
+    assert found["density_integral"] == pytest.approx(1, abs=1e-3)
+    assert found["density_integral_error"] < 1e-3
+    points = 2 * torch.randn(5_000, 2, generator=torch.Generator().manual_seed(0)) + 1
+    cheat = integral(Flow(Shifted(0.05), None), points)
+    assert cheat["density_integral"] == pytest.approx(math.exp(0.05), abs=2e-3)
+    assert metrics(Chain([None, None]))["density_integral"] == pytest.approx(1, abs=0.03)
+
+
+def test_a_density_too_thin_for_the_grid_shows_in_its_error() -> None:
+    """Sheared normals of sd 0.002 along a line: the grid's cells are wider than that."""
+
+    class Thin(Shifted):
+        def log_prob(self, x: Tensor) -> Tensor:
+            across = torch.distributions.Normal(0.0, 0.002).log_prob(x[:, 0] - x[:, 1])
+            return across + torch.distributions.Normal(0.0, 1.0).log_prob(x[:, 1])
+
+    points = torch.randn(1_000, generator=torch.Generator().manual_seed(0))
+    found = integral(Flow(Thin(0.0), None), torch.stack([points, points], 1))
+    assert abs(found["density_integral"] - 1) < 3 * found["density_integral_error"]
+    assert found["density_integral_error"] > 0.05
+
+
+class Rotation(Field):
+    """dx/dt = w (-x2, x1): there and back it is off by what the solver's steps lose."""
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        return 9 * torch.stack([-x[:, 1], x[:, 0]], 1)
+
+
+class Turn(Chain):
+    """One turn."""
+
+    def pieces(self) -> Sequence[Piece]:
+        return [Piece(self.turn, 0.0, 1.0)]
+
+    def __init__(self) -> None:
+        super().__init__([])
+        self.turn = Rotation()
+
+
+def test_the_round_trip() -> None:
+    """Of Euler steps |1 + i w h|^2 each, there and back: x grows by (1 + (w h)^2)^n."""
+    x = torch.randn(301, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    n = 10
+    found = round_trip(Flow(Turn(), Solver("euler", steps=n)), x)
+    # there (1 + i w h)^n, back (1 - i w h)^n
+    lost = ((1 + (9 / n) ** 2) ** n - 1) * x.norm(dim=1)
+    assert found["round_trip_median"] == pytest.approx(float(lost.median()), rel=1e-9)
+    assert found["round_trip_max"] == pytest.approx(float(lost.max()), rel=1e-9)
+    assert found["row_scale"] == pytest.approx(float((x**2).sum(1).mean().sqrt()), rel=1e-12)
+    exact = round_trip(Flow(Turn(), Solver(rtol=1e-9, atol=1e-9)), x)
+    assert exact["round_trip_max"] < 1e-6
+
+
+def test_a_way_back_that_can_not_be_solved() -> None:
+    found = round_trip(
+        Flow(Turn(), Solver(rtol=1e-9, atol=1e-9, max_num_steps=3)), torch.ones(2, 2)
+    )
+    assert "ran out of steps" in found["round_trip_failed"]
+    assert "round_trip_median" not in found
+
+
+def certified(judge: Judge) -> tuple[Certified, Tensor, Tensor]:
+    """A chain that grows by exp(4.5): its certificate, its log-densities, and the true ones."""
+    x = torch.from_numpy(DATA.test)
+    method = Chain([None, None])
+    method.field.rate.fill_(3.0)
+    flow = Flow(method, reference_solver(judge), torch.float32)
+    log_prob = flow.log_prob(x)
+    z = math.exp(4.5) * x.double()
+    true = 2 * 4.5 - 0.5 * z.square().sum(1) - math.log(2 * math.pi)
+    return certify(flow, x, log_prob, judge, lambda event: None), log_prob.double(), true
+
+
+def test_a_fine_solver_is_certified_at_once() -> None:
+    judge = replace(JUDGE, rtol=1e-6, atol=1e-6, error_bound=0.1)
+    found, log_prob, true = certified(judge)
+    assert found.reason is None
+    assert found.rtol == 1e-6
+    assert found.error is not None
+    assert found.error == pytest.approx(abs((log_prob - true)[::4].mean().item()), rel=0.2)
+    torch.testing.assert_close(found.log_prob.double(), log_prob, atol=0, rtol=0)
+
+
+def test_a_coarse_solver_is_caught_and_tightened() -> None:
+    """The mean is off by half a nat; the certificate ends below the bound, and is true."""
+    judge = replace(JUDGE, rtol=1e-3, atol=1e-3, error_bound=1e-3, tightenings=8)
+    found, log_prob, true = certified(judge)
+    assert (log_prob - true).mean().abs() > 0.5
+    assert found.reason is None
+    assert found.rtol < 1e-3
+    assert found.error is not None
+    assert found.error < 1e-3
+    assert (found.log_prob - true).mean().abs() < 2e-3
+    assert found.worst is not None
+    assert found.worst >= found.error
+
+
+def test_an_error_that_stays_says_why() -> None:
+    judge = replace(JUDGE, rtol=1e-3, atol=1e-3, error_bound=1e-9, tightenings=1)
+    found, _, _ = certified(judge)
+    assert found.reason is not None
+    assert found.reason.startswith("at rtol 0.0001 it is still ")
+    assert found.error is not None
+    assert found.error >= 1e-9
+
+
+def test_a_tighter_solve_that_gives_up_says_so() -> None:
+    x = torch.from_numpy(DATA.test)
+    log_prob = Flow(Turn(), Solver(), torch.float32).log_prob(x)
+    judge = replace(JUDGE, max_num_steps=3)
+    found = certify(Flow(Turn(), Solver()), x, log_prob, judge, lambda event: None)
+    assert found.reason is not None
+    assert found.reason.startswith("at rtol 1e-08 the solver gave up: ")
+    assert "ran out of steps" in found.reason
+    assert found.error is None
+    torch.testing.assert_close(found.log_prob, log_prob)
+
+
+def test_the_standard_error_is_clustered_where_the_data_have_groups() -> None:
+    grouped = replace(DATA, test_groups=lambda index: index % 20)
+    found = judge_method(Chain([None, None]), grouped, JUDGE, lambda event: None)
+    log_prob = torch.from_numpy(found.log_prob).double()
+    sums = [float((log_prob - log_prob.mean())[g::20].sum()) for g in range(20)]
+    by_hand = math.sqrt(20 / 19 * sum(s**2 for s in sums)) / 200
+    assert found.metrics["nll_groups"] == 20
+    assert found.metrics["nll_se"] == pytest.approx(by_hand, rel=1e-5)
+    assert found.metrics["nll_se_rows"] == pytest.approx(metrics(Chain([None, None]))["nll_se"])
 
 
 def test_transport_of_a_growing_flow() -> None:
