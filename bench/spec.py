@@ -21,9 +21,10 @@ class Judge:
     The reference solver is `solver` at `rtol` and `atol` with at most `max_num_steps` steps, in
     `dtype`. At most `test_rows` test rows are scored, `error_rows` of them again with a ten times
     tighter tolerance in float64; where their mean moves by `error_bound` nats or more, all are
-    scored by the tighter one, and so on, at most `tightenings` times. `mmd_n` samples are compared
-    with as many test rows. During training `validation_rows` rows are scored `validations` times at
-    `validation_tol`.
+    scored by the tighter one, and so on, at most `tightenings` times. In two dimensions the density
+    is integrated over `integral_cells` squared cells. `mmd_n` samples are compared with as many
+    test rows, `aggregated_n` of them over all bandwidths and by a classifier. During training
+    `validation_rows` rows are scored `validations` times at `validation_tol`.
     """
 
     solver: str = "dopri5"
@@ -36,7 +37,9 @@ class Judge:
     error_rows: int = 2_000
     error_bound: float = 0.01
     tightenings: int = 3
+    integral_cells: int = 256
     mmd_n: int = 10_000
+    aggregated_n: int = 2_500
     permutations: int = 1_000
     alpha: float = 0.05
     seed: int = 20_260_101

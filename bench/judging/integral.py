@@ -10,30 +10,28 @@ from torch import Tensor
 from bench.flow import Flow
 from bench.numerics.ode import SolverFailed
 
-#: Cells along each side of the grid.
-CELLS = 256
 #: The box goes beyond the points by this share of their range, on every side.
 MARGIN = 0.25
 
 
-def integral(flow: Flow, points: Tensor) -> dict[str, Any]:
+def integral(flow: Flow, points: Tensor, cells: int) -> dict[str, Any]:
     """The integral of the flow's density over a box around points `(n, 2)`, and its error.
 
-    By the midpoint rule. The points are the flow's samples and test rows: the mass outside the box
-    is at most about 1 / n, as none of n samples lies there. The error is the largest change when
-    only one of the four interleaved grids of half the resolution is summed, an upper estimate for a
-    density that the grid resolves. Empty where some point of the grid can't be solved for; the
-    reason is kept.
+    By the midpoint rule on `cells` x `cells` cells, an even number. The points are the flow's
+    samples and test rows: the mass outside the box is at most about 1 / n, as none of n samples
+    lies there. The error is the largest change when only one of the four interleaved grids of half
+    the resolution is summed, an upper estimate for a density that the grid resolves. Empty where
+    some point of the grid can't be solved for; the reason is kept.
     """
     low, high = points.double().amin(0), points.double().amax(0)
     low, high = low - MARGIN * (high - low), high + MARGIN * (high - low)
-    side = (torch.arange(CELLS, dtype=torch.float64) + 0.5) / CELLS
+    side = (torch.arange(cells, dtype=torch.float64) + 0.5) / cells
     x, y = (low[i] + (high[i] - low[i]) * side for i in (0, 1))
     try:
         log_prob = flow.log_prob(torch.cartesian_prod(x, y))
     except SolverFailed as failed:
         return {"density_integral_failed": str(failed)}
-    density = log_prob.double().exp().reshape(CELLS // 2, 2, CELLS // 2, 2)
+    density = log_prob.double().exp().reshape(cells // 2, 2, cells // 2, 2)
     area = float((high - low).prod())
     whole = area * density.mean().item()
     parts = area * density.mean((0, 2))

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from bench.data.arrays import Loaded
 from bench.judging.rows import pick
+from bench.metrics.aggregated import FACTORS, aggregated
+from bench.metrics.classifier import classifier_test
 from bench.metrics.mmd import median_distance, two_sample
 from bench.spec import Judge
 
@@ -46,7 +48,32 @@ def two_samples(samples: Tensor, data: Loaded, judge: Judge) -> dict[str, Any]:
             f"mmd_{name}_u": result.u,
             f"tau_{name}": result.tau_v,
             f"tau_{name}_u": result.tau_u,
+            f"tau_{name}_se": result.tau_v_se,
+            f"tau_{name}_u_se": result.tau_u_se,
             f"p_{name}": result.p,
             f"gamma_{name}": result.gamma,
         }
-    return metrics
+    return metrics | _others(x, samples.float(), judge)
+
+
+def _others(x: Tensor, samples: Tensor, judge: Judge) -> dict[str, Any]:
+    """The tests of another kind, on the first rows of each sample."""
+    n = min(judge.aggregated_n, len(x))
+    x, samples = _shuffled(x, n, judge.seed), samples[:n]
+    gammas = [factor * median_distance(x) for factor in FACTORS]
+    over = aggregated(x, samples, gammas, permutations=judge.permutations, seed=judge.seed)
+    told = classifier_test(x.numpy(), samples.numpy(), seed=judge.seed)
+    return {
+        "p_aggregated": over.p,
+        "aggregated_gamma": over.gamma,
+        "aggregated_n": over.n,
+        "c2st": told.accuracy,
+        "c2st_se": told.se,
+        "p_c2st": told.p,
+        "c2st_rows": told.rows,
+    }
+
+
+def _shuffled(x: Tensor, n: int, seed: int) -> Tensor:
+    """`n` of the rows `(rows, d)`; the test rows lie in the order of the split."""
+    return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:n]]

@@ -56,7 +56,8 @@ def judge_method(method: Method, data: Loaded, judge: Judge, report: Report) -> 
     samples = path.rows.cpu()
     if method.d == 2:
         report({"event": "stage", "stage": "integral of the density"})
-        metrics |= integral(flow, torch.cat([samples.double(), few.double()]))
+        points = torch.cat([samples.double(), few.double()])
+        metrics |= integral(flow, points, judge.integral_cells)
     report({"event": "stage", "stage": "two-sample tests"})
     metrics |= two_samples(samples, data, judge)
     if path.kinetic is not None:

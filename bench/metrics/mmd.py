@@ -24,15 +24,19 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-#: Rows and columns of the kernel that are in memory at once: fastest near 1,000, 20 MB.
-TILE = 1024
-
-#: Smaller exponents count as this one: e^-50 is nothing beside the 1 of a row with itself, and
-#: denormal numbers, which slow a matrix product down tenfold, stay out.
-LEAST_EXPONENT = -50.0
+from bench.metrics.kernel_sums import (
+    TILE,
+    balanced_signs,
+    check_sample,
+    kernel_sums,
+    pool,
+    rounding,
+    tiles,
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,9 @@ class TwoSample:
         v, u: the biased and the unbiased statistic of the model's sample against the test sample.
         tau_v, tau_u: the (1 - alpha) quantile of each under relabelling of two samples of true
             data: the k-th smallest of the permuted values, k = ceil((1 - alpha)(B + 1)).
+        tau_v_se, tau_u_se: the Monte-Carlo standard error of each: half the distance of the
+            permuted values whose ranks are k -+ sqrt(B alpha (1 - alpha)), the standard deviation
+            of the number of values below the true quantile.
         p: (1 + count) / (1 + B), `count` of the B relabellings of the test and the model's sample
             whose statistic is at least the observed one, ties included; the same for V and U.
         n: rows of each sample.
@@ -55,6 +62,8 @@ class TwoSample:
     u: float
     tau_v: float
     tau_u: float
+    tau_v_se: float
+    tau_u_se: float
     p: float
     n: int
     permutations: int
@@ -100,7 +109,7 @@ def two_sample(
             raise ValueError(f"The bandwidth {name!r} must be a positive number, not {gamma}.")
     samples = {"x": x, "y": y, "held_out": held_out}
     for name, sample in samples.items():
-        _check(name, sample)
+        check_sample(name, sample)
         if sample.shape != x.shape:
             raise ValueError(
                 f"All samples must have one shape: x has {tuple(x.shape)}, "
@@ -109,30 +118,38 @@ def two_sample(
     n = len(x)
     centre = x.double().mean(0)
     x, y, held_out = (sample.double() - centre for sample in samples.values())
-    signs = _balanced_signs(n, permutations, seed).to(x.device)
+    signs = balanced_signs(n, permutations, seed).to(x.device)
     s, t = signs[:, :n], signs[:, n:]
     scales = [-0.5 / gamma**2 for gamma in gammas.values()]
 
     # The relabelled sums over X with itself serve both pools: 3.5 half-products instead of 4.
-    xx = _sums(x, x, s, s, scales, tile)
-    xy, yy = _sums(x, y, s, t, scales, tile), _sums(y, y, t, t, scales, tile)
-    xh, hh = _sums(x, held_out, s, t, scales, tile), _sums(held_out, held_out, t, t, scales, tile)
+    xx = kernel_sums(x, x, s, s, scales, tile)
+    xy, yy = kernel_sums(x, y, s, t, scales, tile), kernel_sums(y, y, t, t, scales, tile)
+    xh, hh = (
+        kernel_sums(x, held_out, s, t, scales, tile),
+        kernel_sums(held_out, held_out, t, t, scales, tile),
+    )
 
     results = {}
     for g, (name, gamma) in enumerate(gammas.items()):
-        total, observed, relabelled = _pool(xx, xy, yy, g)
-        # Each row's sum is rounded on its own, so the roundings of 2n rows add up to about
-        # eps * total / sqrt(2n); relabellings that differ by no more than 4 of these are ties.
-        slack = 4 * torch.finfo(torch.float32).eps * total / math.sqrt(2 * n)
-        count = int((relabelled >= observed - slack).sum())
-        null_total, _, null = _pool(xx, xh, hh, g)
-        threshold = float(null.kthvalue(rank).values)
+        total, observed, relabelled = pool(xx, xy, yy, g)
+        count = int((relabelled >= observed - rounding(total, n)).sum())
+        null_total, _, null = pool(xx, xh, hh, g)
+        ordered = null.sort().values
+        threshold = float(ordered[rank - 1])
+        spread = math.sqrt(permutations * alpha * (1 - alpha))
+        ends = np.interp(
+            [rank - 1 - spread, rank - 1 + spread], np.arange(permutations), ordered.cpu().numpy()
+        )
+        error = float(ends[1] - ends[0]) / 2
         results[name] = TwoSample(
             gamma=float(gamma),
             v=_v_statistic(observed, n),
             u=_u_statistic(observed, total, n),
             tau_v=_v_statistic(threshold, n),
             tau_u=_u_statistic(threshold, null_total, n),
+            tau_v_se=error / n**2,
+            tau_u_se=error * (1 / (2 * n * (n - 1)) + 1 / (2 * n**2)),
             p=(1 + count) / (1 + permutations),
             n=n,
             permutations=permutations,
@@ -155,7 +172,7 @@ def median_distance(x: Tensor, *, tile: int = TILE) -> float:
     Raises:
         ValueError: fewer than 2 rows, or values that are not finite.
     """
-    _check("x", x)
+    check_sample("x", x)
     x = x.double() - x.double().mean(0)
     pairs = len(x) * (len(x) - 1) // 2
     ranks = {(pairs - 1) // 2, pairs // 2}
@@ -181,61 +198,12 @@ def median_distance(x: Tensor, *, tile: int = TILE) -> float:
     return sum(middle) / len(middle)
 
 
-@dataclass(frozen=True)
-class _Sums:
-    """Kernel sums over the pairs of two samples: plain `(G,)`, and signed `(G, B)`, in float64."""
-
-    plain: Tensor
-    signed: Tensor
-
-
-def _sums(a: Tensor, b: Tensor, s: Tensor, t: Tensor, scales: list[float], tile: int) -> _Sums:
-    """Sum k_ij and s_i k_ij t_j over the pairs of rows of `a` and `b`, `(n, d)`, for G bandwidths.
-
-    `s` and `t`, `(B, n)`, are the signs of the rows of `a` and of `b`. If `b` is `a`, a row is not
-    paired with itself, and tiles above the diagonal stand for those below it too.
-    """
-    plain = torch.zeros(len(scales), dtype=torch.float64, device=a.device)
-    signed = torch.zeros(len(scales), len(s), dtype=torch.float64, device=a.device)
-    kernel_buffer, product_buffer = s.new_empty(tile * tile), s.new_empty(len(s) * tile)
-    for rows, columns, distances in _tiles(a, b, tile):
-        kernel = kernel_buffer[: distances.numel()].view_as(distances)
-        product = product_buffer[: len(s) * len(distances)].view(len(s), -1)
-        on_diagonal = a is b and rows == columns
-        weight = 2.0 if a is b and not on_diagonal else 1.0
-        for g, scale in enumerate(scales):
-            torch.mul(distances, scale, out=kernel).clamp_(min=LEAST_EXPONENT).exp_()
-            if on_diagonal:
-                kernel.fill_diagonal_(0.0)
-            plain[g] += weight * kernel.sum(1).double().sum()
-            torch.mm(t[:, columns], kernel.T, out=product)
-            signed[g] += weight * product.mul_(s[:, rows]).sum(1).double()
-    return _Sums(plain, signed)
-
-
-def _pool(xx: _Sums, xy: _Sums, yy: _Sums, g: int) -> tuple[float, float, Tensor]:
-    """T, the observed Q, and Q of every relabelling `(B,)`, of two samples pooled."""
-    within, between = float(xx.plain[g] + yy.plain[g]), 2 * float(xy.plain[g])
-    relabelled = xx.signed[g] + 2 * xy.signed[g] + yy.signed[g]
-    return within + between, within - between, relabelled
-
-
 def _v_statistic(q: float, n: int) -> float:
     return q / n**2 + 2 / n
 
 
 def _u_statistic(q: float, total: float, n: int) -> float:
     return (total + q) / (2 * n * (n - 1)) - (total - q) / (2 * n**2)
-
-
-def _balanced_signs(n: int, permutations: int, seed: int) -> Tensor:
-    """Signs of 2n pooled rows, n of them +1, in `permutations` random orders, `(B, 2n)`."""
-    generator = torch.Generator().manual_seed(seed)
-    halves = torch.cat((torch.ones(n), -torch.ones(n)))
-    signs = torch.empty(permutations, 2 * n)
-    for row in signs:
-        torch.index_select(halves, 0, torch.randperm(2 * n, generator=generator), out=row)
-    return signs
 
 
 def _quantile_rank(permutations: int, alpha: float) -> int:
@@ -252,43 +220,11 @@ def _quantile_rank(permutations: int, alpha: float) -> int:
     return rank
 
 
-def _tiles(a: Tensor, b: Tensor, tile: int) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Squared distances between rows of `a` and `b`, `(n, d)`, float32, a tile at a time.
-
-    If `b` is `a`, only tiles on and above the diagonal. Each tile overwrites the one before.
-
-    |a_i - b_j|^2 = a_i.(-2 b_j) + |a_i|^2 + |b_j|^2 is one product of factors `(n, d + 2)`. It
-    cancels, so it is taken in float64: rows that nearly coincide far from the centre keep their
-    distance.
-    """
-    left = torch.cat((a, (a * a).sum(1, keepdim=True), torch.ones_like(a[:, :1])), 1)
-    right = torch.cat((-2 * b, torch.ones_like(b[:, :1]), (b * b).sum(1, keepdim=True)), 1)
-    exact, rounded = a.new_empty(tile * tile), a.new_empty(tile * tile, dtype=torch.float32)
-    for i in range(0, len(a), tile):
-        rows = slice(i, min(i + tile, len(a)))
-        for j in range(i if a is b else 0, len(b), tile):
-            columns = slice(j, min(j + tile, len(b)))
-            shape = (rows.stop - i, columns.stop - j)
-            size = shape[0] * shape[1]
-            product = torch.mm(left[rows], right[columns].T, out=exact[:size].view(shape))
-            yield rows, columns, rounded[:size].view(shape).copy_(product).clamp_(min=0.0)
-
-
 def _distance_bits(x: Tensor, tile: int) -> Iterator[Tensor]:
     """The bit patterns of the squared distances of all pairs of rows of `x`, a tile at a time."""
-    for rows, columns, squared in _tiles(x, x, tile):
+    for rows, columns, squared in tiles(x, x, tile):
         if rows == columns:
             pairs = torch.ones_like(squared, dtype=torch.bool).triu_(1)
             yield squared[pairs].view(torch.int32)
         else:
             yield squared.view(torch.int32).flatten()
-
-
-def _check(name: str, sample: Tensor) -> None:
-    if sample.ndim != 2 or len(sample) < 2 or sample.shape[1] < 1:
-        raise ValueError(
-            f"{name} must have at least 2 rows and 1 column; its shape is {tuple(sample.shape)}."
-        )
-    broken = int((~torch.isfinite(sample)).any(1).sum())
-    if broken:
-        raise ValueError(f"{broken} of {len(sample)} rows of {name} are not finite.")

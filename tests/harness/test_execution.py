@@ -25,7 +25,13 @@ from bench.study import Study
 from bench.training import ContractBroken, Diverged, TimedOut
 
 JUDGE = Judge(
-    test_rows=40, error_rows=10, mmd_n=30, permutations=99, validations=2, validation_rows=20
+    integral_cells=16,
+    test_rows=40,
+    error_rows=10,
+    mmd_n=30,
+    permutations=99,
+    validations=2,
+    validation_rows=20,
 )
 
 
@@ -150,7 +156,7 @@ def test_the_model_is_there_again(spec: RunSpec, tmp_path: Path) -> None:
     scored = np.load(tmp_path / "runs" / spec.run / "samples.npz")["log_prob"]
     test = arrays.load(plugins.dataset(spec.dataset), Path(spec.data_root)).test
     rows = pick(test, JUDGE.test_rows, JUDGE.seed)
-    np.testing.assert_array_equal(scored, flow.log_prob(torch.from_numpy(rows)).numpy())
+    np.testing.assert_array_equal(scored, flow.log_prob(torch.from_numpy(np.array(rows))).numpy())
     assert -scored.mean(dtype=float) == pytest.approx(content["metrics"]["nll"], abs=1e-6)
 
 

@@ -29,6 +29,7 @@ from bench.worker import lock_file
 JUDGE = Judge(
     test_rows=40,
     error_rows=10,
+    integral_cells=16,
     mmd_n=30,
     permutations=99,
     validations=2,

@@ -24,7 +24,15 @@ from bench.spec import Judge
 from bench.stream import Stream
 from bench.training import ContractBroken
 
-JUDGE = Judge(test_rows=200, error_rows=50, mmd_n=60, permutations=99, rtol=1e-7, atol=1e-7)
+JUDGE = Judge(
+    test_rows=200,
+    error_rows=50,
+    integral_cells=64,
+    mmd_n=60,
+    permutations=99,
+    rtol=1e-7,
+    atol=1e-7,
+)
 RATE = 0.8
 
 
@@ -135,11 +143,11 @@ def test_the_integral_of_a_density() -> None:
     """One for a flow; exp(0.05) for one that scores itself 0.05 nat too well."""
     points = Flow(Chain([None, None]), Solver(rtol=1e-7, atol=1e-7)).sample(500)
     flow = Flow(Chain([None, None]), Solver(rtol=1e-7, atol=1e-7))
-    found = integral(flow, points)
+    found = integral(flow, points, 256)
     assert found["density_integral"] == pytest.approx(1, abs=1e-3)
     assert found["density_integral_error"] < 1e-3
     points = 2 * torch.randn(5_000, 2, generator=torch.Generator().manual_seed(0)) + 1
-    cheat = integral(Flow(Shifted(0.05), None), points)
+    cheat = integral(Flow(Shifted(0.05), None), points, 256)
     assert cheat["density_integral"] == pytest.approx(math.exp(0.05), abs=2e-3)
     assert metrics(Chain([None, None]))["density_integral"] == pytest.approx(1, abs=0.03)
 
@@ -153,7 +161,7 @@ def test_a_density_too_thin_for_the_grid_shows_in_its_error() -> None:
             return across + torch.distributions.Normal(0.0, 1.0).log_prob(x[:, 1])
 
     points = torch.randn(1_000, generator=torch.Generator().manual_seed(0))
-    found = integral(Flow(Thin(0.0), None), torch.stack([points, points], 1))
+    found = integral(Flow(Thin(0.0), None), torch.stack([points, points], 1), 256)
     assert abs(found["density_integral"] - 1) < 3 * found["density_integral_error"]
     assert found["density_integral_error"] > 0.05
 
@@ -264,6 +272,24 @@ def test_the_standard_error_is_clustered_where_the_data_have_groups() -> None:
     assert found.metrics["nll_groups"] == 20
     assert found.metrics["nll_se"] == pytest.approx(by_hand, rel=1e-5)
     assert found.metrics["nll_se_rows"] == pytest.approx(metrics(Chain([None, None]))["nll_se"])
+
+
+def test_samples_of_the_data_are_not_told_from_them() -> None:
+    """By no test; samples twice as wide are, by all."""
+    spread = math.exp(-1.5 * RATE)  # what the chain makes of standard noise
+    for factor, told in ((1.0, False), (2.0, True)):
+        data = Loaded(
+            *(factor * spread / 0.3 * s for s in (rows(900, 0), rows(900, 1), rows(900, 2))),
+            "r",
+            "generated",
+            "",
+            {},
+        )
+        found = judge_method(Chain([None, None]), data, replace(JUDGE, mmd_n=800), lambda e: None)
+        for name in ("p_m", "p_aggregated", "p_c2st"):
+            assert (found.metrics[name] < 0.05) is told, name
+        assert found.metrics["aggregated_n"] == found.metrics["c2st_rows"] == 800
+        assert found.metrics["tau_m_se"] > 0
 
 
 def test_transport_of_a_growing_flow() -> None:

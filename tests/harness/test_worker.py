@@ -20,7 +20,9 @@ from bench.spec import Judge, RunSpec
 from bench.study import Study
 from bench.worker import lock_file
 
-JUDGE = Judge(test_rows=20, mmd_n=20, permutations=19, validations=1, validation_rows=20)
+JUDGE = Judge(
+    integral_cells=16, test_rows=20, mmd_n=20, permutations=19, validations=1, validation_rows=20
+)
 
 
 def spec(folder: Path, minibatches: int) -> RunSpec:

@@ -242,6 +242,17 @@ def test_the_threshold_falls_as_alpha_grows_and_is_one_of_the_permuted_values() 
     assert len(set(taus)) == len(taus)
 
 
+def test_the_monte_carlo_error_of_tau_is_what_other_permutations_show() -> None:
+    """Of 200 draws of 999 permutations each."""
+    x, y = normal(40, 2, 0), normal(40, 2, 1)
+    found = [
+        two_sample(x, y, y, {"m": 1.0}, permutations=999, seed=seed)["m"] for seed in range(200)
+    ]
+    for tau, error in (("tau_v", "tau_v_se"), ("tau_u", "tau_u_se")):
+        spread = np.std([getattr(r, tau) for r in found], ddof=1)
+        assert np.mean([getattr(r, error) for r in found]) == pytest.approx(spread, rel=0.25)
+
+
 def test_no_p_value_is_below_one_in_b_plus_one() -> None:
     x, h = normal(50, 2, 1), normal(50, 2, 2)
     assert two_sample(x, x + 5.0, h, {"g": 1.0}, permutations=99)["g"].p == 1 / 100

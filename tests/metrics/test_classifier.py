@@ -1,0 +1,64 @@
+"""The classifier two-sample test where its accuracy is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest, norm
+
+from bench.metrics.classifier import classifier_test
+
+
+def normal(n: int, seed: int, shift: float = 0.0) -> np.ndarray:
+    rows = np.random.default_rng(seed).normal(size=(n, 2))
+    rows[:, 0] += shift
+    return rows.astype(np.float32)
+
+
+def test_a_shift_of_two_is_told_as_well_as_bayes_can() -> None:
+    """The best rule is right with probability Phi(1) = 0.841."""
+    found = classifier_test(normal(4_000, 0), normal(4_000, 1, 2.0))
+    assert found.accuracy == pytest.approx(norm.cdf(1), abs=0.025)
+    assert found.rows == 4_000
+    assert found.se == pytest.approx(math.sqrt(found.accuracy * (1 - found.accuracy) / 4_000))
+    assert found.p < 1e-100
+
+
+def test_p_is_the_binomial_tail() -> None:
+    found = classifier_test(normal(300, 2), normal(300, 3, 0.3))
+    right = round(found.accuracy * found.rows)
+    expected = binomtest(right, found.rows, 0.5, alternative="greater").pvalue
+    assert found.p == pytest.approx(expected)
+
+
+def test_copies_of_the_training_half_do_not_help() -> None:
+    """One sample compared with another of its own distribution: accuracy 1/2 within 4 s.e."""
+    found = classifier_test(normal(2_000, 4), normal(2_000, 5))
+    assert abs(found.accuracy - 0.5) < 4 * found.se
+    assert found.p > 1e-3
+
+
+def test_the_order_of_the_rows_tells_nothing() -> None:
+    """Sorted rows would split into different halves, were they not shuffled first."""
+    x, y = normal(2_000, 6), normal(2_000, 7)
+    found = classifier_test(x[np.argsort(x[:, 0])], y[np.argsort(-y[:, 0])])
+    assert abs(found.accuracy - 0.5) < 4 * found.se
+
+
+@pytest.mark.slow
+def test_the_level_over_a_thousand_repetitions() -> None:
+    rejected = sum(
+        classifier_test(normal(100, 2 * k), normal(100, 2 * k + 1), seed=k).p <= 0.05
+        for k in range(1_000)
+    )
+    print(f"level of the classifier test: {rejected / 1000:.4f}")
+    # a count of 100 rows has no quantile of exactly 5 %: the test of that level rejects 4.4 %
+    assert 0.03 <= rejected / 1_000 <= 0.06
+
+
+@pytest.mark.parametrize(("n", "m"), [(3, 3), (10, 9)])
+def test_wrong_calls(n: int, m: int) -> None:
+    with pytest.raises(ValueError, match="one shape, with 4 rows or more"):
+        classifier_test(normal(n, 0), normal(m, 1))
