@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench import environment, plugins, record
+from bench import environment, paths, plugins, record
 from bench.data import arrays
 from bench.data.arrays import Loaded
 from bench.errors import BenchError, DataError, UsageError
@@ -25,6 +25,7 @@ from bench.flow import Flow
 from bench.judging import judge_method, pick, reference_solver
 from bench.method import Method
 from bench.numerics.ode import SolverFailed
+from bench.seal import sealed
 from bench.spec import Judge, RunSpec
 from bench.stream import Stream
 from bench.training import Diverged, Report, TimedOut, Training, train, validator
@@ -159,8 +160,12 @@ def _learn(
             file.write(json.dumps(record.finite(entry)) + "\n")
             report(event)
 
+        shut = [paths.array_cache(), Path(spec.data_root)]
         try:
-            train(method, stream, validator(rows, judge), judge.validations, keep, deadline, done)
+            with sealed(shut):
+                train(
+                    method, stream, validator(rows, judge), judge.validations, keep, deadline, done
+                )
         finally:
             content["method"]["params"] = method.size() + method.affine.size()
             content["training"] = {

@@ -64,6 +64,12 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="Time limit of a run.",
 )
+@click.option(
+    "--test-rows",
+    type=click.IntRange(min=2),
+    metavar="N",
+    help="Test rows to score at most [default: 20,000; the quick study: 5,000].",
+)
 @click.option("--dry-run", is_flag=True, help="Show the plan, run nothing.")
 @click.option("--results", metavar="DIR", help="The results folder [default: results/runs].")
 @click.option("--data", metavar="DIR", help="The data root.")
@@ -80,6 +86,7 @@ def run(
     threads: int | None,
     only: Only,
     timeout: float | None,
+    test_rows: int | None,
     dry_run: bool,
     results: str | None,
     data: str | None,
@@ -95,10 +102,13 @@ def run(
       bench run -m gaussian -m flow-matching -d 8gaussians -s 0 -s 1 -s 2 -j 2
       bench run -m ffjord -d my_table.csv --minibatches 2000 --batch-size 256
       bench run -m flow-matching -d power --set width=512 --data ~/data --dry-run
+      bench run -m jko -d bsds300 -b table1 --test-rows 250000
       bench run --only failed
     """
     study = _study(methods, datasets, seeds, budget)
     study = replace(study, minibatches=minibatches, batch_size=batch_size, settings=settings)
+    if test_rows:
+        study = replace(study, judge=replace(study.judge, test_rows=test_rows))
     folder = results_dir(results)
     click.echo("Planning (the first time, data are read and cached) ...", err=True)
     from bench.grid import plan

@@ -14,6 +14,7 @@ from bench.flow import Flow, Path
 from bench.judging.contract import check_claims
 from bench.judging.integral import integral
 from bench.judging.likelihood import likelihood
+from bench.judging.quality import quality
 from bench.judging.round_trip import round_trip
 from bench.judging.rows import pick
 from bench.judging.solvers import now, reference_solver
@@ -60,6 +61,13 @@ def judge_method(method: Method, data: Loaded, judge: Judge, report: Report) -> 
         metrics |= integral(flow, points, judge.integral_cells)
     report({"event": "stage", "stage": "two-sample tests"})
     metrics |= two_samples(samples, data, judge)
+    if isinstance(method, Continuous):
+        report({"event": "stage", "stage": "quality by evaluations"})
+        n = min(judge.aggregated_n, len(samples))
+        rows = torch.from_numpy(np.array(pick(data.test, n, judge.seed)))
+        noise, nfe = path.start[:n], sample_cost["nfe_sample"]
+        gamma = metrics["gamma_m"]
+        metrics["quality"] = quality(flow, noise, rows, gamma, samples[:n].float(), nfe)
     if path.kinetic is not None:
         moved = transport(path.start.to(path.end), path.end, path.kinetic)
         metrics |= {"transport_cost": moved.cost, "straightness": moved.straightness}

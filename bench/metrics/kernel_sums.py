@@ -36,7 +36,7 @@ def kernel_sums(a: Tensor, b: Tensor, s: Tensor, t: Tensor, scales: list[float],
     kernel_buffer, product_buffer = s.new_empty(tile * tile), s.new_empty(len(s) * tile)
     for rows, columns, distances in tiles(a, b, tile):
         kernel = kernel_buffer[: distances.numel()].view_as(distances)
-        product = product_buffer[: len(s) * len(distances)].view(len(s), -1)
+        product = product_buffer[: len(s) * len(distances)].view(len(s), len(distances))
         on_diagonal = a is b and rows == columns
         weight = 2.0 if a is b and not on_diagonal else 1.0
         for g, scale in enumerate(scales):

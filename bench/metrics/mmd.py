@@ -157,6 +157,26 @@ def two_sample(
     return results
 
 
+def discrepancy(x: Tensor, y: Tensor, gamma: float, *, tile: int = TILE) -> tuple[float, float]:
+    """The squared MMD of two samples `(n, d)`: V and U, without a threshold.
+
+    Raises:
+        ValueError: samples of different shape, of fewer than 2 rows, or with values that are not
+            finite.
+    """
+    check_sample("x", x)
+    check_sample("y", y)
+    if x.shape != y.shape:
+        raise ValueError(f"The samples have shapes {tuple(x.shape)} and {tuple(y.shape)}.")
+    n, centre = len(x), x.double().mean(0)
+    x, y = x.double() - centre, y.double() - centre
+    none = torch.ones(0, n, device=x.device)
+    scales = [-0.5 / gamma**2]
+    xx, xy, yy = (kernel_sums(a, b, none, none, scales, tile) for a, b in ((x, x), (x, y), (y, y)))
+    total, observed, _ = pool(xx, xy, yy, 0)
+    return _v_statistic(observed, n), _u_statistic(observed, total, n)
+
+
 def median_distance(x: Tensor, *, tile: int = TILE) -> float:
     """The exact median of the Euclidean distances between the rows of `x`, to float32.
 

@@ -19,10 +19,13 @@ from bench.errors import DataError
 from bench.execution import execute, load_flow
 from bench.grid import plan
 from bench.judging import pick
+from bench.method import Log
 from bench.numerics.ode import SolverFailed
 from bench.spec import Judge, RunSpec
+from bench.stream import Stream
 from bench.study import Study
 from bench.training import ContractBroken, Diverged, TimedOut
+from bench_methods.gaussian import Gaussian
 
 JUDGE = Judge(
     integral_cells=16,
@@ -158,6 +161,23 @@ def test_the_model_is_there_again(spec: RunSpec, tmp_path: Path) -> None:
     rows = pick(test, JUDGE.test_rows, JUDGE.seed)
     np.testing.assert_array_equal(scored, flow.log_prob(torch.from_numpy(np.array(rows))).numpy())
     assert -scored.mean(dtype=float) == pytest.approx(content["metrics"]["nll"], abs=1e-6)
+
+
+def test_a_method_that_reaches_for_the_test_split(
+    spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It loads the data set while it learns: an error that names the file, and no score."""
+    learn = Gaussian.learn
+
+    def peek(self: Gaussian, batches: Stream) -> Iterator[Log]:
+        arrays.load(plugins.dataset(spec.dataset), Path(spec.data_root))
+        yield from learn(self, batches)
+
+    monkeypatch.setattr(Gaussian, "learn", peek)
+    content = made(spec, tmp_path)
+    assert content["status"] == "error"
+    assert "while it learned, the method opened" in content["reason"]
+    assert content["metrics"] == {}
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "empty"])

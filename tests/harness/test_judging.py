@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.data.arrays import Loaded
 from bench.flow import Flow
-from bench.judging import judge_method, reference_solver
+from bench.judging import judge_method, pick, reference_solver
 from bench.judging.contract import check_claims
 from bench.judging.integral import integral
 from bench.judging.likelihood import Certified, certify
@@ -290,6 +290,25 @@ def test_samples_of_the_data_are_not_told_from_them() -> None:
             assert (found.metrics[name] < 0.05) is told, name
         assert found.metrics["aggregated_n"] == found.metrics["c2st_rows"] == 800
         assert found.metrics["tau_m_se"] > 0
+
+
+def test_quality_by_evaluations() -> None:
+    """One Euler step a piece sends z to (1 - a)(1 - a/2) z; the last line is the reference's."""
+    found = metrics(Chain([None, None]))
+    lines = found["quality"]
+    assert isinstance(lines, list)
+    assert [line["nfe"] for line in lines[:-1]] == [2 * steps for steps in (1, 2, 4, 8, 16, 32)]
+    z = Flow(Chain([None, None]), Solver()).noise(JUDGE.mmd_n, JUDGE.seed)
+    x = torch.from_numpy(pick(DATA.test, JUDGE.mmd_n, JUDGE.seed))
+    for line, factor in (
+        (lines[0], (1 - RATE) * (1 - RATE / 2)),
+        (lines[-1], math.exp(-1.5 * RATE)),
+    ):
+        pooled = torch.cat([x.double(), factor * z])
+        kernel = torch.exp(-(torch.cdist(pooled, pooled) ** 2) / (2 * found["gamma_m"] ** 2))  # type: ignore[operator]
+        signs = torch.cat([torch.ones(len(x)), -torch.ones(len(x))]).double()
+        assert line["mmd_m"] == pytest.approx(float(signs @ kernel @ signs) / len(x) ** 2, rel=1e-3)
+    assert lines[-1]["solver"] == "dopri5"
 
 
 def test_transport_of_a_growing_flow() -> None:

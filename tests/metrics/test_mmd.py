@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bench.metrics.mmd import median_distance, two_sample
+from bench.metrics.mmd import discrepancy, median_distance, two_sample
 
 
 @pytest.fixture(autouse=True)
@@ -251,6 +251,14 @@ def test_the_monte_carlo_error_of_tau_is_what_other_permutations_show() -> None:
     for tau, error in (("tau_v", "tau_v_se"), ("tau_u", "tau_u_se")):
         spread = np.std([getattr(r, tau) for r in found], ddof=1)
         assert np.mean([getattr(r, error) for r in found]) == pytest.approx(spread, rel=0.25)
+
+
+@pytest.mark.parametrize("gamma", [0.3, 2.0])
+def test_the_statistics_alone_are_those_of_a_double_loop(gamma: float) -> None:
+    x, y = normal(23, 3, 0), normal(23, 3, 1, 0.5)
+    assert discrepancy(x, y, gamma, tile=8) == pytest.approx(slow_statistics(x, y, gamma), rel=1e-5)
+    with pytest.raises(ValueError, match="have shapes"):
+        discrepancy(x, y[:5], gamma)
 
 
 def test_no_p_value_is_below_one_in_b_plus_one() -> None:

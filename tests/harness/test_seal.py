@@ -1,0 +1,59 @@
+"""A method that reaches for the test split while it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.seal import sealed
+from bench.training import ContractBroken
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> Path:
+    path = tmp_path / "arrays" / "moons-0" / "test.npy"
+    path.parent.mkdir(parents=True)
+    np.save(path, np.arange(6.0))
+    return path
+
+
+@pytest.mark.parametrize("how", ["open", "read", "load", "map", "relative", "link"])
+def test_no_way_in(split: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(split.parent)
+    link = split.parent.parent.parent / "elsewhere.npy"
+    link.symlink_to(split)
+    ways: dict[str, Callable[[], object]] = {
+        "open": lambda: split.open("rb").close(),
+        "read": split.read_bytes,
+        "load": lambda: np.load(split),
+        "map": lambda: np.load(split, mmap_mode="r"),
+        "relative": lambda: Path("../moons-0/test.npy").read_bytes(),
+        "link": link.read_bytes,
+    }
+    with sealed([split.parent.parent]), pytest.raises(ContractBroken, match=r"opened .*test\.npy"):
+        ways[how]()
+
+
+def test_what_was_mapped_before_and_other_files_stay_readable(split: Path, tmp_path: Path) -> None:
+    mapped = np.load(split, mmap_mode="r")
+    (tmp_path / "arrays-of-others").write_text("x", encoding="utf-8")
+    with sealed([split.parent.parent]):
+        assert mapped.sum() == 15
+        assert (tmp_path / "arrays-of-others").read_text(encoding="utf-8") == "x"
+
+
+def test_afterwards_it_is_open_again(split: Path) -> None:
+    with pytest.raises(RuntimeError, match="within"), sealed([split.parent]):
+        raise RuntimeError("within")
+    assert np.load(split).sum() == 15
+
+
+def test_a_seal_within_a_seal(split: Path, tmp_path: Path) -> None:
+    with sealed([split.parent]):
+        with sealed([tmp_path / "other"]), pytest.raises(ContractBroken):
+            np.load(split)
+        with pytest.raises(ContractBroken):
+            np.load(split)
