@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 @click.option("-m", "--method", "methods", multiple=True, metavar="M", help="Only it; repeat it.")
 @click.option("-d", "--dataset", "datasets", multiple=True, metavar="D", help="Only it; repeat it.")
 @click.option("--runs", "by_run", is_flag=True, help="One row a run, not one a method.")
+@click.option(
+    "--details", is_flag=True, help="What each figure rests on: n, seeds, error, flags. Text only."
+)
 @click.option("--standalone", is_flag=True, help="LaTeX: a document that compiles by itself.")
 @click.option("--results", metavar="DIR", help="The results folder [default: results/runs].")
 def table(
@@ -39,6 +42,7 @@ def table(
     methods: tuple[str, ...],
     datasets: tuple[str, ...],
     by_run: bool,
+    details: bool,
     standalone: bool,
     results: str | None,
 ) -> None:
@@ -51,12 +55,18 @@ def table(
     Examples:
       bench table
       bench table -d power --metric nll --metric mmd_m_u --metric nfe_sample
+      bench table --details                         what each figure rests on
       bench table -f latex -o table.tex             for \\input; needs booktabs and graphicx
       bench table -f latex --standalone -o page.tex
       bench table -f csv --runs -o runs.csv         one row a run, every column
     """
     if standalone and form != "latex":
         raise UsageError(f"--standalone is for LaTeX, not for {form}.", "Add -f latex.")
+    if details and (form != "text" or by_run or metrics):
+        raise UsageError(
+            "--details is text, and shows every figure of every method.",
+            "Leave out -f, --runs and --metric; -f csv --runs has it all for programs.",
+        )
     from bench.tables.frame import records
     from bench.tables.measures import measure
 
@@ -69,6 +79,9 @@ def table(
             f"There are no runs in {folder}.", "Type `bench run`, or name their folder (--results)."
         )
     frame = _only(frame, methods, datasets, folder)
+    if details:
+        _details(frame, output)
+        return
     if output is None and form == "text" and sys.stdout.isatty():
         _show(frame, metrics, by_run)
         return
@@ -102,6 +115,25 @@ def _only(
         named = f"-m {' -m '.join(methods)} -d {' -d '.join(datasets)}"
         raise NothingMeasured(f"No run in {folder} is of both.", f"Type `bench run {named}`.")
     return found
+
+
+def _details(frame: pd.DataFrame, output: str | None) -> None:
+    import io
+
+    from rich.console import Console
+
+    from bench.tables.details import show
+
+    if output is None and sys.stdout.isatty():
+        show(frame, Console())
+        return
+    page = io.StringIO()
+    show(frame, Console(file=page, width=100, color_system=None))
+    text = "".join(f"{line.rstrip()}\n" for line in page.getvalue().splitlines())
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        _write(Path(output), text)
 
 
 def _show(frame: pd.DataFrame, metrics: tuple[str, ...], by_run: bool) -> None:

@@ -23,10 +23,9 @@ from bench.tables.marks import (
     MIXED,
     ONE,
     SAME,
-    SOLVER,
-    SOLVER_ERROR,
     STATISTICS,
     amounts_of,
+    flags_of,
     heading_of,
     is_blind,
     is_undistinguished,
@@ -209,8 +208,7 @@ def _row(cell: Cell, label: str, metrics: Sequence[str], floor: float | None, on
     nll = cell.mean("nll")
     if floor is not None and nll > floor and cell.key["method"] != FLOOR:
         marks += BELOW
-    if cell.ok["nll_solver_error"].max() >= SOLVER_ERROR:
-        marks += SOLVER
+    marks += flags_of(cell.ok)
     if cell.ok["hardware"].nunique() > 1:
         marks += MIXED
     return Row(label, marks, seeds, tuple(_entry(cell, name, one) for name in metrics))

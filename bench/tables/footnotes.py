@@ -10,18 +10,24 @@ from typing import Any
 
 import pandas as pd
 
-from bench.tables.format import whole
+from bench.tables.format import span
 from bench.tables.frame import Cell
 from bench.tables.marks import (
     BELOW,
     BLIND,
     FLOOR,
+    GAP,
+    GAP_BOUND,
+    MASS,
+    MASS_BOUND,
     MIXED,
     ONE,
     SAME,
     SOLVER,
     SOLVER_ERROR,
     STATISTICS,
+    TRIP,
+    TRIP_BOUND,
     amounts_of,
     heading_of,
     is_blind,
@@ -51,10 +57,9 @@ def notes_of(known: list[Cell], metrics: Sequence[str], used: str) -> Iterable[N
             "k of n seeds ended well, and the mean is over those).",
         )
     elif "nll" in metrics and len(ok):
-        yield Note("", f"± is the standard error over the {_span(ok['nll_rows'])} test rows.")
+        yield Note("", f"± is the standard error over the {_scored(ok)}.")
     if ONE in used:
-        rows = _span(ok["nll_rows"])
-        yield Note(ONE, f"One seed: ± is the standard error over the {rows} test rows.")
+        yield Note(ONE, f"One seed: ± is the standard error over the {_scored(ok)}.")
     if BELOW in used:
         yield Note(
             BELOW,
@@ -65,8 +70,9 @@ def notes_of(known: list[Cell], metrics: Sequence[str], used: str) -> Iterable[N
         yield Note(
             SOLVER,
             f"NLL changes by {SOLVER_ERROR} nats or more when the solver's tolerance is ten times "
-            "tighter.",
+            "tighter, and did so however tight it was made; why, says --details.",
         )
+    yield from _bound_notes(used)
     if SAME in used:
         yield Note(SAME, "Not distinguished from data at 5 %, in any of its runs.")
     if BLIND in used:
@@ -80,12 +86,27 @@ def notes_of(known: list[Cell], metrics: Sequence[str], used: str) -> Iterable[N
     yield from _failures(runs)
 
 
+def _bound_notes(used: str) -> Iterable[Note]:
+    if GAP in used:
+        yield Note(
+            GAP,
+            f"NLL by the method's own steps is off by more than {GAP_BOUND} nats.",
+        )
+    if MASS in used:
+        yield Note(MASS, f"The density's integral is off by more than {MASS_BOUND}.")
+    if TRIP in used:
+        yield Note(
+            TRIP,
+            f"Rows sent to noise and back miss by more than {TRIP_BOUND:g} of their size (median).",
+        )
+
+
 def _blind_notes(known: list[Cell], metrics: Sequence[str]) -> Iterable[Note]:
     for name in (m for m in metrics if m in STATISTICS):
         blind = [cell for cell in known if len(cell.ok) and is_blind(cell, name)]
         if blind:
             places = ", ".join(sorted({str(cell.key["dataset"]) for cell in blind}))
-            n = _span(pd.concat([cell.ok["mmd_n"] for cell in blind]))
+            n = span(pd.concat([cell.ok["mmd_n"] for cell in blind]))
             yield Note(
                 BLIND,
                 f"{MEASURES[name].title} can't discriminate on {places}: chance moves it by less "
@@ -94,7 +115,7 @@ def _blind_notes(known: list[Cell], metrics: Sequence[str]) -> Iterable[Note]:
 
 
 def _how(ok: pd.DataFrame, metrics: Sequence[str]) -> str:
-    rows, n, permutations = (_span(ok[c]) for c in ("nll_rows", "mmd_n", "permutations"))
+    rows, n, permutations = (span(ok[c]) for c in ("nll_rows", "mmd_n", "permutations"))
     parts = []
     if any(m.startswith("nll") for m in metrics):
         judge = "; or ".join(sorted(j for j in ok["judge"].dropna().unique() if j))
@@ -198,10 +219,11 @@ def _failures(runs: pd.DataFrame, most: int = 6) -> Iterable[Note]:
         yield Note("", "And other failed runs (bench list runs).")
 
 
-def _span(values: pd.Series[Any]) -> str:
-    """One number, or the range from the least to the greatest; empty where none is known."""
-    known = values.dropna()
-    if not len(known):
-        return ""
-    low, high = whole(known.min()), whole(known.max())
-    return low if low == high else f"{low}–{high}"
+def _scored(ok: pd.DataFrame) -> str:
+    """The test rows that were scored, and the groups that they come in where they do."""
+    text = f"{span(ok['nll_rows'])} test rows"
+    part = ok[ok["nll_rows"] < ok["test_rows"]]
+    if len(part):
+        text += f" (of {span(part['test_rows'])})"
+    groups = span(ok["nll_groups"])
+    return f"{text}, in {groups} groups of rows that are alike" if groups else text

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: No more digits than these are shown of a value, however small its error.
 _DIGITS = 7
@@ -49,6 +53,12 @@ def measured(value: float, error: float | None = None) -> Number:
         return Number(_fixed(value, 2), "0")
     decimals = min(1 - _order(error, digits=2), _DIGITS - 1 - max(_order(value), 0))
     return Number(_fixed(value, decimals), _fixed(error, decimals))
+
+
+def signed(value: float, error: float | None = None) -> Number:
+    """A difference as `scientific` has it, with its sign shown where it is above 0."""
+    number = scientific(value, error)
+    return replace(number, value=f"+{number.value}") if value > 0 else number
 
 
 def scientific(value: float, error: float | None = None) -> Number:
@@ -119,6 +129,15 @@ def memory(value: float, error: float | None = None) -> Number:
 def whole(value: float) -> str:
     """An integer with commas at the thousands."""
     return f"{int(value):,}"
+
+
+def span(values: pd.Series[Any]) -> str:
+    """One number, or the range from the least to the greatest; empty where none is known."""
+    known = values.dropna()
+    if not len(known):
+        return ""
+    low, high = whole(known.min()), whole(known.max())
+    return low if low == high else f"{low}–{high}"
 
 
 def _order(value: float, digits: int = 16) -> int:

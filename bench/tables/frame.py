@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 #: judge: solver, tolerances and precision. hardware: the processor and, on a CPU, its threads.
 #: variant: a hash of the method's and the judge's settings. settings: those that differ between
 #: the runs of the same method on the same data set.
-DERIVED = ("planned_minibatches", "memory_bytes", "judge", "hardware", "variant", "settings")
+#: nll_gap: the NLL less that of the method's own steps. own_rss_bytes: the peak resident memory
+#: less what the libraries and the mapped data took before the method was there.
+DERIVED = (
+    *("planned_minibatches", "memory_bytes", "nll_gap", "own_rss_bytes", "judge", "hardware"),
+    *("variant", "settings"),
+)
 
 #: Runs that agree in these differ in their seeds alone, and may be averaged.
 CELL = (
@@ -48,11 +53,13 @@ SHARED = ("budget", "settings", "params", "d", "subset", "data_kind", "entropy",
 _TEXT = {
     *("run", "method", "dataset", "dataset_revision", "status", "reason", "device", "budget"),
     *("data_kind", "version", "commit", "started", "judge", "hardware", "variant", "settings"),
+    "nll_uncertified",
 }
 _WHOLE = {
     *("d", "seed", "params", "minibatches", "batch_size", "samples_seen", "nll_rows", "mmd_n"),
     *("permutations", "peak_gpu_bytes", "peak_rss_bytes", "threads", "planned_minibatches"),
-    "memory_bytes",
+    *("memory_bytes", "own_rss_bytes", "baseline_rss_bytes", "peak_gpu_reserved_bytes"),
+    *("nll_groups", "test_rows", "aggregated_n"),
 }
 _TRUTH = {"subset"}
 
@@ -159,12 +166,19 @@ def _row(record: Record, settings: str) -> dict[str, Any]:
     row |= {
         "planned_minibatches": _at(record, ("budget", "minibatches")),
         "memory_bytes": row["peak_gpu_bytes"] if on_gpu else row["peak_rss_bytes"],
+        "nll_gap": _difference(row["nll"], row["nll_native"]),
+        "own_rss_bytes": _difference(row["peak_rss_bytes"], row["baseline_rss_bytes"]),
         "judge": _judge(_at(record, ("judge",)) or {}),
         "hardware": _hardware(_at(record, ("environment",)) or {}, on_gpu),
         "variant": _variant(record),
         "settings": settings,
     }
     return {name: _cast(name, value, row["run"]) for name, value in row.items()}
+
+
+def _difference(a: Any, b: Any) -> Any:
+    """None where one of them is no number."""
+    return a - b if isinstance(a, int | float) and isinstance(b, int | float) else None
 
 
 def _at(record: Record, path: Sequence[str]) -> Any:

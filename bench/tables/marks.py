@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import pandas as pd
+
 from bench.tables.frame import Cell
 
 #: The method that every other must beat: a Gaussian fitted to the mini-batches.
@@ -12,6 +14,12 @@ FLOOR = "gaussian"
 
 #: An NLL whose numerical error reaches this (nats) is flagged.
 SOLVER_ERROR = 0.01
+#: An NLL that differs from that of the method's own steps by more (nats) is flagged.
+GAP_BOUND = 0.1
+#: A density whose integral over the plane is further from one, beyond its own error, is flagged.
+MASS_BOUND = 0.01
+#: A median round trip beyond this share of the rows' own size is flagged.
+TRIP_BOUND = 1e-3
 #: A statistic that chance moves by no more than this share of the V-statistic's floor 2/n is blind.
 BLIND_SHARE = 0.05
 #: The level of the two-sample tests.
@@ -19,6 +27,7 @@ LEVEL = 0.05
 
 #: The marks; `bench.tables.footnotes` says what each means.
 BELOW, SOLVER, SAME, BLIND, ONE, MIXED = "†", "‡", "°", "‖", "¶", "§"
+GAP, MASS, TRIP = "≠", "∫", "↔"
 
 #: statistic -> its threshold, and the column of its p-value (the U-statistics have none)
 STATISTICS = {
@@ -59,3 +68,16 @@ def is_blind(cell: Cell, name: str) -> bool:
     floor = 2 / cell.ok["mmd_n"].astype("float64")
     chance = cell.ok[STATISTICS[name][0] + "_u"]
     return bool((chance.abs() < BLIND_SHARE * floor).any())
+
+
+def flags_of(ok: pd.DataFrame) -> str:
+    """The marks of the bounds that the likelihood of some run fails."""
+    uncertified = (ok["nll_solver_error"] >= SOLVER_ERROR) | ok["nll_uncertified"].notna()
+    missing_mass = (ok["density_integral"] - 1).abs() - ok["density_integral_error"]
+    bounds = {
+        SOLVER: uncertified,
+        GAP: ok["nll_gap"].abs() > GAP_BOUND,
+        MASS: missing_mass > MASS_BOUND,
+        TRIP: ok["round_trip_median"] > TRIP_BOUND * ok["row_scale"],
+    }
+    return "".join(mark for mark, fails in bounds.items() if fails.any())

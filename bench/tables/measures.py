@@ -6,7 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.errors import unknown
-from bench.tables.format import Number, count, exact, measured, memory, scientific, significant
+from bench.tables.format import (
+    Number,
+    count,
+    exact,
+    measured,
+    memory,
+    scientific,
+    signed,
+    significant,
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,10 @@ MEASURES: dict[str, Measure] = {
     "nll_se": Measure("NLL s.e.", "NLL s.e.", significant),
     "nll_solver_error": Measure("NLL solver error", "NLL solver error", scientific),
     "nll_native": Measure("NLL, own steps", "NLL, own steps", measured),
+    "nll_gap": Measure("NLL less own steps", "NLL less own steps", signed),
+    "round_trip_median": Measure("round trip, median", "Round trip, median", scientific),
+    "round_trip_max": Measure("round trip, max", "Round trip, max", scientific),
+    "density_integral": Measure("integral", "Integral", measured),
     "validation_nll": Measure("validation NLL", "Validation NLL", measured),
     "mmd_m": Measure("MMD-m", "MMD-m", scientific),
     "tau_m": Measure("τ_m", r"$\tau_m$", scientific),
@@ -38,13 +51,19 @@ MEASURES: dict[str, Measure] = {
     "tau_m_u": Measure("τ_m, U", r"$\tau_m$, U", scientific),
     "mmd_1_u": Measure("MMD-1, U", "MMD-1, U", scientific),
     "tau_1_u": Measure("τ_1, U", r"$\tau_1$, U", scientific),
+    "p_aggregated": Measure("p, all bandwidths", "$p$, all bandwidths", significant),
+    "c2st": Measure("classifier accuracy", "Classifier accuracy", measured),
+    "p_c2st": Measure("p, classifier", "$p$, classifier", significant),
     "gamma_m": Measure("γ_m", r"$\gamma_m$", measured),
     "train_seconds": Measure("train (s)", "Train (s)", significant),
     "sample_seconds": Measure("sample (s)", "Sample (s)", significant),
     "density_seconds": Measure("density (s)", "Density (s)", significant),
+    "validation_seconds": Measure("validation (s)", "Validation (s)", significant),
     "memory_bytes": Measure("memory", "Memory", memory),
     "peak_gpu_bytes": Measure("GPU memory", "GPU memory", memory),
+    "peak_gpu_reserved_bytes": Measure("GPU memory, reserved", "GPU memory, reserved", memory),
     "peak_rss_bytes": Measure("resident memory", "Resident memory", memory),
+    "own_rss_bytes": Measure("resident, own", "Resident, own", memory),
     "nfe_train": Measure("NFE, training", "NFE, training", count),
     "nfe_sample": Measure("NFE, sampling", "NFE, sampling", count),
     "nfe_density": Measure("NFE, density", "NFE, density", count),

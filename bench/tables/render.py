@@ -34,6 +34,9 @@ _MATH = {
     "‖": r"\|",
     "¶": r"\P",
     "§": r"\S",
+    "≠": r"\neq",
+    "∫": r"\smallint",
+    "↔": r"\leftrightarrow",
 }
 
 _LATEX = {

@@ -1,0 +1,197 @@
+"""What each figure rests on: its n, its seeds, which plus-minus it is, its error, its flags."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from bench.tables.format import measured, memory, scientific, significant, span, whole
+from bench.tables.frame import Cell, cells
+from bench.tables.marks import (
+    GAP,
+    GAP_BOUND,
+    LEVEL,
+    MASS,
+    SOLVER,
+    SOLVER_ERROR,
+    TRIP,
+    flags_of,
+    heading_of,
+    is_blind,
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One figure of one method on one data set: all text.
+
+    `spread` says what stands behind the plus-minus, `n` over what the figure was measured, `notes`
+    what else bears on it; what fails a bound is in `flags`.
+    """
+
+    figure: str
+    value: str
+    spread: str
+    n: str
+    notes: str
+    flags: str
+
+
+def details(frame: pd.DataFrame) -> list[tuple[str, str, list[Line]]]:
+    """The data set, the method with its seeds, and the lines of its figures; failed cells too."""
+    known = sorted(cells(frame), key=lambda c: (*map(str, heading_of(c)), str(c.key["method"])))
+    return [(_heading(cell), _method(cell), list(_lines(cell))) for cell in known]
+
+
+def show(frame: pd.DataFrame, console: Console, width: int = 100) -> None:
+    """Print the details, a block for each method on each data set, at most `width` wide."""
+    for heading, blocks in groupby(details(frame), key=lambda block: block[0]):
+        console.print(Text(heading, style="bold"), width=width, highlight=False)
+        for _, method, lines in blocks:
+            console.print(Text(f"  {method}"), width=width, highlight=False)
+            grid = Grid(box=None, padding=(0, 1, 0, 0), show_header=False, pad_edge=False)
+            for size in (4, 18, 21, 20):
+                grid.add_column(min_width=size, max_width=size)
+            grid.add_column(ratio=1)
+            for line in lines:
+                notes = Text("; ".join(part for part in (line.n, line.notes) if part), style="dim")
+                if line.flags:
+                    notes.append(
+                        f"{'; ' if notes.plain else ''}{line.flags}", style="not dim yellow"
+                    )
+                grid.add_row("", line.figure, line.value, line.spread, notes)
+            console.print(grid, width=width, highlight=False)
+        console.print()
+
+
+def _heading(cell: Cell) -> str:
+    dataset, revision, budget = heading_of(cell)
+    return f"{dataset}   d = {cell.shared('d')} · budget {budget} · revision {str(revision)[:8]}"
+
+
+def _method(cell: Cell) -> str:
+    seeds = ", ".join(str(seed) for seed in sorted(cell.ok["seed"]))
+    plural = "seeds" if len(cell.ok) > 1 else "seed"
+    text = f"{cell.key['method']}: " + (f"{plural} {seeds}" if seeds else "no seed ended well")
+    if len(cell.ok) < len(cell.runs):
+        text += f" ({len(cell.ok)} of {len(cell.runs)} runs)"
+    settings = cell.shared("settings")
+    return f"{text}; {settings}" if settings else text
+
+
+def _lines(cell: Cell) -> Iterator[Line]:
+    ok = cell.ok
+    for _, run in cell.runs[cell.runs["status"] != "ok"].iterrows():
+        yield Line(f"seed {run['seed']}", str(run["status"]), "", "", str(run["reason"]), "failed")
+    if not len(ok):
+        return
+    yield _nll(cell)
+    if ok["nll_native"].notna().any():
+        flag = f"more than {GAP_BOUND} nats off" if GAP in flags_of(ok) else ""
+        gap = f"gap {scientific(float(ok['nll_gap'].abs().max()))}"
+        yield _mean(cell, "NLL, own steps", "nll_native", _rows(ok), gap, flag)
+    if ok["round_trip_median"].notna().any():
+        far = f"max {scientific(float(ok['round_trip_max'].max()))}"
+        size = f"rows of size {significant(float(ok['row_scale'].mean()))}"
+        flag = "misses its start" if TRIP in flags_of(ok) else ""
+        value = str(scientific(float(ok["round_trip_median"].max())))
+        yield Line("round trip", value, "median of |x - x'|", "", f"{far}; {size}", flag)
+    if ok["density_integral"].notna().any():
+        worst = ok.loc[(ok["density_integral"] - 1).abs().idxmax()]
+        number = measured(worst["density_integral"], worst["density_integral_error"])
+        flag = "not one" if MASS in flags_of(ok) else ""
+        yield Line("integral", str(number), "error of quadrature", "", "the worst seed", flag)
+    for name in ("m", "1"):
+        if ok[f"mmd_{name}"].notna().any():
+            yield _mmd(cell, name)
+    if ok["p_aggregated"].notna().any():
+        n = f"two samples of {span(ok['aggregated_n'])}"
+        p = ", ".join(str(significant(float(v))) for v in ok["p_aggregated"])
+        flag = "told from data" if (ok["p_aggregated"] < LEVEL).all() else ""
+        yield Line("p, all bandwidths", p, "", n, "", flag)
+    if ok["c2st"].notna().any():
+        error = cell.sd("c2st") if len(ok) > 1 else cell.mean("c2st_se")
+        spread = "s.d. over seeds" if len(ok) > 1 else "s.e. over held-out rows"
+        p = "p " + ", ".join(str(significant(float(v))) for v in ok["p_c2st"])
+        flag = "told from data" if (ok["p_c2st"] < LEVEL).all() else ""
+        value = str(measured(cell.mean("c2st"), error))
+        yield Line("classifier", value, spread, "accuracy on held-out rows, 0.5 is best", p, flag)
+    yield from _costs(cell)
+
+
+def _nll(cell: Cell) -> Line:
+    ok = cell.ok
+    several = len(ok) > 1
+    groups = span(ok["nll_groups"])
+    spread = "s.e. over rows" if not groups else f"s.e. over {groups} groups"
+    number = measured(cell.mean("nll"), cell.sd("nll") if several else cell.mean("nll_se"))
+    worst = ok["nll_solver_error"].max()
+    notes = [str(cell.shared("judge"))]
+    if worst == worst:
+        notes.append(f"solver error {scientific(float(worst))}")
+    if several:
+        notes.append(f"each {spread} {significant(float(ok['nll_se'].mean()))}")
+    if groups:
+        notes.append(f"if rows were independent {significant(float(ok['nll_se_rows'].mean()))}")
+    flags = []
+    if SOLVER in flags_of(ok):
+        reasons = ok["nll_uncertified"].dropna()
+        why = f": {reasons.iloc[0]}" if len(reasons) else ""
+        flags.append(f"error not below {SOLVER_ERROR} nat{why}")
+    spread = f"s.d. over {len(ok)} seeds" if several else spread
+    return Line("NLL (nats)", str(number), spread, _rows(ok), "; ".join(notes), "; ".join(flags))
+
+
+def _mean(cell: Cell, figure: str, column: str, n: str, notes: str, flags: str) -> Line:
+    several = len(cell.ok) > 1
+    number = measured(cell.mean(column), cell.sd(column) if several else None)
+    spread = f"s.d. over {len(cell.ok)} seeds" if several else ""
+    return Line(figure, str(number), spread, n, notes, flags)
+
+
+def _rows(ok: pd.DataFrame) -> str:
+    scored, there = span(ok["nll_rows"]), span(ok["test_rows"])
+    part = there and (ok["nll_rows"] < ok["test_rows"]).any()
+    return f"{scored} of {there} test rows" if part else f"{scored} test rows"
+
+
+def _mmd(cell: Cell, name: str) -> Line:
+    ok = cell.ok
+    several = len(ok) > 1
+    number = scientific(cell.mean(f"mmd_{name}"), cell.sd(f"mmd_{name}") if several else None)
+    spread = f"s.d. over {len(ok)} seeds" if several else ""
+    tau, error = float(ok[f"tau_{name}"].mean()), ok[f"tau_{name}_se"].mean()
+    known = scientific(tau, float(error) if error == error else None)
+    p = ", ".join(str(significant(float(v))) for v in ok[f"p_{name}"])
+    notes = (
+        f"τ {known} (± Monte-Carlo s.e., {span(ok['permutations'])} permutations); p {p}; "
+        f"U {scientific(cell.mean(f'mmd_{name}_u'))}, "
+        f"τ {scientific(float(ok[f'tau_{name}_u'].mean()))}"
+    )
+    flags = ["told from data"] if (ok[f"p_{name}"] < LEVEL).all() else []
+    if is_blind(cell, f"mmd_{name}"):
+        flags.append("can't discriminate here: V is its own floor 2/n")
+    n = f"two samples of {span(ok['mmd_n'])}"
+    return Line(f"MMD-{name} (V)", str(number), spread, n, notes, "; ".join(flags))
+
+
+def _costs(cell: Cell) -> Iterator[Line]:
+    ok = cell.ok
+    seconds = ok["train_seconds"]
+    where = str(cell.shared("hardware"))
+    others = f"validation {significant(float(ok['validation_seconds'].mean()))} s apart"
+    several = f"{significant(seconds.min())} to {significant(seconds.max())}"
+    n = f"{whole(ok['minibatches'].max())} mini-batches"
+    value = f"{significant(float(seconds.mean()))} s"
+    yield Line("training", value, several if len(ok) > 1 else "", n, f"{others}; {where}", "")
+    peak = ok["memory_bytes"].max()
+    if peak == peak and peak is not pd.NA:
+        own = ok["own_rss_bytes"].max()
+        notes = "" if own is pd.NA else f"{memory(float(own))} of it beyond libraries and data"
+        yield Line("memory", str(memory(float(peak))), "peak of the process", "", notes, "")
