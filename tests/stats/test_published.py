@@ -1,0 +1,48 @@
+"""The published figures: that they are those of the papers, and say where they are from."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from bench.tables.published import NAMES, SOURCE, beside, figures
+
+
+@pytest.mark.parametrize(
+    ("dataset", "method", "nll", "mmd_m"),
+    [
+        ("bsds300", "jko", -153.82, 2.24e-4),
+        ("bsds300", "ot-flow", -104.62, 0.543),
+        ("bsds300", "ffjord", -37.80, 0.560),
+        ("power", "jko", -0.12, 9.86e-5),
+        ("gas", "score-sde", -3.69, 1.05e-3),
+        ("miniboone", "iresnet", 22.36, 2.13e-3),
+    ],
+)
+def test_figures_of_the_poster(dataset: str, method: str, nll: float, mmd_m: float) -> None:
+    found = beside(dataset)[method]
+    assert (found.nll, found.mmd_m, found.source) == (nll, mmd_m, SOURCE)
+
+
+def test_every_line_says_where_it_is_from() -> None:
+    assert len(figures()) > 100
+    for figure in figures():
+        assert figure.source
+        assert figure.evidence in ("poster", "paper text", "secondary")
+        assert math.isfinite(figure.nll)
+        assert (
+            figure.d
+            == {"power": 6, "gas": 8, "hepmass": 21, "miniboone": 43, "bsds300": 63}[figure.dataset]
+        )
+
+
+def test_a_bound_is_called_one() -> None:
+    """What the poster prints for ScoreSDE is reportedly an ELBO."""
+    for dataset in ("power", "gas", "miniboone", "bsds300"):
+        assert "ELBO" in beside(dataset)["score-sde"].note
+
+
+def test_all_methods_of_the_poster_have_names_here() -> None:
+    assert set(beside("bsds300")) == set(NAMES)
+    assert beside("moons") == {}
