@@ -78,21 +78,21 @@ def table(
         raise NothingMeasured(
             f"There are no runs in {folder}.", "Type `bench run`, or name their folder (--results)."
         )
-    frame = _only(frame, methods, datasets, folder)
+    frame = only(frame, methods, datasets, folder)
     if details:
         _details(frame, output)
         return
     if output is None and form == "text" and sys.stdout.isatty():
-        _show(frame, metrics, by_run)
+        _show(frame, metrics, by_run, folder)
         return
-    page = _page(frame, form, metrics, by_run, standalone)
+    page = _page(frame, form, metrics, by_run, standalone, folder)
     if output is None:
         click.echo(page, nl=False)
     else:
         _write(Path(output), page)
 
 
-def _only(
+def only(
     frame: pd.DataFrame, methods: tuple[str, ...], datasets: tuple[str, ...], folder: Path
 ) -> pd.DataFrame:
     """The runs of the methods and on the data sets that are named; where none is, of all.
@@ -136,17 +136,22 @@ def _details(frame: pd.DataFrame, output: str | None) -> None:
         _write(Path(output), text)
 
 
-def _show(frame: pd.DataFrame, metrics: tuple[str, ...], by_run: bool) -> None:
+def _show(frame: pd.DataFrame, metrics: tuple[str, ...], by_run: bool, folder: Path) -> None:
     from rich.console import Console
 
     from bench.tables.comparison import NARROW, comparison
     from bench.tables.render import text
 
-    text(comparison(frame, metrics or NARROW, by_run=by_run), Console())
+    text(comparison(frame, metrics or NARROW, by_run=by_run, results=folder), Console())
 
 
 def _page(
-    frame: pd.DataFrame, form: str, metrics: tuple[str, ...], by_run: bool, standalone: bool
+    frame: pd.DataFrame,
+    form: str,
+    metrics: tuple[str, ...],
+    by_run: bool,
+    standalone: bool,
+    folder: Path,
 ) -> str:
     if form == "csv":
         return _csv(frame, metrics, by_run)
@@ -154,7 +159,8 @@ def _page(
     from bench.tables.render import render
 
     chosen = metrics or (NARROW if form == "text" else WIDE)
-    return render(comparison(frame, chosen, by_run=by_run), form, standalone=standalone)
+    compared = comparison(frame, chosen, by_run=by_run, results=folder)
+    return render(compared, form, standalone=standalone)
 
 
 def _csv(frame: pd.DataFrame, metrics: tuple[str, ...], by_run: bool) -> str:

@@ -15,6 +15,9 @@ from scipy.special import stdtr, stdtrit
 #: The least p-value told: beyond it a t-distribution says nothing about any real error.
 LEAST_P = 1e-100
 
+#: Mean, standard error, low, high, p.
+Numbers = tuple[float, float, float, float, float]
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -158,7 +161,7 @@ def _cochran(parts: tuple[tuple[float, float], ...]) -> Callable[[float], float]
     return lambda alpha: sum(w * -float(stdtrit(df, alpha / 2)) for w, df in used)
 
 
-def _student(mean: float, variance: float, df: float, level: float) -> tuple[float, ...]:
+def _student(mean: float, variance: float, df: float, level: float) -> Numbers:
     if variance <= 0:
         return _interval(mean, 0.0, lambda alpha: 0.0, level)
     half = -float(stdtrit(df, (1 - level) / 2)) * math.sqrt(variance)
@@ -168,8 +171,8 @@ def _student(mean: float, variance: float, df: float, level: float) -> tuple[flo
 
 def _interval(
     mean: float, variance: float, critical: Callable[[float], float], level: float
-) -> tuple[float, ...]:
-    """Mean, se, low, high, p; p is the level at which the interval just reaches zero."""
+) -> Numbers:
+    """The interval; p is the level at which the interval just reaches zero."""
     if variance <= 0:
         return mean, 0.0, mean, mean, float(mean == 0)
     se = math.sqrt(variance)

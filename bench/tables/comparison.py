@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from bench.tables.best import best_notes, contests
 from bench.tables.footnotes import Note, notes_of
 from bench.tables.format import Number, measured, scientific, whole
 from bench.tables.frame import Cell, cells
@@ -31,6 +33,7 @@ from bench.tables.marks import (
     is_undistinguished,
 )
 from bench.tables.measures import AMOUNTS, MEASURES, Measure, measure
+from bench.tables.standing import standings
 
 #: What a comparison shows unless asked for something else; the wide one is for print.
 NARROW = ("params", "nll", "mmd_m", "mmd_1", "train_seconds", "memory_bytes")
@@ -49,11 +52,15 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One cell: a number, or the word that stands in its place; then its marks."""
+    """One cell: a number, or the word that stands in its place; then its marks.
+
+    The best ones are shown in bold.
+    """
 
     number: Number | None = None
     word: str = "–"
     marks: str = ""
+    best: bool = False
 
     def __str__(self) -> str:
         return (str(self.number) if self.number else self.word) + self.marks
@@ -93,12 +100,20 @@ class Table:
 
 
 def comparison(
-    frame: pd.DataFrame, metrics: Sequence[str] = NARROW, *, by_run: bool = False
+    frame: pd.DataFrame,
+    metrics: Sequence[str] = NARROW,
+    *,
+    by_run: bool = False,
+    results: Path | None = None,
 ) -> Table:
     """Compare the runs of `bench.tables.frame.records`, a group for each data set and budget.
 
     ± is the standard deviation over seeds; of one seed, it is the NLL's standard error over test
     rows. By run, every run has a row of its own.
+
+    The lowest NLL, and those not significantly worse, are in bold (`bench.tables.best`); `results`
+    is the folder with the log-densities that the runs keep, by which they can be paired. With three
+    methods on two data sets or more, the notes end with their average ranks.
 
     Raises:
         UsageError: a metric has an unknown name.
@@ -112,8 +127,10 @@ def comparison(
         metrics = ("params", "minibatches", *NARROW[1:])
     floors = _floors(known)
     one = ONE if any(len(cell.ok) > 1 for cell in known) else ""
+    compared = contests(known, results) if "nll" in metrics and not by_run else []
+    best = {id(cell) for contest in compared for cell in contest.best}
     groups = tuple(
-        _group(heading, list(members), metrics, floors, one)
+        _group(heading, list(members), metrics, floors, one, best)
         for heading, members in groupby(known, heading_of)
     )
     used = "".join(
@@ -121,9 +138,12 @@ def comparison(
         for group in groups
         for row in (*group.rows, *group.references)
     )
-    notes = tuple(notes_of(known, metrics, used))
+    notes = [Note(mark, text) for mark, text in best_notes(compared, known)]
+    notes += notes_of(known, metrics, used)
+    if compared:
+        notes += [Note("", each.explain()) for each in standings(known) if each.enough]
     titles = ("run", "seed") if by_run else ("method", "seeds")
-    return Table(titles, tuple(MEASURES[name] for name in metrics), groups, notes)
+    return Table(titles, tuple(MEASURES[name] for name in metrics), groups, tuple(notes))
 
 
 def _place(cell: Cell) -> tuple[object, ...]:
@@ -149,10 +169,11 @@ def _group(
     metrics: Sequence[str],
     floors: dict[tuple[Any, Any], float],
     one: str,
+    best: set[int],
 ) -> Group:
     labels = _labels(members)
     rows = [
-        _row(cell, label, metrics, floors.get(heading[:2]), one)
+        _row(cell, label, metrics, floors.get(heading[:2]), one, id(cell) in best)
         for cell, label in zip(members, labels, strict=True)
     ]
     thresholds = [STATISTICS[m][0] for m in metrics if m in STATISTICS]
@@ -192,7 +213,9 @@ def _labels(members: list[Cell]) -> list[str]:
     return labels
 
 
-def _row(cell: Cell, label: str, metrics: Sequence[str], floor: float | None, one: str) -> Row:
+def _row(
+    cell: Cell, label: str, metrics: Sequence[str], floor: float | None, one: str, best: bool
+) -> Row:
     ok, total = len(cell.ok), len(cell.runs)
     seeds = str(total) if ok == total else f"{ok}/{total}"
     if "run" in cell.key:
@@ -211,10 +234,10 @@ def _row(cell: Cell, label: str, metrics: Sequence[str], floor: float | None, on
     marks += flags_of(cell.ok)
     if cell.ok["hardware"].nunique() > 1:
         marks += MIXED
-    return Row(label, marks, seeds, tuple(_entry(cell, name, one) for name in metrics))
+    return Row(label, marks, seeds, tuple(_entry(cell, name, one, best) for name in metrics))
 
 
-def _entry(cell: Cell, name: str, one: str) -> Entry:
+def _entry(cell: Cell, name: str, one: str, best: bool) -> Entry:
     mean, sd = cell.mean(name), cell.sd(name)
     if mean != mean:
         return Entry()
@@ -226,7 +249,8 @@ def _entry(cell: Cell, name: str, one: str) -> Entry:
         marks += SAME if is_undistinguished(cell, name) else ""
     if any(name == tau and is_blind(cell, s) for s, (tau, _) in STATISTICS.items()):
         marks += BLIND
-    return Entry(_form(name, mean, None if sd != sd else sd), marks=marks)
+    number = _form(name, mean, None if sd != sd else sd)
+    return Entry(number, marks=marks, best=best and name == "nll")
 
 
 def _form(name: str, value: float, error: float | None = None) -> Number:

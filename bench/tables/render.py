@@ -17,7 +17,7 @@ from rich.text import Text
 from bench.errors import unknown
 from bench.tables.comparison import Entry, Group, Row, Table, comparison
 from bench.tables.format import Number
-from bench.tables.marks import BELOW
+from bench.tables.marks import BELOW, BEST
 
 __all__ = ["comparison", "html", "latex", "markdown", "render", "text"]
 
@@ -57,6 +57,8 @@ _LATEX = {
     "×": r"$\times$",
     "·": r"$\cdot$",
     "τ": r"$\tau$",
+    "χ": r"$\chi$",
+    "²": r"\textsuperscript{2}",
     "γ": r"$\gamma$",
     "≥": r"$\geq$",
     "–": "--",
@@ -160,6 +162,7 @@ def markdown(table: Table) -> str:
         lstrip_blocks=True,
         finalize=escape_markdown,
     )
+    environment.filters |= {"entry": _markdown_entry, "marks": _markdown_marks}
     return environment.get_template("table.md.j2").render(table=table)
 
 
@@ -195,10 +198,10 @@ def _latex_entry(entry: Entry) -> Ready:
         return escape_latex(entry.word)
     # Marks hang over, so that numbers align.
     marks = rf"\rlap{{{_latex_marks(entry.marks)}}}" if entry.marks else ""
-    return Ready(_latex_number(entry.number) + marks)
+    return Ready(_latex_number(entry.number, bold=entry.best) + marks)
 
 
-def _latex_number(number: Number) -> str:
+def _latex_number(number: Number, *, bold: bool = False) -> str:
     body = number.value.replace(",", "{,}")
     if number.error:
         body += r" \pm " + number.error.replace(",", "{,}")
@@ -207,10 +210,14 @@ def _latex_number(number: Number) -> str:
         body += rf"\mathrm{{e}}{{{number.exponent}}}"
     if not number.value[-1:].isdigit():
         body = rf"\mathrm{{{body}}}"
+    if bold:
+        body = rf"\mathbf{{{body}}}"
     return f"${body}$" + (f"\\,{number.unit}" if number.unit else "")
 
 
 def _latex_marks(marks: str) -> Ready:
+    if marks == BEST:
+        return Ready(r"\textbf{Bold:}")
     return Ready("$^{" + "".join(_MATH[mark] for mark in marks) + "}$" if marks else "")
 
 
@@ -225,11 +232,23 @@ def _html_entry(entry: Entry) -> Markup:
         body = (escape(f"({shown})") if number.error else escape(shown)) + power
     else:
         body = escape(shown)
-    return body + (f" {number.unit}" if number.unit else "") + _html_marks(entry.marks)
+    body += f" {number.unit}" if number.unit else ""
+    return (Markup("<b>{}</b>").format(body) if entry.best else body) + _html_marks(entry.marks)
 
 
 def _html_marks(marks: str) -> Markup:
+    if marks == BEST:
+        return Markup("<b>Bold:</b>")
     return Markup("<sup>{}</sup>").format(marks) if marks else Markup("")
+
+
+def _markdown_entry(entry: Entry) -> Ready:
+    body = escape_markdown(entry.number or entry.word)
+    return Ready((f"**{body}**" if entry.best else body) + escape_markdown(entry.marks))
+
+
+def _markdown_marks(marks: str) -> Ready:
+    return Ready("**Bold:**") if marks == BEST else escape_markdown(marks)
 
 
 def _pages(groups: Sequence[Group]) -> Iterator[list[Group]]:
@@ -275,14 +294,18 @@ def _panels(table: Table, group: Group, width: int) -> tuple[int, list[list[int]
 
 
 def _marks_width(group: Group, i: int) -> int:
-    return max(len(row.entries[i].marks) for row in (*group.rows, *group.references))
+    return max(len(_text_marks(row.entries[i])) for row in (*group.rows, *group.references))
+
+
+def _text_marks(entry: Entry) -> str:
+    return entry.marks + (BEST if entry.best else "")
 
 
 def _column(group: Group, i: int) -> list[str]:
     """The column's cells, their marks hanging to the right of where the numbers end."""
     hang = _marks_width(group, i)
     entries = [row.entries[i] for row in (*group.rows, *group.references)]
-    return [str(e.number or e.word) + e.marks.ljust(hang) for e in entries]
+    return [str(e.number or e.word) + _text_marks(e).ljust(hang) for e in entries]
 
 
 def _grid(table: Table, group: Group, chosen: Sequence[int], gap: int) -> Grid:
@@ -296,7 +319,8 @@ def _grid(table: Table, group: Group, chosen: Sequence[int], gap: int) -> Grid:
     for line, row in enumerate((*group.rows, *group.references)):
         if line == len(group.rows):
             grid.add_section()
-        cells = [Text(column[line]) for column in columns]
+        bold = ["bold" if row.entries[i].best else "" for i in chosen]
+        cells = [Text(c[line], style=b) for c, b in zip(columns, bold, strict=True)]
         grid.add_row(Text(row.label + row.marks), Text(row.seeds), *cells, style=_style(row))
     return grid
 

@@ -128,7 +128,7 @@ def test_filters(call: Call, write: Write) -> None:
     assert "\ngaussian" not in text
 
 
-@pytest.mark.parametrize("command", ["table", "list", "info", "doctor"])
+@pytest.mark.parametrize("command", ["table", "plot", "list", "info", "doctor"])
 def test_help_has_examples(command: str) -> None:
     done = CliRunner().invoke(main, [command, "--help"])
     assert done.exit_code == 0

@@ -1,0 +1,111 @@
+"""The critical-difference diagram of a ranking (Demšar, JMLR 7, 2006, figure 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bench.stats.ranking import Ranking
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Black, and of Okabe and Ito's palette the blue, which the colour-blind tell from it.
+_INK, _BAR = "#222222", "#0072B2"
+
+#: Heights in inches: of a method's line, of a bar, of what stands above the axis and at the foot.
+_LINE, _STEP, _HEAD, _FOOT = 0.24, 0.11, 0.62, 0.42
+
+_WIDTH = 6.5
+
+
+def diagram(ranking: Ranking) -> Figure:
+    """Average ranks on an axis, the best to the right; bars join methods that are not told apart.
+
+    Where Friedman's test finds nothing, one bar joins them all.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    k, order, bars = len(ranking.methods), ranking.order, ranking.cliques
+    right, left = order[: k // 2], order[: k // 2 - 1 if k // 2 else None : -1]
+    depth = 0.12 + _STEP * len(bars)
+    below = depth + 0.14 + _LINE * max(len(left), len(right))
+    height = _HEAD + below + _FOOT
+    figure = Figure(figsize=(_WIDTH, height))
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    # One unit is a rank across and an inch down; the axis lies at height zero.
+    unit = 0.44 * _WIDTH / (k - 1)
+    middle = (k + 1) / 2
+    half = _WIDTH / unit / 2
+    axes.set_xlim(middle + half, middle - half)
+    axes.set_ylim(-(below + _FOOT), _HEAD)
+    axes.axis("off")
+    _axis(axes, k)
+    _critical_difference(axes, ranking, k)
+    for side, places in (("right", right), ("left", left)):
+        _labels(axes, ranking, places, side, depth, k)
+    for level, members in enumerate(bars):
+        ends = [ranking.average[j] for j in members]
+        y = -0.12 - _STEP * level
+        reach = 0.035 / unit
+        axes.plot(
+            [min(ends) - reach, max(ends) + reach], [y, y], color=_BAR, lw=3.5, zorder=3
+        ).pop().set_solid_capstyle("round")
+    axes.text(
+        *(middle, -(below + _FOOT - 0.08)), _foot(ranking), ha="center", va="bottom", fontsize=7.5,
+        color=_INK, linespacing=1.4,
+    )  # fmt: skip
+    return figure
+
+
+def _axis(axes: Axes, k: int) -> None:
+    axes.plot([1, k], [0, 0], color=_INK, lw=1.2)
+    for half_rank in range(2 * k - 1):
+        rank = 1 + half_rank / 2
+        whole = half_rank % 2 == 0
+        axes.plot([rank, rank], [0, 0.09 if whole else 0.05], color=_INK, lw=1.0)
+        if whole:
+            axes.text(rank, 0.13, f"{rank:.0f}", ha="center", va="bottom", fontsize=9, color=_INK)
+
+
+def _critical_difference(axes: Axes, ranking: Ranking, k: int) -> None:
+    """The critical difference as a length above the axis, or in words where it is too long."""
+    y = 0.38
+    if ranking.cd > k - 1:
+        text = f"CD = {ranking.cd:.2f}, more than any two ranks can differ"
+        axes.text((k + 1) / 2, y, text, ha="center", va="bottom", fontsize=8.5, color=_INK)
+        return
+    start, end = k, k - ranking.cd
+    axes.plot([start, end], [y, y], color=_INK, lw=1.2)
+    for x in (start, end):
+        axes.plot([x, x], [y - 0.035, y + 0.035], color=_INK, lw=1.2)
+    text = f"CD = {ranking.cd:.2f}"
+    axes.text((start + end) / 2, y + 0.04, text, ha="center", va="bottom", fontsize=8.5, color=_INK)
+
+
+def _labels(
+    axes: Axes, ranking: Ranking, places: Sequence[int], side: str, depth: float, k: int
+) -> None:
+    """Names at a side, each with its average rank and a line to its place on the axis."""
+    outside = 1 - 0.06 * (k - 1) if side == "right" else k + 0.06 * (k - 1)
+    gap = 0.012 * (k - 1)
+    for line, j in enumerate(places):
+        rank, y = ranking.average[j], -(depth + 0.14 + _LINE * line)
+        axes.plot([rank, rank, outside], [0, y, y], color=_INK, lw=0.9, solid_joinstyle="miter")
+        text = f"{ranking.methods[j]}  {rank:.2f}"
+        x = outside - gap if side == "right" else outside + gap
+        place = "left" if side == "right" else "right"
+        axes.text(x, y, text, ha=place, va="center", fontsize=9, color=_INK)
+
+
+def _foot(ranking: Ranking) -> str:
+    test, n = ranking.friedman, len(ranking.datasets)
+    level = f"{100 * ranking.alpha:g} %"
+    p = "p < 0.001" if test.p < 0.001 else f"p = {test.p:.2g}"
+    first = f"average rank by {ranking.title} on {n} data sets (1 is best); Friedman {p}"
+    if test.p > ranking.alpha:
+        return f"{first}\none bar: not shown to differ at {level} (Friedman)"
+    return f"{first}\na bar joins methods that are not told apart at {level} (Nemenyi)"

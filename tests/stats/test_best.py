@@ -1,0 +1,248 @@
+"""What stands in bold, in every format, and the footnote that says how it was decided."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.tables.best import contests
+from bench.tables.comparison import Table, comparison
+from bench.tables.densities import densities
+from bench.tables.frame import cells, records
+from bench.tables.marks import heading_of
+from bench.tables.render import render
+
+Write = Callable[..., str]
+Measure = Callable[..., str]
+
+ROWS = 400
+
+
+@pytest.fixture
+def measure(results: Path, write: Write) -> Measure:
+    """`measure(method, dataset, seed, worse=...)`: a run that keeps its log-densities.
+
+    Rows are hard by themselves; seeds shift all methods alike.
+    """
+
+    def make(
+        method: str, dataset: str = "moons", seed: int = 0, worse: float = 0.0, **given: object
+    ) -> str:
+        hard = 3 * np.random.default_rng(0).standard_normal(ROWS)
+        noise = np.random.default_rng([len(method), seed]).standard_normal(ROWS)
+        keep, groups = given.pop("keep", True), given.pop("groups", None)
+        log_prob = (hard - worse + 0.3 * seed + 0.05 * noise).astype("float32")
+        nll, se = -float(log_prob.mean()), float(log_prob.std() / ROWS**0.5)
+        given = {"nll": nll, "nll_se": se, "nll_rows": ROWS} | given
+        run = write(method, dataset, seed, **given)
+        if keep:
+            more = {} if groups is None else {"groups": groups}
+            np.savez(results / run / "samples.npz", log_prob=log_prob, **more)
+        return run
+
+    return make
+
+
+def bold(table: Table) -> list[tuple[str, str]]:
+    return [
+        (group.name, row.label)
+        for group in table.groups
+        for row in group.rows
+        if any(entry.best for entry in row.entries)
+    ]
+
+
+def note(table: Table) -> str:
+    (text,) = (n.text for n in table.notes if n.text.startswith("The lowest mean NLL"))
+    return text
+
+
+def table_of(results: Path, **given: bool) -> Table:
+    return comparison(records(results), results=results, **given)
+
+
+def test_pairing_tells_what_the_deviations_hide(results: Path, measure: Measure) -> None:
+    for seed in range(3):
+        measure("ffjord", seed=seed)
+        measure("jko", seed=seed, worse=0.1)
+        measure("ot-flow", seed=seed, worse=0.001)
+    table = table_of(results)
+    # the deviation over seeds is 0.3, three times the difference
+    assert bold(table) == [("moons", "ffjord"), ("moons", "ot-flow")]
+    assert "moons: differences paired over 3 seeds and the same 400 test rows" in note(table)
+    # without the folder there is nothing to pair
+    apart = comparison(records(results))
+    assert len(bold(apart)) == 3
+    assert "Welch's t over seeds (3 seeds or more each)" in note(apart)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"keep": False},
+        {"judge__test_rows": 400},
+        {"judge__seed": 7},
+        {"judge__metrics_version": 99},
+    ],
+)
+def test_other_rows_are_not_paired(
+    results: Path, measure: Measure, other: dict[str, object]
+) -> None:
+    for seed in range(2):
+        measure("ffjord", seed=seed)
+        measure("jko", seed=seed, worse=0.1, **other)
+    assert "Welch's t" in note(table_of(results))
+
+
+def test_one_seed_says_that_it_is_of_the_trained_models(results: Path, measure: Measure) -> None:
+    measure("ffjord")
+    measure("jko", worse=0.05)
+    table = table_of(results)
+    assert bold(table) == [("moons", "ffjord")]
+    assert "paired over the same 400 test rows, of one seed" in note(table)
+    assert "says nothing of other seeds" in note(table)
+
+
+def test_one_seed_without_densities_goes_by_standard_errors(results: Path, write: Write) -> None:
+    write("ffjord", "moons", nll=1.0, nll_se=0.1)
+    write("jko", "moons", nll=1.2, nll_se=0.1)
+    write("gaussian", "moons", nll=9.0, nll_se=0.1)
+    table = table_of(results)
+    assert bold(table) == [("moons", "ffjord"), ("moons", "jko")]
+    assert "z of the means and their standard errors" in note(table)
+
+
+def test_with_nothing_to_go_by_nothing_is_bold(results: Path, write: Write) -> None:
+    write("ffjord", "moons", nll=1.0, nll_se=None)
+    write("jko", "moons", nll=9.0, nll_se=None)
+    table = table_of(results)
+    assert bold(table) == []
+    assert "nothing is in bold" in note(table)
+
+
+def test_rows_in_groups_are_counted_in_groups(results: Path, measure: Measure) -> None:
+    labels = np.repeat(np.arange(20), ROWS // 20)
+    for seed in range(2):
+        measure("ffjord", seed=seed, groups=labels, nll_groups=20)
+        measure("jko", seed=seed, worse=0.1, groups=labels, nll_groups=20)
+    assert "the same 400 test rows in 20 groups" in note(table_of(results))
+
+
+def test_without_their_groups_rows_that_come_in_groups_are_not_paired(
+    results: Path, measure: Measure
+) -> None:
+    for seed in range(2):
+        measure("ffjord", seed=seed, nll_groups=20)
+        measure("jko", seed=seed, worse=0.1, nll_groups=20)
+    assert "Welch's t" in note(table_of(results))
+
+
+def test_a_row_with_a_failed_seed_takes_no_part(results: Path, measure: Measure) -> None:
+    for seed in range(2):
+        measure("ffjord", seed=seed, worse=0.2)
+        measure("jko", seed=seed, worse=0.4)
+    measure("ot-flow", seed=0)
+    measure("ot-flow", seed=1, status="diverged", keep=False)
+    table = table_of(results)
+    assert bold(table) == [("moons", "ffjord")]
+    assert "Rows with a failed seed take no part." in note(table)
+
+
+def test_one_row_alone_is_not_compared(results: Path, measure: Measure) -> None:
+    measure("ffjord", "moons")
+    measure("jko", "rings")
+    table = table_of(results)
+    assert bold(table) == []
+    assert not any("mean NLL" in n.text for n in table.notes)
+
+
+def test_by_run_and_without_nll_nothing_is_bold(results: Path, measure: Measure) -> None:
+    measure("ffjord")
+    measure("jko", worse=0.05)
+    assert bold(table_of(results, by_run=True)) == []
+    assert bold(comparison(records(results), ("mmd_m",), results=results)) == []
+
+
+def test_rows_at_several_amounts_are_compared_apart(results: Path, measure: Measure) -> None:
+    for method, worse in (("ffjord", 0.0), ("jko", 0.2)):
+        measure(method, worse=worse + 1)
+        measure(method, worse=worse, budget__minibatches=3000)
+    table = table_of(results)
+    assert bold(table) == [("moons", "ffjord (1)"), ("moons", "ffjord (2)")]
+
+
+def test_amounts_that_the_budget_gives_by_method_are_compared(
+    results: Path, measure: Measure
+) -> None:
+    measure("ffjord", worse=0.3)
+    measure("jko", budget__minibatches=120)
+    assert bold(table_of(results)) == [("moons", "jko")]
+
+
+def test_budgets_and_revisions_are_compared_apart(results: Path, measure: Measure) -> None:
+    for name, n in (("equal", 300), ("table1", 900)):
+        measure("ffjord", budget__name=name, budget__minibatches=n)
+        measure("jko", worse=0.3, budget__name=name, budget__minibatches=n)
+    known = sorted(cells(records(results)), key=lambda cell: str(heading_of(cell)))
+    found = contests(known, results)
+    assert [c.place for c in found] == ["moons (equal, 01234567)", "moons (table1, 01234567)"]
+    assert [c.best[0].key["method"] for c in found] == ["ffjord", "ffjord"]
+
+
+def test_damaged_densities_are_none(results: Path, measure: Measure) -> None:
+    run = measure("ffjord")
+    kept = densities(results, run)
+    assert kept is not None
+    assert kept.log_prob.shape == (ROWS,)
+    path = results / run / "samples.npz"
+    np.savez(path, samples=np.zeros((3, 2)))
+    assert densities(results, run) is None
+    np.savez(path, log_prob=np.array([0.0, -np.inf]))
+    assert densities(results, run) is None
+    np.savez(path, log_prob=np.zeros(3), groups=np.zeros(2))
+    assert densities(results, run) is None
+    path.write_bytes(b"PK\x03\x04 not a zip")
+    assert densities(results, run) is None
+    path.unlink()
+    assert densities(results, run) is None
+
+
+def test_every_format_shows_the_bold_and_says_what_it_means(
+    results: Path, measure: Measure
+) -> None:
+    for seed in range(2):
+        measure("ffjord", seed=seed)
+        measure("jko", seed=seed, worse=0.1)
+    table = comparison(records(results), ("nll",), results=results)
+    (best,) = (e for group in table.groups for row in group.rows for e in row.entries if e.best)
+    number = str(best.number)
+    text, markdown, html, latex = (
+        render(table, form) for form in ("text", "markdown", "html", "latex")
+    )
+    assert re.findall(r"\S+ ± \S+\*", text) == [f"{number}*"]
+    assert "\n* The lowest mean NLL" in text
+    assert re.findall(r"\*\*([^*]+ ± [^*]+)\*\*", markdown) == [number]
+    assert "- **Bold:** The lowest mean NLL" in markdown
+    assert re.findall(r"<b>([^<]+ ± [^<]+)</b>", html) == [number.replace("-", "−")]
+    assert "<b>Bold:</b> The lowest mean NLL" in html
+    assert re.findall(r"\$\\mathbf\{(.+ \\pm .+)\}\$", latex) == [number.replace("±", r"\pm")]
+    assert r"\textbf{Bold:}~The lowest mean NLL" in latex
+
+
+def test_the_notes_end_with_the_average_ranks(results: Path, measure: Measure) -> None:
+    for dataset in ("moons", "rings"):
+        for worse, method in enumerate(("jko", "ffjord", "gaussian")):
+            measure(method, dataset, worse=worse)
+    last = table_of(results).notes[-1].text
+    assert (
+        "over 2 data sets (moons, rings; 1 is best): jko 1.00, ffjord 2.00, gaussian 3.00" in last
+    )
+    assert "3 methods on 2 data sets: too few for any test" in last
+    assert r"$\chi$\textsuperscript{2}(2)" in render(table_of(results), "latex")
+    assert not any(
+        "Average ranks" in n.text for n in comparison(records(results), ("mmd_m",)).notes
+    )
