@@ -14,6 +14,7 @@ from bench.flow import Flow, Path
 from bench.judging.contract import check_claims
 from bench.judging.integral import integral
 from bench.judging.likelihood import likelihood
+from bench.judging.movement import movements
 from bench.judging.quality import quality
 from bench.judging.round_trip import round_trip
 from bench.judging.rows import pick
@@ -54,6 +55,7 @@ def judge_method(method: Method, data: Loaded, judge: Judge, report: Report) -> 
     if isinstance(method, Continuous):
         report({"event": "stage", "stage": "round trip"})
         metrics |= round_trip(flow, few)
+        metrics["w2_movement"] = movements(flow, few)
     samples = path.rows.cpu()
     if method.d == 2:
         report({"event": "stage", "stage": "integral of the density"})

@@ -74,6 +74,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "validation_seconds": ("cost", "validation_seconds"),
     "baseline_rss_bytes": ("cost", "baseline_rss_bytes"),
     "peak_gpu_reserved_bytes": ("cost", "peak_gpu_reserved_bytes"),
+    "metrics_version": ("judge", "metrics_version"),
     "threads": ("environment", "threads"),
     "version": ("method", "version"),
     "commit": ("environment", "commit"),

@@ -59,7 +59,7 @@ _WHOLE = {
     *("d", "seed", "params", "minibatches", "batch_size", "samples_seen", "nll_rows", "mmd_n"),
     *("permutations", "peak_gpu_bytes", "peak_rss_bytes", "threads", "planned_minibatches"),
     *("memory_bytes", "own_rss_bytes", "baseline_rss_bytes", "peak_gpu_reserved_bytes"),
-    *("nll_groups", "test_rows", "aggregated_n"),
+    *("nll_groups", "test_rows", "aggregated_n", "metrics_version"),
 }
 _TRUTH = {"subset"}
 

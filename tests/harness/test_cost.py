@@ -77,3 +77,37 @@ def test_memory_is_what_the_method_took(tmp_path: Path) -> None:
     found = cost(tmp_path, 0.0, 5, 800)
     own = found["peak_rss_bytes"] - found["baseline_rss_bytes"]
     assert own == pytest.approx(800 * 2**20, rel=0.05)
+
+
+#: All test rows of BSDS300's size and dimension, scored and certified by the judge.
+SCORE = """
+import numpy as np, torch
+from bench.data.arrays import Loaded
+from bench.environment import peak_rss_bytes
+from bench.flow import Flow
+from bench.judging.likelihood import likelihood
+from bench.judging.solvers import reference_solver
+from bench.spec import Judge
+from bench_methods.ffjord import FFJORD, FFJORDConfig
+
+torch.set_num_threads(1)
+rows = np.random.default_rng(0).normal(size=(250_000, 63)).astype(np.float32)
+data = Loaded(rows[:2], rows[:2], rows, "r", "generated", "", {}, lambda index: index % 100)
+judge = Judge(test_rows=250_000)
+method = FFJORD(63, FFJORDConfig(hidden=3, width=32))
+flow = Flow(method, reference_solver(judge), torch.float32, judge.rows_at_once)
+log_prob, metrics, _ = likelihood(flow, data, judge, lambda event: None)
+print(len(log_prob), metrics["nll_uncertified"], peak_rss_bytes())
+"""
+
+
+@pytest.mark.slow
+def test_a_quarter_of_a_million_rows_are_scored_in_4_gib() -> None:
+    """By a field of three hidden layers, whose divergence takes 63 products."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", SCORE], capture_output=True, text=True, check=True
+    )
+    rows, reason, peak = done.stdout.split()
+    print(f"peak {int(peak) / 2**30:.2f} GiB")
+    assert (rows, reason) == ("250000", "None")
+    assert int(peak) < 4 * 2**30

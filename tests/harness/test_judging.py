@@ -17,6 +17,7 @@ from bench.judging import judge_method, pick, reference_solver
 from bench.judging.contract import check_claims
 from bench.judging.integral import integral
 from bench.judging.likelihood import Certified, certify
+from bench.judging.movement import movements
 from bench.judging.round_trip import round_trip
 from bench.method import Continuous, Discrete, Field, Log, Options, Piece
 from bench.numerics.ode import Solver
@@ -309,6 +310,19 @@ def test_quality_by_evaluations() -> None:
         signs = torch.cat([torch.ones(len(x)), -torch.ones(len(x))]).double()
         assert line["mmd_m"] == pytest.approx(float(signs @ kernel @ signs) / len(x) ** 2, rel=1e-3)
     assert lines[-1]["solver"] == "dopri5"
+
+
+def test_the_movement_of_each_piece() -> None:
+    """Growth by exp(a), then by exp(a/2), from the data's side."""
+    x = torch.from_numpy(DATA.test[:50])
+    size = float(x.double().square().sum(1).mean())
+    first, second = movements(Flow(Chain([None, None]), Solver(rtol=1e-8, atol=1e-8)), x) or []
+    grown = math.exp(RATE)
+    assert first == pytest.approx((grown - 1) ** 2 * size, rel=1e-6)
+    assert second == pytest.approx((grown * (math.exp(RATE / 2) - 1)) ** 2 * size, rel=1e-6)
+    assert movements(Flow(Turn(), Solver(rtol=1e-9, atol=1e-9, max_num_steps=3)), x) is None
+    with pytest.raises(TypeError, match="continuous"):
+        movements(Flow(Shifted(0.0), Solver()), x)
 
 
 def test_transport_of_a_growing_flow() -> None:
