@@ -116,8 +116,8 @@ def _fill(content: record.Record, spec: RunSpec, folder: Path, report: Report) -
     _save_model(folder / "model.pt", spec, method)
     verdict = judge_method(method, data, spec.judge, report)
     content["metrics"], content["cost"] = verdict.metrics, content["cost"] | verdict.cost
-    measured = {"samples": verdict.samples, "log_prob": verdict.log_prob}
-    _save(folder / "samples.npz", lambda file: np.savez(file, **measured))
+    arrays_of: dict[str, Any] = verdict.arrays()
+    _save(folder / "samples.npz", lambda file: np.savez(file, **arrays_of))
 
 
 def _warm_up(device: str) -> None:

@@ -15,6 +15,8 @@ from bench.paths import results_dir
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bench.tables.comparison import Table
+
 
 @click.command()
 @click.option(
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
 @click.option(
     "--details", is_flag=True, help="What each figure rests on: n, seeds, error, flags. Text only."
 )
+@click.option(
+    "--mixed", is_flag=True, help="Runs on older rows or by older metrics too, marked as such."
+)
+@click.option("--published", is_flag=True, help="The literature's figures in columns beside ours.")
 @click.option("--standalone", is_flag=True, help="LaTeX: a document that compiles by itself.")
 @click.option("--results", metavar="DIR", help="The results folder [default: results/runs].")
 def table(
@@ -43,6 +49,8 @@ def table(
     datasets: tuple[str, ...],
     by_run: bool,
     details: bool,
+    mixed: bool,
+    published: bool,
     standalone: bool,
     results: str | None,
 ) -> None:
@@ -56,16 +64,21 @@ def table(
       bench table
       bench table -d power --metric nll --metric mmd_m_u --metric nfe_sample
       bench table --details                         what each figure rests on
+      bench table -d bsds300 --published            with the JKO-iFlow poster's Table 1 beside it
       bench table -f latex -o table.tex             for \\input; needs booktabs and graphicx
       bench table -f latex --standalone -o page.tex
       bench table -f csv --runs -o runs.csv         one row a run, every column
     """
     if standalone and form != "latex":
         raise UsageError(f"--standalone is for LaTeX, not for {form}.", "Add -f latex.")
-    if details and (form != "text" or by_run or metrics):
+    if details and (form != "text" or by_run or metrics or published):
         raise UsageError(
             "--details is text, and shows every figure of every method.",
-            "Leave out -f, --runs and --metric; -f csv --runs has it all for programs.",
+            "Leave out -f, --runs, --metric and --published; -f csv --runs is for programs.",
+        )
+    if published and (form == "csv" or by_run):
+        raise UsageError(
+            "--published stands beside methods, in a table to read.", "Leave out -f csv and --runs."
         )
     from bench.tables.frame import records
     from bench.tables.measures import measure
@@ -79,13 +92,15 @@ def table(
             f"There are no runs in {folder}.", "Type `bench run`, or name their folder (--results)."
         )
     frame = only(frame, methods, datasets, folder)
+    if not mixed:
+        frame = _current(frame)
     if details:
         _details(frame, output)
         return
     if output is None and form == "text" and sys.stdout.isatty():
-        _show(frame, metrics, by_run, folder)
+        _show(frame, metrics, by_run, published, folder)
         return
-    page = _page(frame, form, metrics, by_run, standalone, folder)
+    page = _page(frame, form, metrics, by_run, published, standalone, folder)
     if output is None:
         click.echo(page, nl=False)
     else:
@@ -117,6 +132,16 @@ def only(
     return found
 
 
+def _current(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs that may stand in one table; what is left out is said on standard error."""
+    from bench.tables.versions import latest
+
+    kept, left_out = latest(frame)
+    for sentence in left_out:
+        click.echo(f"Left out: {sentence} (--mixed shows them).", err=True)
+    return kept
+
+
 def _details(frame: pd.DataFrame, output: str | None) -> None:
     import io
 
@@ -136,13 +161,15 @@ def _details(frame: pd.DataFrame, output: str | None) -> None:
         _write(Path(output), text)
 
 
-def _show(frame: pd.DataFrame, metrics: tuple[str, ...], by_run: bool, folder: Path) -> None:
+def _show(
+    frame: pd.DataFrame, metrics: tuple[str, ...], by_run: bool, published: bool, folder: Path
+) -> None:
     from rich.console import Console
 
-    from bench.tables.comparison import NARROW, comparison
+    from bench.tables.comparison import NARROW
     from bench.tables.render import text
 
-    text(comparison(frame, metrics or NARROW, by_run=by_run, results=folder), Console())
+    text(_compared(frame, metrics or NARROW, by_run, published, folder), Console())
 
 
 def _page(
@@ -150,17 +177,28 @@ def _page(
     form: str,
     metrics: tuple[str, ...],
     by_run: bool,
+    published: bool,
     standalone: bool,
     folder: Path,
 ) -> str:
     if form == "csv":
         return _csv(frame, metrics, by_run)
-    from bench.tables.comparison import NARROW, WIDE, comparison
+    from bench.tables.comparison import NARROW, WIDE
     from bench.tables.render import render
 
     chosen = metrics or (NARROW if form == "text" else WIDE)
-    compared = comparison(frame, chosen, by_run=by_run, results=folder)
+    compared = _compared(frame, chosen, by_run, published, folder)
     return render(compared, form, standalone=standalone)
+
+
+def _compared(
+    frame: pd.DataFrame, metrics: tuple[str, ...], by_run: bool, published: bool, folder: Path
+) -> Table:
+    from bench.tables.beside import with_published
+    from bench.tables.comparison import comparison
+
+    compared = comparison(frame, metrics, by_run=by_run, results=folder)
+    return with_published(compared, frame) if published else compared
 
 
 def _csv(frame: pd.DataFrame, metrics: tuple[str, ...], by_run: bool) -> str:

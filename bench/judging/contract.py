@@ -61,7 +61,7 @@ def _check_density(flow: Flow, method: Discrete, z: Tensor) -> None:
     with torch.no_grad():
         own = method.log_prob(method.inverse(z))
         ends = [method.inverse((z[:, None] + s * steps).flatten(0, 1)) for s in (1, -1)]
-    jacobians = ((ends[0] - ends[1]) / (2 * STEP)).unflatten(0, (n, d))
+    jacobians = torch.unflatten((ends[0] - ends[1]) / (2 * STEP), 0, (n, d))
     gain = torch.linalg.slogdet(jacobians)[1]
     true = -0.5 * z.square().sum(-1) - d * HALF_LOG_TWO_PI - gain
     if not torch.allclose(own, true, rtol=1e-3, atol=1e-2):

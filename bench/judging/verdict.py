@@ -17,7 +17,7 @@ from bench.judging.likelihood import likelihood
 from bench.judging.movement import movements
 from bench.judging.quality import quality
 from bench.judging.round_trip import round_trip
-from bench.judging.rows import pick
+from bench.judging.rows import choose, pick
 from bench.judging.solvers import now, reference_solver
 from bench.judging.two_samples import sample_size, two_samples
 from bench.method import Continuous, Method
@@ -31,13 +31,20 @@ class Verdict:
     """The metrics and costs of a record, and what they were measured on.
 
     `samples` are the flow's, `(n, d)`; `log_prob` its log-densities of the test rows, `(rows,)`, in
-    nats: the same rows in the same order for every method, so that methods can be paired.
+    nats: the same rows in the same order for every method, so that methods can be paired; `groups`
+    are those of the rows, `(rows,)`, where they come in groups.
     """
 
     metrics: dict[str, Any]
     cost: dict[str, Any]
     samples: NDArray[np.float32]
     log_prob: NDArray[np.float32]
+    groups: NDArray[np.int64] | None
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What is kept of them, by name."""
+        kept = {"samples": self.samples, "log_prob": self.log_prob, "groups": self.groups}
+        return {name: array for name, array in kept.items() if array is not None}
 
 
 def judge_method(method: Method, data: Loaded, judge: Judge, report: Report) -> Verdict:
@@ -74,7 +81,14 @@ def judge_method(method: Method, data: Loaded, judge: Judge, report: Report) -> 
         moved = transport(path.start.to(path.end), path.end, path.kinetic)
         metrics |= {"transport_cost": moved.cost, "straightness": moved.straightness}
     cost = density_cost | sample_cost
-    return Verdict(metrics, cost, samples.float().numpy(), log_prob.float().cpu().numpy())
+    scored = choose(len(data.test), judge.test_rows, judge.seed)
+    return Verdict(
+        metrics,
+        cost,
+        samples.float().numpy(),
+        log_prob.float().cpu().numpy(),
+        data.test_groups(scored) if data.test_groups else None,
+    )
 
 
 def _sample(flow: Flow, judge: Judge, report: Report, n: int) -> tuple[Path, dict[str, Any]]:

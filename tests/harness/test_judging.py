@@ -271,6 +271,7 @@ def test_the_standard_error_is_clustered_where_the_data_have_groups() -> None:
     sums = [float((log_prob - log_prob.mean())[g::20].sum()) for g in range(20)]
     by_hand = math.sqrt(20 / 19 * sum(s**2 for s in sums)) / 200
     assert found.metrics["nll_groups"] == 20
+    np.testing.assert_array_equal(found.arrays()["groups"], np.arange(200) % 20)
     assert found.metrics["nll_se"] == pytest.approx(by_hand, rel=1e-5)
     assert found.metrics["nll_se_rows"] == pytest.approx(metrics(Chain([None, None]))["nll_se"])
 
