@@ -25,10 +25,11 @@ from bench.flow import Flow
 from bench.judging import judge_method, pick, reference_solver
 from bench.method import Method
 from bench.numerics.ode import SolverFailed
+from bench.reach import reaches
 from bench.seal import sealed
 from bench.spec import Judge, RunSpec
 from bench.stream import Stream
-from bench.training import Diverged, Report, TimedOut, Training, train, validator
+from bench.training import ContractBroken, Diverged, Report, TimedOut, Training, train, validator
 
 
 def execute(spec: RunSpec, results: Path, report: Report) -> record.Record:
@@ -90,6 +91,8 @@ def _fill(content: record.Record, spec: RunSpec, folder: Path, report: Report) -
     deadline = time.monotonic() + spec.timeout if spec.timeout else float("inf")
     if plugins.version(plugins.methods()[spec.method]) != spec.version:
         raise UsageError(f"The source of {spec.method} changed since this run was planned.")
+    if found := reaches(plugins.sources(plugins.methods()[spec.method])):
+        raise ContractBroken(f"the source of {spec.method} reaches too far: {'; '.join(found)}")
     dataset = plugins.dataset(spec.dataset)
     data = arrays.load(dataset, Path(spec.data_root))
     if data.revision != spec.revision:

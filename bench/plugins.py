@@ -76,8 +76,18 @@ def version(plugin: EntryPoint) -> str:
     Presets count too (the `.toml` of the same name). Two runs of one version ran the same code of
     the method, whatever the distribution calls itself.
     """
+    digest = hashlib.sha256()
+    for path in sources(plugin):
+        for file in (path, path.with_suffix(".toml")):
+            if file.is_file():
+                digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def sources(plugin: EntryPoint) -> list[Path]:
+    """The files of the plug-in's module and of the modules of its package that it imports."""
     top = plugin.module.partition(".")[0]
-    todo, seen, digest = [plugin.module], set[str](), hashlib.sha256()
+    todo, seen, found = [plugin.module], set[str](), list[Path]()
     while todo:
         module = todo.pop(0)
         if module in seen:
@@ -86,11 +96,9 @@ def version(plugin: EntryPoint) -> str:
         path = _module_file(module)
         if path is None:
             continue
-        for file in (path, path.with_suffix(".toml")):
-            if file.is_file():
-                digest.update(file.read_bytes())
+        found.append(path)
         todo += sorted(_imports(path, top) - seen)
-    return digest.hexdigest()[:12]
+    return found
 
 
 def source(plugin: EntryPoint) -> Path:

@@ -180,6 +180,17 @@ def test_a_method_that_reaches_for_the_test_split(
     assert content["metrics"] == {}
 
 
+def test_a_method_whose_source_reads_the_clock(
+    spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cheat.py").write_text("import time\n", encoding="utf-8")
+    monkeypatch.setattr(plugins, "sources", lambda plugin: [tmp_path / "cheat.py"])
+    monkeypatch.setattr(plugins, "version", lambda plugin: spec.version)
+    content = made(spec, tmp_path)
+    assert content["status"] == "error"
+    assert "gaussian reaches too far: cheat.py:1: import of time could read" in content["reason"]
+
+
 @pytest.mark.parametrize("damage", ["missing", "cut", "empty"])
 def test_a_model_that_can_not_be_read(spec: RunSpec, tmp_path: Path, damage: str) -> None:
     content = made(spec, tmp_path)
