@@ -60,7 +60,7 @@ def _others(x: Tensor, samples: Tensor, judge: Judge) -> dict[str, Any]:
     """The tests of another kind, on the first rows of each sample."""
     n = min(judge.aggregated_n, len(x))
     x, samples = _shuffled(x, n, judge.seed), samples[:n]
-    gammas = [factor * median_distance(x) for factor in FACTORS]
+    gammas = [factor * median_distance(torch.cat([x, samples])) for factor in FACTORS]
     over = aggregated(x, samples, gammas, permutations=judge.permutations, seed=judge.seed)
     told = classifier_test(x.numpy(), samples.numpy(), seed=judge.seed)
     return {
