@@ -102,6 +102,7 @@ print(len(log_prob), metrics["nll_uncertified"], peak_rss_bytes())
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1_800)
 def test_a_quarter_of_a_million_rows_are_scored_in_4_gib() -> None:
     """By a field of three hidden layers, whose divergence takes 63 products."""
     done = subprocess.run(
