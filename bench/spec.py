@@ -22,8 +22,8 @@ class Judge:
     `dtype`. At most `test_rows` test rows are scored, `error_rows` of them again with a ten times
     tighter tolerance in float64; where their mean moves by `error_bound` nats or more, all are
     scored by the tighter one, and so on, at most `tightenings` times. In two dimensions the density
-    is integrated over `integral_cells` squared cells. `mmd_n` samples are compared with as many
-    test rows, `aggregated_n` of them over all bandwidths and by a classifier. During training
+    is integrated over `integral_cells` squared cells at most. `mmd_n` samples are compared with as
+    many test rows, `aggregated_n` of them over all bandwidths and by a classifier. During training
     `validation_rows` rows are scored `validations` times at `validation_tol`.
     """
 

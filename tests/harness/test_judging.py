@@ -146,7 +146,7 @@ def test_the_integral_of_a_density() -> None:
     flow = Flow(Chain([None, None]), Solver(rtol=1e-7, atol=1e-7))
     found = integral(flow, points, 256)
     assert found["density_integral"] == pytest.approx(1, abs=1e-3)
-    assert found["density_integral_error"] < 1e-3
+    assert found["density_integral_error"] < 2e-3
     points = 2 * torch.randn(5_000, 2, generator=torch.Generator().manual_seed(0)) + 1
     cheat = integral(Flow(Shifted(0.05), None), points, 256)
     assert cheat["density_integral"] == pytest.approx(math.exp(0.05), abs=2e-3)
