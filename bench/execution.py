@@ -175,9 +175,8 @@ def _learn(
             file.write(json.dumps(record.finite(entry)) + "\n")
             report(event)
 
-        shut = [paths.array_cache(), Path(spec.data_root)]
         try:
-            with sealed(shut):
+            with sealed(paths.array_cache(), _files(spec)):
                 train(
                     method, stream, validator(rows, judge), judge.validations, keep, deadline, done
                 )
@@ -196,6 +195,12 @@ def _learn(
                 "nfe_train": done.nfe_train,
                 "peak_rss_bytes": environment.peak_rss_bytes(),
             }
+
+
+def _files(spec: RunSpec) -> list[Path]:
+    """The files that the data set can be read from."""
+    sources = plugins.dataset(spec.dataset).sources
+    return [Path(spec.data_root) / name for source in sources for name in source.files]
 
 
 def _save_model(path: Path, spec: RunSpec, method: Method) -> None:

@@ -11,14 +11,14 @@ from typing import Any
 
 from bench.training import ContractBroken
 
-#: The folders that are shut now, with a separator at their ends.
+#: What is shut now: files, and folders with a separator at their ends.
 _shut: tuple[str, ...] = ()
 _watching = False
 
 
 @contextmanager
-def sealed(folders: Sequence[Path]) -> Iterator[None]:
-    """Within it, opening a file below one of `folders` raises, from Python code of any module.
+def sealed(folder: Path, files: Sequence[Path]) -> Iterator[None]:
+    """Within it, opening one of `files` or a file below `folder` raises, from any Python code.
 
     Rows that were mapped before stay readable: a mini-batch needs no file to be opened. An audit
     hook can't be taken away again, so there is one for the process, idle outside of a seal.
@@ -31,7 +31,11 @@ def sealed(folders: Sequence[Path]) -> Iterator[None]:
         sys.addaudithook(_watch)
         _watching = True
     before = _shut
-    _shut = (*before, *(os.path.join(os.path.realpath(folder), "") for folder in folders))
+    _shut = (
+        *before,
+        os.path.join(os.path.realpath(folder), ""),
+        *(os.path.realpath(file) for file in files),
+    )
     try:
         yield
     finally:
@@ -42,7 +46,7 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
     if event != "open" or not _shut or not isinstance(arguments[0], str | bytes | os.PathLike):
         return
     path = os.path.realpath(os.fsdecode(arguments[0]))
-    if path.startswith(_shut):
+    if any(path.startswith(shut) if shut.endswith(os.sep) else path == shut for shut in _shut):
         raise ContractBroken(
             f"while it learned, the method opened {path}; it learns from its mini-batches alone"
         )

@@ -33,27 +33,32 @@ def test_no_way_in(split: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> No
         "relative": lambda: Path("../moons-0/test.npy").read_bytes(),
         "link": link.read_bytes,
     }
-    with sealed([split.parent.parent]), pytest.raises(ContractBroken, match=r"opened .*test\.npy"):
-        ways[how]()
+    for shut in ((split.parent.parent, []), (split.parent.parent / "other", [split])):
+        with sealed(*shut), pytest.raises(ContractBroken, match=r"opened .*test\.npy"):
+            ways[how]()
 
 
 def test_what_was_mapped_before_and_other_files_stay_readable(split: Path, tmp_path: Path) -> None:
     mapped = np.load(split, mmap_mode="r")
     (tmp_path / "arrays-of-others").write_text("x", encoding="utf-8")
-    with sealed([split.parent.parent]):
+    beside = split.with_name("test.npy.md5")
+    beside.write_text("y", encoding="utf-8")
+    with sealed(tmp_path / "other", [split]):
+        assert beside.read_text(encoding="utf-8") == "y"
+    with sealed(split.parent.parent, []):
         assert mapped.sum() == 15
         assert (tmp_path / "arrays-of-others").read_text(encoding="utf-8") == "x"
 
 
 def test_afterwards_it_is_open_again(split: Path) -> None:
-    with pytest.raises(RuntimeError, match="within"), sealed([split.parent]):
+    with pytest.raises(RuntimeError, match="within"), sealed(split.parent, []):
         raise RuntimeError("within")
     assert np.load(split).sum() == 15
 
 
 def test_a_seal_within_a_seal(split: Path, tmp_path: Path) -> None:
-    with sealed([split.parent]):
-        with sealed([tmp_path / "other"]), pytest.raises(ContractBroken):
+    with sealed(split.parent, []):
+        with sealed(tmp_path / "other", []), pytest.raises(ContractBroken):
             np.load(split)
         with pytest.raises(ContractBroken):
             np.load(split)
