@@ -47,7 +47,17 @@ def commit() -> str | None:
 
 
 def peak_rss_bytes() -> int:
-    """The peak resident memory of this process so far."""
+    """The peak resident memory of this process so far.
+
+    On Linux by VmHWM, that of the program that runs: `ru_maxrss` starts at what the parent had
+    when it started this process.
+    """
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

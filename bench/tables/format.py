@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ def scientific(value: float, error: float | None = None) -> Number:
             return Number(_fixed(value, 2 - exponent))
         decimals = min(1 - _order(known, digits=2), 3 - exponent)
         return Number(_fixed(value, decimals), _fixed(known, decimals))
-    mantissa, spread = value / 10.0**exponent, known / 10.0**exponent
+    # in decimal, as 10.0**-324 is 0
+    mantissa, spread = (float(Decimal(v).scaleb(-exponent)) for v in (value, known))
     if not known:
         return Number(_fixed(mantissa, 2), exponent=exponent)
     decimals = min(1 - _order(spread, digits=2), 2)

@@ -164,7 +164,8 @@ def test_level_is_five_percent() -> None:
         result = two_sample(x, y, h, {"g": 1.0}, permutations=99, seed=seed)["g"]
         by_p += result.p <= 0.05
         by_tau += result.v > result.tau_v
-    assert by_p / draws == pytest.approx(0.05, abs=0.015)
+    print(f"level of the MMD test: {by_p / draws:.4f}, of V against tau: {by_tau / draws:.4f}")
+    assert by_p / draws == pytest.approx(0.05, abs=0.01)
     # the threshold comes from another pool than the statistic: its level holds less closely
     assert by_tau / draws == pytest.approx(0.05, abs=0.025)
 
@@ -347,4 +348,4 @@ def test_ten_thousand_rows_cost_little_more_than_the_plain_product() -> None:
     seconds, plain, mebibytes = map(float, done.stdout.split())
     print(f"{seconds:.1f} s, {seconds / plain:.2f} x the plain product, {mebibytes:.0f} MiB")
     assert mebibytes < 600
-    assert seconds < 2.5 * plain
+    assert seconds < 2 * plain
