@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, Self
 
 #: Changes with every change of a metric's meaning or of the judge's ways.
-METRICS_VERSION = 3
+METRICS_VERSION = 4
 
 
 @dataclass(frozen=True)
