@@ -203,4 +203,4 @@ def _table(planned: Plan, folder: Path) -> None:
     frame = records(folder)
     frame = frame[frame["run"].isin([spec.run for spec in planned.runs])]
     if len(frame):
-        click.echo(render(comparison(frame), "text"))
+        click.echo(render(comparison(frame, results=folder), "text"))

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from bench.tables.format import measured, memory, scientific, significant, span, whole
+from bench.tables.format import measured, memory, probability, scientific, significant, span, whole
 from bench.tables.frame import Cell, cells
 from bench.tables.marks import (
     GAP,
@@ -113,13 +113,13 @@ def _lines(cell: Cell) -> Iterator[Line]:
             yield _mmd(cell, name)
     if ok["p_aggregated"].notna().any():
         n = f"two samples of {span(ok['aggregated_n'])}"
-        p = ", ".join(str(significant(float(v))) for v in ok["p_aggregated"])
+        p = ", ".join(str(probability(float(v))) for v in ok["p_aggregated"])
         flag = "told from data" if (ok["p_aggregated"] < LEVEL).all() else ""
         yield Line("p, all bandwidths", p, "", n, "", flag)
     if ok["c2st"].notna().any():
         error = cell.sd("c2st") if len(ok) > 1 else cell.mean("c2st_se")
         spread = "s.d. over seeds" if len(ok) > 1 else "s.e. over held-out rows"
-        p = "p " + ", ".join(str(significant(float(v))) for v in ok["p_c2st"])
+        p = "p " + ", ".join(str(probability(float(v))) for v in ok["p_c2st"])
         flag = "told from data" if (ok["p_c2st"] < LEVEL).all() else ""
         value = str(measured(cell.mean("c2st"), error))
         yield Line("classifier", value, spread, "accuracy on held-out rows, 0.5 is best", p, flag)
@@ -169,7 +169,7 @@ def _mmd(cell: Cell, name: str) -> Line:
     spread = f"s.d. over {len(ok)} seeds" if several else ""
     tau, error = float(ok[f"tau_{name}"].mean()), ok[f"tau_{name}_se"].mean()
     known = scientific(tau, float(error) if error == error else None)
-    p = ", ".join(str(significant(float(v))) for v in ok[f"p_{name}"])
+    p = ", ".join(str(probability(float(v))) for v in ok[f"p_{name}"])
     notes = (
         f"τ {known} (± Monte-Carlo s.e., {span(ok['permutations'])} permutations); p {p}; "
         f"U {scientific(cell.mean(f'mmd_{name}_u'))}, "

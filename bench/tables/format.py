@@ -95,6 +95,11 @@ def significant(value: float, error: float | None = None) -> Number:
     return Number(_fixed(value, max(0, 2 - _order(value, digits=3))))
 
 
+def probability(value: float, error: float | None = None) -> Number:
+    """A p-value to three digits, in scientific form below 1e-4."""
+    return significant(value, error) if value >= 1e-4 or value == 0 else scientific(value)
+
+
 def count(value: float, error: float | None = None) -> Number:
     """A count to three digits: 512, 98.6K, 1.25M."""
     del error

@@ -97,6 +97,14 @@ def test_significant(value: float, shown: str) -> None:
     assert str(form.significant(value)) == shown
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.0519, "0.0519"), (1.0, "1.00"), (1e-4, "0.000100"), (1.123e-26, "1.12e-26"), (0.0, "0.00")],
+)
+def test_p_values(value: float, shown: str) -> None:
+    assert str(form.probability(value)) == shown
+
+
 @given(st.floats(-100, 100), st.floats(1e-3, 1e4))
 def test_what_is_shown_is_within_the_last_digit_of_the_error(value: float, error: float) -> None:
     number = form.measured(value, error)
