@@ -95,7 +95,7 @@ def table(
     if not mixed:
         frame = _current(frame)
     if details:
-        _details(frame, output)
+        _details(frame, output, folder)
         return
     if output is None and form == "text" and sys.stdout.isatty():
         _show(frame, metrics, by_run, published, folder)
@@ -142,7 +142,7 @@ def _current(frame: pd.DataFrame) -> pd.DataFrame:
     return kept
 
 
-def _details(frame: pd.DataFrame, output: str | None) -> None:
+def _details(frame: pd.DataFrame, output: str | None, folder: Path) -> None:
     import io
 
     from rich.console import Console
@@ -150,10 +150,10 @@ def _details(frame: pd.DataFrame, output: str | None) -> None:
     from bench.tables.details import show
 
     if output is None and sys.stdout.isatty():
-        show(frame, Console())
+        show(frame, Console(), results=folder)
         return
     page = io.StringIO()
-    show(frame, Console(file=page, width=100, color_system=None))
+    show(frame, Console(file=page, width=100, color_system=None), results=folder)
     text = "".join(f"{line.rstrip()}\n" for line in page.getvalue().splitlines())
     if output is None:
         click.echo(text, nl=False)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from bench.stats.targets import Target, read_curve, target
 from bench.tables.format import measured, memory, probability, scientific, significant, span, whole
 from bench.tables.frame import Cell, cells
 from bench.tables.marks import (
@@ -43,15 +45,51 @@ class Line:
     flags: str
 
 
-def details(frame: pd.DataFrame) -> list[tuple[str, str, list[Line]]]:
-    """The data set, the method with its seeds, and the lines of its figures; failed cells too."""
+def details(frame: pd.DataFrame, results: Path | None = None) -> list[tuple[str, str, list[Line]]]:
+    """The data set, the method with its seeds, and the lines of its figures; failed cells too.
+
+    With the results folder, by the runs' curves also the seconds to the slowest method's NLL.
+    """
     known = sorted(cells(frame), key=lambda c: (*map(str, heading_of(c)), str(c.key["method"])))
-    return [(_heading(cell), _method(cell), list(_lines(cell))) for cell in known]
+    targets = _targets(frame, results) if results else {}
+    return [
+        (_heading(cell), _method(cell), [*_lines(cell), *_to_target(cell, targets)])
+        for cell in known
+    ]
 
 
-def show(frame: pd.DataFrame, console: Console, width: int = 100) -> None:
+def _targets(frame: pd.DataFrame, results: Path) -> dict[str, Target]:
+    """The target of each run: of the runs on the same rows, with the same budget and seed."""
+    found: dict[str, Target] = {}
+    place = ["dataset", "dataset_revision", "budget", "seed"]
+    for _, runs in frame[frame["status"] == "ok"].groupby(place, dropna=False):
+        curves = {str(run): read_curve(results / str(run)) for run in runs["run"]}
+        goal = target(curves)
+        if goal is not None and len(curves) > 1:
+            found |= dict.fromkeys(curves, goal)
+    return found
+
+
+def _to_target(cell: Cell, targets: Mapping[str, Target]) -> Iterator[Line]:
+    """The seconds of each seed, in the order of the seeds."""
+    known = [(run, targets[run]) for run in cell.ok["run"] if run in targets]
+    if not known:
+        return
+    shown = []
+    for run, goal in known:
+        seconds = goal.seconds[run]
+        shown.append("never" if seconds is None else f"{significant(seconds)} s")
+    goals = ", ".join(str(measured(goal.nll)) for _, goal in known)
+    spread = "each seed" if len(known) > 1 else ""
+    note = f"to validation NLL {goals}, the last of the slowest run; seen at validations only"
+    yield Line("to the target", ", ".join(shown), spread, "", note, "")
+
+
+def show(
+    frame: pd.DataFrame, console: Console, width: int = 100, results: Path | None = None
+) -> None:
     """Print the details, a block for each method on each data set, at most `width` wide."""
-    for heading, blocks in groupby(details(frame), key=lambda block: block[0]):
+    for heading, blocks in groupby(details(frame, results), key=lambda block: block[0]):
         console.print(Text(heading, style="bold"), width=width, highlight=False)
         for _, method, lines in blocks:
             console.print(Text(f"  {method}"), width=width, highlight=False)
