@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bench.cli.whole import write_whole
 from bench.errors import NothingMeasured, UsageError, unknown
 from bench.paths import results_dir
 
@@ -143,19 +143,14 @@ def _write(path: Path, figure: Figure) -> None:
 
     form = path.suffix.lower().lstrip(".")
     undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+
+    def write(temporary: Path) -> None:
         with matplotlib.rc_context({"svg.hashsalt": "bench", "pdf.fonttype": 42}):
             figure.savefig(
                 temporary, format=form, dpi=200, bbox_inches="tight", metadata=undated[form]
             )
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UsageError(
-            f"{path} can't be written: {error.strerror or error}.",
-            "Name a file in a folder that is there and can be written.",
-        ) from error
+
+    write_whole(path, write)
 
 
 #: kind -> what draws it and what is to be printed; see the help above

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from bench.cli.whole import write_whole
 from bench.errors import NothingMeasured, UsageError
 from bench.paths import results_dir
 
@@ -215,14 +215,4 @@ def _csv(frame: pd.DataFrame, metrics: tuple[str, ...], by_run: bool) -> str:
 
 
 def _write(path: Path, page: str) -> None:
-    """Write the file whole, or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(page, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UsageError(
-            f"{path} can't be written: {error.strerror or error}.",
-            "Name a file in a folder that is there and can be written.",
-        ) from error
+    write_whole(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
