@@ -57,8 +57,9 @@ def run(
         bench.errors.UsageError: an unknown name or an impossible number.
         bench.errors.DataError: data that are not there.
     """
-    from bench.grid import plan, run_all
+    from bench.grid import run_all
     from bench.paths import data_root, results_dir
+    from bench.planning import plan
     from bench.progress import display
     from bench.study import Study, shipped
     from bench.tables.frame import records as frame_of

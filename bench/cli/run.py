@@ -14,7 +14,7 @@ from bench.errors import UsageError
 from bench.paths import data_root, results_dir
 
 if TYPE_CHECKING:
-    from bench.grid import Only, Plan
+    from bench.planning import Only, Plan
     from bench.study import Study
 
 
@@ -111,7 +111,7 @@ def run(
         study = replace(study, judge=replace(study.judge, test_rows=test_rows))
     folder = results_dir(results)
     click.echo("Planning (the first time, data are read and cached) ...", err=True)
-    from bench.grid import plan
+    from bench.planning import plan
 
     device = _device(device)
     planned = plan(study, folder, data_root(data), device, only, timeout)

@@ -19,7 +19,7 @@ import numpy as np
 
 from bench import plugins
 from bench.execution import execute
-from bench.grid import plan
+from bench.planning import plan
 from bench.spec import Judge
 from bench.study import Study
 

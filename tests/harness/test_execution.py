@@ -17,10 +17,10 @@ from bench import execution, plugins, record
 from bench.data import arrays
 from bench.errors import DataError
 from bench.execution import execute, load_flow
-from bench.grid import plan
 from bench.judging import pick
 from bench.method import Log
 from bench.numerics.ode import SolverFailed
+from bench.planning import plan
 from bench.spec import Judge, RunSpec
 from bench.stream import Stream
 from bench.study import Study

@@ -21,7 +21,8 @@ from filelock import FileLock
 from bench import child as one_child
 from bench import record
 from bench.errors import UsageError
-from bench.grid import Only, Plan, plan, run_all
+from bench.grid import run_all
+from bench.planning import Only, Plan, plan
 from bench.spec import Judge, RunSpec
 from bench.study import Study
 from bench.worker import lock_file

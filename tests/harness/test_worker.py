@@ -15,7 +15,7 @@ import numpy as np
 from filelock import FileLock
 
 from bench import record
-from bench.grid import plan
+from bench.planning import plan
 from bench.spec import Judge, RunSpec
 from bench.study import Study
 from bench.worker import lock_file
