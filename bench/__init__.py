@@ -57,6 +57,7 @@ def run(
         bench.errors.UsageError: an unknown name or an impossible number.
         bench.errors.DataError: data that are not there.
     """
+    from bench.child import Limits
     from bench.grid import run_all
     from bench.paths import data_root, results_dir
     from bench.planning import plan
@@ -78,7 +79,7 @@ def run(
     folder = results_dir(results)
     planned = plan(study, folder, data_root(data), device)
     with display(planned.todo) as show:
-        for spec, event in run_all(planned.todo, folder, jobs, threads):
+        for spec, event in run_all(planned.todo, folder, jobs, Limits(threads)):
             show(spec, event)
     frame = frame_of(folder)
     return frame[frame["run"].isin([spec.run for spec in planned.runs])]

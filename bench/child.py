@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
+import itertools
 import json
+import math
 import os
 import signal
 import subprocess
@@ -13,9 +14,11 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from bench import record
@@ -24,64 +27,157 @@ from bench.worker import lock_file
 
 Event = dict[str, Any]
 
-#: Seconds that a run gets, past its time limit, to write its own record.
+#: Seconds that a run gets, past its time limit, to write its own record. It stops by itself
+#: between two steps; at half that time it is interrupted wherever it is, then killed.
 GRACE = 20.0
 
+#: Seconds that a run gets to finish its step and write a checkpoint when it is asked to stop.
+PATIENCE = 120.0
 
-def make(
-    spec: RunSpec,
-    results: Path,
-    threads: int,
-    tell: Callable[[Event], None],
-    stop: threading.Event,
-) -> str:
-    """Make one run in a child process, which leaves a record however it ends.
+#: How often a run that somebody kills is taken up again without a new checkpoint in between.
+LIVES = 3
 
-    Args:
+#: Lines of a run's log that a record keeps where its process ended without a word.
+KEPT_LINES = 40
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one run may use.
+
+    Attributes:
+        threads: its threads.
+        memory: its resident memory in bytes, None for no limit.
+        checkpoint_every: seconds between two checkpoints.
+    """
+
+    threads: int = 1
+    memory: int | None = None
+    checkpoint_every: float = 60.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that a child shall make.
+
+    Attributes:
         spec: the run.
         results: the results folder.
-        threads: the threads that the child may use.
+        limits: what it may use.
+        gpu: the GPU that it sees, all where None.
+        seen: the stamp of the record that the run has already and shall be made again in spite of;
+            any other record means that it is made.
+    """
+
+    spec: RunSpec
+    results: Path
+    limits: Limits = Limits()
+    gpu: str | None = None
+    seen: list[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Halt:
+    """How runs are ended from outside; a run so ended leaves no record.
+
+    Attributes:
+        stop: when set, a run finishes its step, writes a checkpoint and ends.
+        kill: when set, a run is killed.
+    """
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    kill: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass
+class Ending:
+    """How a child ended: by its own word (`status`), or by what else (`cause`).
+
+    `status` is the record's, `busy` or `interrupted`; `cause` is `timeout`, `oom` or `killed`.
+    """
+
+    status: str | None = None
+    cause: str | None = None
+    reason: str = ""
+
+
+def make(job: Job, tell: Callable[[Event], None], halt: Halt) -> str:
+    """Make one run in a child process, which leaves a record however it ends.
+
+    A child that somebody kills, and not the time or the memory limit, is taken up again from its
+    last checkpoint.
+
+    Args:
+        job: the run.
         tell: is called with what the child reports, as it reports it.
-        stop: when set, the child is killed and leaves no record.
+        halt: ends it from outside.
 
     Returns:
         The record's status; `busy` where another process makes the run; `interrupted`.
+
+    Raises:
+        OSError: no process can be started, or its last record can't be written.
     """
-    status = None
-    began = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    with tempfile.TemporaryFile() as errors:
-        child = _start(spec, results, threads, errors)
-        overstayed = threading.Event()
-        watch = threading.Thread(
-            target=_watch, args=(child, spec.timeout, stop, overstayed), daemon=True
-        )
-        watch.start()
-        assert child.stdout is not None
-        for line in child.stdout:
-            with suppress(ValueError):
-                event = json.loads(line)
-                if event["event"] in ("end", "busy"):
-                    status = event.get("status", "busy")
-                else:
-                    tell(event)
-        code = child.wait()
-        watch.join()
-        if status is None and not stop.is_set():
-            errors.seek(0)
-            last_lines = errors.read().decode(errors="replace").strip().splitlines()[-3:]
-            reason = _reason(code, " | ".join(last_lines))
-            if overstayed.is_set():
-                reason = f"killed {GRACE:g} s after its time limit of {spec.timeout:g} s"
-            status = "timeout" if overstayed.is_set() else "error"
-            status = _record_lost(spec, results, status, reason, began)
-    return status or "interrupted"
+    lives, last = LIVES, None
+    while True:
+        began = record.utc()
+        with tempfile.TemporaryFile() as errors:
+            ending = _attempt(job, tell, halt, errors)
+            if ending.status:
+                return ending.status
+            if halt.stop.is_set() or halt.kill.is_set():
+                return "interrupted"
+            output = _last_lines(job, errors)
+        found = record.read(job.results, job.spec.run)
+        if found and (found.get("finished") or "") >= began:  # killed when all was done
+            return str(found["status"])
+        checkpoint = _last_checkpoint(job)
+        lives = LIVES if checkpoint != last else lives - 1
+        last = checkpoint
+        if ending.cause != "killed" or lives <= 0:
+            return _record_lost(job, ending, output)
+        tell({"event": "note", "note": f"{ending.reason}; it is taken up again"})
 
 
-def _start(spec: RunSpec, results: Path, threads: int, errors: IO[bytes]) -> subprocess.Popen[str]:
+def _attempt(job: Job, tell: Callable[[Event], None], halt: Halt, errors: IO[bytes]) -> Ending:
+    """Start a child and listen to it until it ends."""
+    ending, killed_before = Ending(), _killed_for_memory()
+    child = _start(job, errors)
+    watch = threading.Thread(target=_watch, args=(child, job, halt, ending), daemon=True)
+    watch.start()
+    assert child.stdout is not None
+    for line in child.stdout:
+        with suppress(ValueError):
+            event = json.loads(line)
+            if event["event"] in ("end", "busy"):
+                ending.status = event.get("status", "busy")
+            else:
+                tell(event)
+    code = child.wait()
+    watch.join()
+    if not ending.status and not ending.cause:
+        ending.cause, ending.reason = _cause(code, _killed_for_memory() > killed_before)
+    return ending
+
+
+def _cause(code: int, short_of_memory: bool) -> tuple[str, str]:
+    """Why a process ended without a word, by its exit code."""
+    if code == -signal.SIGKILL and short_of_memory:
+        return "oom", "killed (SIGKILL) while the kernel, out of memory, killed a process"
+    if code in (-signal.SIGKILL, -signal.SIGTERM):
+        return "killed", f"the process was killed by somebody ({signal.Signals(-code).name})"
+    if code < 0:
+        return "error", f"the process ended by {signal.Signals(-code).name}"
+    return "error", f"the process ended with exit code {code}"
+
+
+def _start(job: Job, errors: IO[bytes]) -> subprocess.Popen[str]:
     environment = dict(os.environ)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        environment[name] = str(threads)
+        environment[name] = str(job.limits.threads)
     environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # deterministic cuBLAS
+    if job.gpu is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = job.gpu
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", "bench.worker"],
         stdin=subprocess.PIPE,
@@ -91,52 +187,115 @@ def _start(spec: RunSpec, results: Path, threads: int, errors: IO[bytes]) -> sub
         env=environment,
         start_new_session=True,  # Ctrl-C is the parent's to handle
     )
-    assert child.stdin is not None
-    with suppress(BrokenPipeError):
-        request = {"spec": spec.to_json(), "results": str(results.absolute())}
-        child.stdin.write(json.dumps(request) + "\n")
-        child.stdin.flush()
+    request = {
+        "spec": job.spec.to_json(),
+        "results": str(job.results.absolute()),
+        "checkpoint_every": job.limits.checkpoint_every,
+        "seen": job.seen,
+    }
+    _say(child, json.dumps(request))
     return child
 
 
-def _watch(
-    child: subprocess.Popen[str],
-    timeout: float | None,
-    stop: threading.Event,
-    overstayed: threading.Event,
-) -> None:
-    """Kill the child when the study is stopped, or when it overstays its time limit."""
-    deadline = time.monotonic() + timeout + GRACE if timeout else float("inf")
+def _say(child: subprocess.Popen[str], line: str) -> None:
+    assert child.stdin is not None
+    with suppress(BrokenPipeError):
+        child.stdin.write(f"{line}\n")
+        child.stdin.flush()
+
+
+def _watch(child: subprocess.Popen[str], job: Job, halt: Halt, ending: Ending) -> None:
+    """Ask, interrupt and kill the child as its limits and the study's end want it."""
+    start = time.monotonic()
+    timeout, memory = job.spec.timeout, job.limits.memory
+    asked = math.inf
     while child.poll() is None:
-        if time.monotonic() > deadline:
-            overstayed.set()
-        if stop.is_set() or overstayed.is_set():
-            child.kill()
-            return
+        now = time.monotonic()
+        over = now - start - timeout if timeout else -math.inf
+        if halt.stop.is_set() and asked == math.inf:
+            asked = now
+            _say(child, "stop")
+        if over > GRACE / 2 and not ending.cause:
+            ending.cause = "timeout"
+            ending.reason = f"it was interrupted {over:.3g} s after its time limit of {timeout:g} s"
+            child.terminate()
+        if over > GRACE:
+            ending.reason = f"killed {over:.3g} s after its time limit of {timeout:g} s"
+        taken = _resident(child.pid) if memory else 0
+        if memory and taken > memory:
+            ending.cause = "oom"
+            ending.reason = (
+                f"killed: it took {taken / 2**30:.2f} GiB of memory, "
+                f"and a run may take {memory / 2**30:.2f} GiB"
+            )
+        if halt.kill.is_set() or now - asked > PATIENCE or over > GRACE or taken > (memory or 0):
+            break
         time.sleep(0.05)
+    _kill(child)  # and what it has started, also where it ended by itself
 
 
-def _reason(code: int, last_lines: str) -> str:
-    """Why a process ended without a word."""
-    if code == -signal.SIGKILL:
-        return "the process was killed (SIGKILL): by someone, or by the kernel for want of memory"
-    if code < 0:
-        return f"the process was killed by {signal.Signals(-code).name}: {last_lines}"
-    return f"the process ended with exit code {code}: {last_lines}"
+def _kill(child: subprocess.Popen[str]) -> None:
+    """Kill the child and all that it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
 
 
-def _record_lost(spec: RunSpec, results: Path, status: str, reason: str, began: str) -> str:
-    """Write the record of a run whose process ended without a word; the status that it has.
+def _resident(pid: int) -> int:
+    """The resident memory of a process in bytes, 0 where it is gone."""
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
 
-    A child that was killed after it had published its record has one.
-    """
-    from bench.execution import outline
 
-    found = record.read(results, spec.run)
-    if found and found["started"] >= began:
-        return str(found["status"])
-    content = outline(spec) | {"status": status, "reason": reason}
-    with suppress(Timeout), FileLock(lock_file(results, spec.run), timeout=1):
-        record.part(results, spec.run).mkdir(parents=True, exist_ok=True)
-        record.publish(results, spec.run, content)
+def _killed_for_memory() -> int:
+    """How many processes the kernel has killed for want of memory so far (Linux; elsewhere 0)."""
+    try:
+        for line in Path("/proc/vmstat").read_text(encoding="ascii").splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    except OSError:
+        pass
+    return 0
+
+
+def _last_lines(job: Job, errors: IO[bytes]) -> list[str]:
+    """The last lines of output: of the run's log, and of what came before there was one."""
+    errors.seek(0)
+    said = errors.read()
+    with suppress(OSError):
+        said = (record.part(job.results, job.spec.run) / "log.txt").read_bytes() + said
+    lines = said.decode(errors="replace").strip().splitlines()
+    return [line for line in lines if not line.startswith("Extension modules:")][-KEPT_LINES:]
+
+
+def _last_checkpoint(job: Job) -> int | None:
+    """When the run under way wrote its last checkpoint; None where there is none."""
+    paths = record.part(job.results, job.spec.run).glob(record.CHECKPOINTS)
+    return max((path.stat().st_mtime_ns for path in paths), default=None)
+
+
+def _record_lost(job: Job, ending: Ending, output: list[str]) -> str:
+    """Write the record of a run whose process ended without a word; its status."""
+    status = ending.cause if ending.cause in ("timeout", "oom") else "error"
+    reason = ": ".join([ending.reason, *_telling(output)])
+    content = record.outline(job.spec) | {
+        "status": status,
+        "reason": reason,
+        "output": output,
+        "finished": record.utc(),
+    }
+    with suppress(Timeout), FileLock(lock_file(job.results, job.spec.run), timeout=1):
+        record.part(job.results, job.spec.run).mkdir(parents=True, exist_ok=True)
+        record.publish(job.results, job.spec.run, content)
     return status
+
+
+def _telling(output: list[str]) -> list[str]:
+    """The lines that tell most: those of Python's own fault handler, or else the last one."""
+    for k, line in enumerate(output):
+        if line.startswith("Fatal Python error"):
+            current = itertools.dropwhile(lambda line: "urrent thread" not in line, output[k:])
+            where = [later.strip() for later in current if later.startswith("  File")]
+            return [line, *where[:1]]
+    return output[-1:]

@@ -2,45 +2,60 @@
 
 from __future__ import annotations
 
-import datetime
-import json
 import os
 import pickle
-import shutil
+import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from bench import environment, paths, plugins, record
+from bench import environment, plugins, record
 from bench.data import arrays
-from bench.data.arrays import Loaded
 from bench.errors import BenchError, DataError, UsageError
 from bench.flow import Flow
-from bench.judging import judge_method, pick, reference_solver
+from bench.judging import judge_method, reference_solver
+from bench.learning import Control, learn
 from bench.method import Method
 from bench.numerics.ode import SolverFailed
 from bench.reach import reaches
-from bench.seal import sealed
 from bench.spec import Judge, RunSpec
-from bench.stream import Stream
-from bench.training import ContractBroken, Diverged, Report, TimedOut, Training, train, validator
+from bench.training import ContractBroken, Diverged, Interrupted, Report, TimedOut
 
 
-def execute(spec: RunSpec, results: Path, report: Report) -> record.Record:
-    """Run `spec` and publish its record below `results`, however it ends."""
-    folder = record.part(results, spec.run)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    content = outline(spec)
+def execute(
+    spec: RunSpec,
+    results: Path,
+    report: Report,
+    stop: threading.Event | None = None,
+    every: float = 60.0,
+) -> record.Record:
+    """Run `spec`, or go on with it, and publish its record below `results`, however it ends.
+
+    Args:
+        spec: the run.
+        results: the results folder.
+        report: is told of every step, validation and stage.
+        stop: when set, the run is left after the step in hand: its status is `interrupted`, it has
+            no record, and goes on where it stopped when it is made again.
+        every: seconds between two checkpoints.
+    """
+    folder = record.begin(results, spec.run)
+    content = record.outline(spec)
+    control = Control(
+        stop or threading.Event(),
+        every,
+        time.monotonic() + spec.timeout if spec.timeout else float("inf"),
+    )
     try:
-        _fill(content, spec, folder, report)
+        _fill(content, spec, folder, report, control)
         content["status"] = "ok"
+    except Interrupted as error:
+        return content | {"status": "interrupted", "reason": str(error)}
     except (Diverged, SolverFailed) as error:
         _failed(content, "diverged", str(error))
     except TimedOut as error:
@@ -51,44 +66,17 @@ def execute(spec: RunSpec, results: Path, report: Report) -> record.Record:
         reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
         _failed(content, "error", reason)
         (folder / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
-    content["finished"] = _utc()
+    content["finished"] = record.utc()
     record.publish(results, spec.run, content)
     return content
 
 
-def outline(spec: RunSpec) -> record.Record:
-    """The record of a run that has not begun: what was asked for."""
-    return {
-        "format": record.FORMAT,
-        "run": spec.run,
-        "key": spec.key,
-        "status": "error",
-        "reason": None,
-        "method": {
-            "name": spec.method,
-            "version": spec.version,
-            "preset": spec.preset,
-            "config": dict(spec.config),
-        },
-        "dataset": {"name": spec.label, "revision": spec.revision},
-        "budget": {
-            "name": spec.budget,
-            "minibatches": spec.minibatches,
-            "batch_size": spec.batch_size,
-        },
-        "seed": spec.seed,
-        "judge": asdict(spec.judge),
-        "training": {},
-        "metrics": {},
-        "cost": {},
-        "environment": {"device": spec.device},
-        "started": _utc(),
-    }
-
-
-def _fill(content: record.Record, spec: RunSpec, folder: Path, report: Report) -> None:
+def _fill(
+    content: record.Record, spec: RunSpec, folder: Path, report: Report, control: Control
+) -> None:
     """Run, and put what came out into the record as it comes."""
-    deadline = time.monotonic() + spec.timeout if spec.timeout else float("inf")
+    if spec.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("There is no CUDA device any more.", "See `bench doctor`.")
     if plugins.version(plugins.methods()[spec.method]) != spec.version:
         raise UsageError(f"The source of {spec.method} changed since this run was planned.")
     if found := reaches(plugins.sources(plugins.methods()[spec.method])):
@@ -110,12 +98,7 @@ def _fill(content: record.Record, spec: RunSpec, folder: Path, report: Report) -
     _warm_up(spec.device)
     content["cost"]["baseline_rss_bytes"] = environment.peak_rss_bytes()
     method = build(spec, dataset.d)
-    _learn(content, method, data, spec, folder / "curve.jsonl", report, deadline)
-    if spec.device == "cuda":
-        content["cost"] |= {
-            "peak_gpu_bytes": torch.cuda.max_memory_allocated(),
-            "peak_gpu_reserved_bytes": torch.cuda.max_memory_reserved(),
-        }
+    learn(content, method, data, spec, folder, report, control)
     _save_model(folder / "model.pt", spec, method)
     verdict = judge_method(method, data, spec.judge, report)
     content["metrics"], content["cost"] = verdict.metrics, content["cost"] | verdict.cost
@@ -143,64 +126,6 @@ def build(spec: RunSpec, d: int) -> Method:
     if spec.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     return method
-
-
-def _learn(
-    content: record.Record,
-    method: Method,
-    data: Loaded,
-    spec: RunSpec,
-    curve: Path,
-    report: Report,
-    deadline: float,
-) -> None:
-    """Train; what came of it goes into the record, also where it fails half-way."""
-    judge, done = spec.judge, Training()
-    start = time.perf_counter()
-    method.affine.fit(data.train)
-    done.train_seconds += time.perf_counter() - start
-    stream = Stream(
-        data.train,
-        spec.batch_size,
-        spec.minibatches,
-        spec.seed,
-        spec.device,
-        first=method.affine,
-    )
-    rows = torch.from_numpy(np.array(pick(data.validation, judge.validation_rows, judge.seed)))
-    with open(curve, "w", encoding="utf-8") as file:
-
-        def keep(event: dict[str, Any]) -> None:
-            entry = {k: v for k, v in event.items() if k not in ("event", "total")}
-            file.write(json.dumps(record.finite(entry)) + "\n")
-            report(event)
-
-        try:
-            with sealed(paths.array_cache(), _files(spec)):
-                train(
-                    method, stream, validator(rows, judge), judge.validations, keep, deadline, done
-                )
-        finally:
-            content["method"]["params"] = method.size() + method.affine.size()
-            content["training"] = {
-                "minibatches": done.minibatches,
-                "samples_seen": done.samples_seen,
-                "best_step": done.best_step,
-                "best_validation_nll": done.best_validation_nll,
-                "last_loss": done.last_loss,
-            }
-            content["cost"] |= {
-                "train_seconds": done.train_seconds,
-                "validation_seconds": done.validation_seconds,
-                "nfe_train": done.nfe_train,
-                "peak_rss_bytes": environment.peak_rss_bytes(),
-            }
-
-
-def _files(spec: RunSpec) -> list[Path]:
-    """The files that the data set can be read from."""
-    sources = plugins.dataset(spec.dataset).sources
-    return [Path(spec.data_root) / name for source in sources for name in source.files]
 
 
 def _save_model(path: Path, spec: RunSpec, method: Method) -> None:
@@ -244,7 +169,3 @@ def _save(path: Path, write: Callable[[Any], None]) -> None:
 
 def _failed(content: record.Record, status: str, reason: str) -> None:
     content["status"], content["reason"] = status, reason
-
-
-def _utc() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

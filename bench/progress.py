@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
@@ -52,52 +53,88 @@ def _bars(progress: Progress, count: int) -> Show:
     """A bar for each run under way and one for all."""
     whole = progress.add_task("all runs", total=count, note="")
     tasks: dict[str, TaskID] = {}
+    rates: dict[str, Rate] = {}
 
     def show(spec: RunSpec, event: Event) -> None:
         kind = event["event"]
         if kind == "start":
-            tasks[spec.run] = progress.add_task(_name(spec), total=spec.minibatches, note="")
+            if spec.run not in tasks:
+                tasks[spec.run] = progress.add_task(_name(spec), total=spec.minibatches, note="")
+            rates[spec.run] = Rate()
         elif kind == "step":
-            progress.update(tasks[spec.run], completed=event["minibatch"], note=_figures(event))
+            note = f"{rates[spec.run].per_second(event):.3g}/s  {_figures(event)}"
+            progress.update(tasks[spec.run], completed=event["minibatch"], note=note)
         elif kind == "stage":
             progress.update(tasks[spec.run], note=event["stage"])
+        elif kind == "note":
+            progress.console.print(f"{_name(spec)}: {event['note']}", highlight=False)
         elif kind == "end":
-            progress.remove_task(tasks.pop(spec.run))
-            progress.console.print(f"{_name(spec)}: {event['status']}", highlight=False)
+            if spec.run in tasks:
+                progress.remove_task(tasks.pop(spec.run))
+            progress.console.print(f"{_name(spec)}: {_ended(event)}", highlight=False)
             progress.advance(whole)
 
     return show
 
 
 def _plain(count: int) -> Show:
-    """A line when a run starts, validates and ends, and now and then between."""
+    """A line when a run starts, is judged and ends, and now and then between."""
     began: dict[str, float] = {}
     said: dict[str, float] = {}
+    rates: dict[str, Rate] = {}
     ended = 0
 
     def show(spec: RunSpec, event: Event) -> None:
         nonlocal ended
         kind, now = event["event"], time.monotonic()
         if kind == "start":
-            began[spec.run] = said[spec.run] = now
+            began[spec.run] = now
+            rates[spec.run] = Rate()
             text = "started"
         elif kind == "step":
+            rate = rates[spec.run].per_second(event)
             if now - said[spec.run] < QUIET:
                 return
-            share = event["minibatch"] / event["total"]
-            left = (now - began[spec.run]) * (1 - share) / share
-            text = f"{event['minibatch']}/{event['total']}  {_figures(event)}  {left:.0f} s left"
+            left = (event["total"] - event["minibatch"]) / rate if rate else float("inf")
+            text = (
+                f"{event['minibatch']}/{event['total']}  {rate:.3g}/s  {_figures(event)}  "
+                f"{left:.0f} s left"
+            )
         elif kind == "stage":
             if now - said[spec.run] < QUIET:
                 return
             text = event["stage"]
+        elif kind == "note":
+            text = event["note"]
         else:
             ended += 1
-            text = f"{event['status']} after {now - began[spec.run]:.0f} s ({ended}/{count})"
+            took = f" after {now - began[spec.run]:.0f} s" if spec.run in began else ""
+            text = f"{_ended(event)}{took} ({ended}/{count})"
         said[spec.run] = now
         print(f"{_name(spec)}: {text}", file=sys.stderr, flush=True)
 
     return show
+
+
+@dataclass
+class Rate:
+    """Mini-batches a second of a run since it was started or taken up, as its events tell."""
+
+    first: tuple[float, int] | None = None
+
+    def per_second(self, event: Event) -> float:
+        """The rate up to a step event; 0 at the first one, which gives none yet."""
+        now, minibatch = time.monotonic(), event["minibatch"]
+        if self.first is None or minibatch <= self.first[1]:
+            self.first = now, minibatch
+        then, before = self.first
+        return float((minibatch - before) / (now - then)) if now > then else 0.0
+
+
+def _ended(event: Event) -> str:
+    by = ", by another process" if event.get("elsewhere") else ""
+    why = f": {event['reason']}" if event.get("reason") else ""
+    return f"{event['status']}{by}{why}"
 
 
 def _name(spec: RunSpec) -> str:

@@ -1,27 +1,37 @@
 """The record of a run: one JSON file, written once, whole, and never edited.
 
-A run lives in `RESULTS/<run>/`: `record.json`, `curve.jsonl`, `model.pt`, `samples.npz`. While it
+A run lives in `RESULTS/<run>/`: `record.json`, `curve.jsonl`, `model.pt`, `samples.npz`, and
+`log.txt`. While it
 is under way it lives in `RESULTS/<run>.part/`, which takes its final name in one rename when the
 record is in it; so a folder without the suffix is a finished run, whatever was killed when.
 """
 
 from __future__ import annotations
 
+import datetime
 import json
 import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from bench.errors import DataError, UsageError, unknown
+from bench.spec import RunSpec
 
 #: The layout of `record.json`. A program reads records of its own layout and older ones.
 FORMAT = 1
 
 #: How a run can end.
 STATUSES = ("ok", "diverged", "timeout", "oom", "error")
+
+#: The checkpoints in a run's folder: kept where the run can go on, see `publish`.
+CHECKPOINTS = "checkpoint*"
+
+#: What a run that goes on starts from, and what it adds to.
+_CONTINUED = (CHECKPOINTS, "curve.jsonl", "log.txt")
 
 Record = dict[str, Any]
 
@@ -45,13 +55,90 @@ def part(results: Path, run: str) -> Path:
     return results / f"{run}.part"
 
 
+def outline(spec: RunSpec) -> Record:
+    """The record of a run that has not begun: what was asked for."""
+    return {
+        "format": FORMAT,
+        "run": spec.run,
+        "key": spec.key,
+        "status": "error",
+        "reason": None,
+        "method": {
+            "name": spec.method,
+            "version": spec.version,
+            "preset": spec.preset,
+            "config": dict(spec.config),
+        },
+        "dataset": {"name": spec.label, "revision": spec.revision},
+        "budget": {
+            "name": spec.budget,
+            "minibatches": spec.minibatches,
+            "batch_size": spec.batch_size,
+        },
+        "seed": spec.seed,
+        "judge": asdict(spec.judge),
+        "training": {},
+        "metrics": {},
+        "cost": {},
+        "environment": {"device": spec.device},
+        "started": utc(),
+    }
+
+
+def utc() -> str:
+    """The time, as records have it."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+
+
+def begin(results: Path, run: str) -> Path:
+    """The folder of a run that is to be made: with what a run that can go on has left, else empty.
+
+    A run goes on from the checkpoints of one that was cut off, or else of one that has failed.
+    Only whoever holds the run's lock may call this.
+    """
+    folder, final = part(results, run), results / run
+    folder.mkdir(parents=True, exist_ok=True)
+    if not any(folder.glob(CHECKPOINTS)):
+        for path in folder.iterdir():
+            if path.name != "log.txt":
+                path.unlink()
+        for pattern in _CONTINUED if any(final.glob(CHECKPOINTS)) else ():
+            for path in final.glob(pattern):
+                if not (folder / path.name).exists():
+                    shutil.copy2(path, folder)
+    return folder
+
+
 def publish(results: Path, run: str, record: Record) -> None:
     """Write the record into the folder of the run under way and give the folder its final name.
 
-    A finished run of that name is replaced; until the last rename it stays readable.
+    A finished run of that name is replaced; until the last rename it stays readable. Checkpoints
+    are kept where the run could go on from them: where it timed out, was killed or met an error.
     """
-    folder, final = part(results, run), results / run
+    folder = part(results, run)
     write_json(folder / "record.json", record)
+    if record.get("status") in ("ok", "diverged"):
+        for path in folder.glob(CHECKPOINTS):
+            path.unlink()
+    _place(results, run)
+
+
+def finish(results: Path, run: str) -> Record | None:
+    """Put a run in place whose record was written, and which was cut off there; its record.
+
+    None where there is no such run. Only whoever holds the run's lock may call this.
+    """
+    try:
+        text = (part(results, run) / "record.json").read_text(encoding="utf-8")
+        written: Record = json.loads(text)
+    except (OSError, ValueError):
+        return None
+    publish(results, run, written)
+    return written
+
+
+def _place(results: Path, run: str) -> None:
+    folder, final = part(results, run), results / run
     replaced = results / f"{run}.replaced"
     shutil.rmtree(replaced, ignore_errors=True)
     if final.exists():
@@ -111,6 +198,11 @@ def read_all(results: Path) -> Iterator[Record]:
             record = read(results, name)
             if record is not None:
                 yield record
+
+
+def stamp(record: Record) -> list[Any]:
+    """What tells a record from another one of the same run: when it began and when it ended."""
+    return [record["started"], record.get("finished")]
 
 
 def find(results: Path, name: str) -> Record:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -40,6 +41,21 @@ class Movement:
         return self.step / self.size
 
 
+@dataclass
+class Restored:
+    """What it cost to make push-forwards anew that a run had made before it was continued.
+
+    Attributes:
+        seconds: the time.
+        evaluations: those that `count` counted.
+        count: gives the number of evaluations so far.
+    """
+
+    seconds: float = 0.0
+    evaluations: int = 0
+    count: Callable[[], int] = lambda: 0
+
+
 class Stream:
     """Deals `total` mini-batches of `batch_size` training rows, then ends.
 
@@ -57,6 +73,8 @@ class Stream:
         seed: the seed of the order.
         device: where mini-batches go.
         dealt: the mini-batches dealt before (by a run that is continued).
+        pushes: the push-forwards made before (by a run that is continued), since the last rewind;
+            the method makes them anew, and what that costs is `Stream.restored`.
         first: a fixed first layer of the model, which all rows go through.
 
     Raises:
@@ -72,6 +90,7 @@ class Stream:
         device: torch.device | str = "cpu",
         dealt: int = 0,
         first: Map = lambda x: x,
+        pushes: int = 0,
     ) -> None:
         self.batch_size = batch_size
         self.total = total
@@ -81,6 +100,9 @@ class Stream:
         self.device = torch.device(device)
         self._rows = rows  # stays where it is mapped
         self._first = first
+        self.pushes = 0  # since the last rewind
+        self._again = pushes
+        self.restored = Restored()
         self._kept: Tensor | None = None  # what is dealt, where that is not `rows` themselves
         if self.device.type != "cpu":
             self.rewind()
@@ -114,6 +136,16 @@ class Stream:
         The rows of a second push are those that the first one gave. A method that is continued
         pushes anew through the blocks that it has finished, from the first.
         """
+        began, before = time.perf_counter(), self.restored.count()
+        moved = self._push(forward)
+        self.pushes += 1
+        if self._again > 0:
+            self._again -= 1
+            self.restored.seconds += time.perf_counter() - began
+            self.restored.evaluations += self.restored.count() - before
+        return moved
+
+    def _push(self, forward: Map) -> Movement:
         if self._kept is None:
             self._kept = self._enter(torch.tensor(self._rows))
         step = start = size = 0.0
@@ -128,6 +160,7 @@ class Stream:
 
     def rewind(self) -> None:
         """Deal the rows themselves again, not pushed through anything but the first layer."""
+        self.pushes = 0
         if self.device.type == "cpu":
             self._kept = None
         else:  # on a GPU the split lives there whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -25,6 +26,10 @@ class Diverged(ArithmeticError):
     """Learning broke: a loss that is not finite, or a field that can't be solved any more."""
 
 
+class Interrupted(Exception):
+    """The run was asked to stop, and can go on from its checkpoint."""
+
+
 class TimedOut(TimeoutError):
     """The run's time limit is over."""
 
@@ -41,6 +46,7 @@ class Training:
     samples_seen: int = 0
     train_seconds: float = 0.0
     validation_seconds: float = 0.0
+    checkpoint_seconds: float = 0.0
     nfe_train: int = 0
     last_loss: float = math.nan
     best_step: int = 0
@@ -74,6 +80,7 @@ def train(
     report: Report,
     deadline: float = math.inf,
     done: Training | None = None,
+    between: Callable[[Training], None] = lambda done: None,
 ) -> Training:
     """Drive `method` until the stream ends; load the state that was best on validation.
 
@@ -89,7 +96,9 @@ def train(
         validations: how often to ask it, evenly, the last time after the last step.
         report: is told of every step and validation.
         deadline: the `time.monotonic()` at which to stop.
-        done: kept up to date, so that the caller has it when learning fails.
+        done: kept up to date, so that the caller has it when learning fails; that of a run that is
+            continued, as it was after the stream's last mini-batch.
+        between: is called after every step, and may raise.
 
     Raises:
         Diverged: a loss that is not finite, a solve that failed, or no state that can be scored.
@@ -100,13 +109,15 @@ def train(
     done.minibatches = stream.dealt
     due = {math.ceil(stream.total * (k + 1) / validations) for k in range(validations)}
     first = method.config.first_candidate(stream.total)
+    restored = stream.restored
+    restored.count = functools.partial(evaluations, method)
     generator = method.learn(stream)
     while True:
         step = done.minibatches + 1
-        before, start = evaluations(method), _now(stream)
+        before, start = evaluations(method) - restored.evaluations, _now(stream) - restored.seconds
         log = _advance(generator, method, step)
-        done.train_seconds += _now(stream) - start
-        done.nfe_train += evaluations(method) - before
+        done.train_seconds += _now(stream) - restored.seconds - start
+        done.nfe_train += evaluations(method) - restored.evaluations - before
         if log is None:
             break
         if stream.dealt != step:
@@ -125,6 +136,7 @@ def train(
         if step in due:
             entry["validation_nll"] = _validate(method, validate, done, step >= first)
         report({"event": "step", "total": stream.total, **entry})
+        between(done)
         if time.monotonic() > deadline:
             raise TimedOut(f"the time limit was over at mini-batch {step} of {stream.total}")
     if done.minibatches != stream.total:

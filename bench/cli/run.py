@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
+import signal
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +17,7 @@ from bench.errors import UsageError
 from bench.paths import data_root, results_dir
 
 if TYPE_CHECKING:
+    from bench.child import Limits
     from bench.planning import Only, Plan
     from bench.study import Study
 
@@ -62,7 +66,21 @@ if TYPE_CHECKING:
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="Time limit of a run.",
+    help="Time limit of a run, each time that it is started or taken up.",
+)
+@click.option(
+    "--memory",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="GIB",
+    help="Memory limit of a run [default: 90 % of the machine's].",
+)
+@click.option(
+    "--checkpoint-every",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Between two checkpoints of a run.",
 )
 @click.option(
     "--test-rows",
@@ -86,6 +104,8 @@ def run(
     threads: int | None,
     only: Only,
     timeout: float | None,
+    memory: float | None,
+    checkpoint_every: float,
     test_rows: int | None,
     dry_run: bool,
     results: str | None,
@@ -95,6 +115,8 @@ def run(
 
     With neither a method nor a data set: the quick study, which needs no download. What has a
     record is skipped; every run is a process of its own and leaves a record, however it ends.
+    Ctrl-C stops after the step in hand, and the same command goes on from there; twice, at once.
+    Several of these commands on one results folder share the work.
 
     \b
     Examples:
@@ -111,6 +133,7 @@ def run(
         study = replace(study, judge=replace(study.judge, test_rows=test_rows))
     folder = results_dir(results)
     click.echo("Planning (the first time, data are read and cached) ...", err=True)
+    from bench.child import Limits
     from bench.planning import plan
 
     device = _device(device)
@@ -118,8 +141,14 @@ def run(
     if dry_run:
         _show(planned, folder)
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    done = _run(planned, folder, jobs, threads or max(1, (cores or 1) // jobs))
+    jobs, threads = _share_cores(jobs, threads)
+    done = _run(
+        planned,
+        folder,
+        jobs,
+        Limits(threads, _memory(memory), checkpoint_every),
+        again=only in ("failed", "all"),
+    )
     _table(planned, folder)
     sys.exit(0 if done else 1)
 
@@ -158,6 +187,24 @@ def _device(asked: str) -> str:
     return "cpu"
 
 
+def _share_cores(jobs: int, threads: int | None) -> tuple[int, int]:
+    """How many runs side by side, and the threads of each: no more in all than cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    most = max(1, (cores or 1) // (threads or 1))
+    if jobs > most:
+        each = f" of {threads} threads" if threads else ""
+        click.echo(f"{jobs} runs{each} would share {cores} cores: {most} at a time.", err=True)
+        jobs = most
+    return jobs, threads or max(1, (cores or 1) // jobs)
+
+
+def _memory(gib: float | None) -> int:
+    """The memory limit of a run in bytes."""
+    import psutil
+
+    return int(gib * 2**30 if gib else 0.9 * psutil.virtual_memory().total)
+
+
 def _show(planned: Plan, folder: Path) -> None:
     todo = {spec.run for spec in planned.todo}
     for spec in planned.runs:
@@ -166,7 +213,7 @@ def _show(planned: Plan, folder: Path) -> None:
     click.echo(f"{len(todo)} of {len(planned.runs)} runs to make, in {folder}")
 
 
-def _run(planned: Plan, folder: Path, jobs: int, threads: int) -> bool:
+def _run(planned: Plan, folder: Path, jobs: int, limits: Limits, again: bool) -> bool:
     """Make the runs that are to be made; whether all of the study ended well."""
     from bench import record
     from bench.grid import run_all
@@ -175,12 +222,20 @@ def _run(planned: Plan, folder: Path, jobs: int, threads: int) -> bool:
     skipped = len(planned.runs) - len(planned.todo)
     if skipped:
         click.echo(f"{skipped} of {len(planned.runs)} runs are done already.", err=True)
+    gpus = _gpus() if any(spec.device == "cuda" for spec in planned.todo) else ()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's way to say Ctrl-C
+    events = run_all(planned.todo, folder, jobs, limits, gpus, again)
     try:
-        with display(planned.todo) as show:
-            for spec, event in run_all(planned.todo, folder, jobs, threads):
+        with display(planned.todo) as show, closing(events):
+            for spec, event in events:
                 show(spec, event)
     except KeyboardInterrupt:
-        click.echo("\nStopped. Finished runs are kept; the same command goes on.", err=True)
+        begun = sum(record.part(folder, spec.run).is_dir() for spec in planned.todo)
+        click.echo(
+            f"\nStopped. Finished runs are kept, {begun} begun; the same command goes on:\n"
+            f"  {shlex.join(['bench', *sys.argv[1:]])}",
+            err=True,
+        )
         sys.exit(130)
     failed = []
     for spec in planned.runs:
@@ -193,6 +248,14 @@ def _run(planned: Plan, folder: Path, jobs: int, threads: int) -> bool:
     if failed:
         click.echo("Failed runs are repeated with --only failed.", err=True)
     return not failed
+
+
+def _gpus() -> tuple[str, ...]:
+    """The GPUs that runs are dealt: those that this process may see."""
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return tuple(visible.split(",") if visible else map(str, range(torch.cuda.device_count())))
 
 
 def _table(planned: Plan, folder: Path) -> None:

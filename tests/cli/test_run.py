@@ -41,6 +41,7 @@ def test_run_table_and_load(bench: Bench, own_table: str, tmp_path: Path) -> Non
             "curve.jsonl",
             "model.pt",
             "samples.npz",
+            "log.txt",
         }
         assert len((folder / "curve.jsonl").read_text().splitlines()) == 20
         assert np.load(folder / "samples.npz")["samples"].shape == (200, 2)

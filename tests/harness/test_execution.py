@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import execution, plugins, record
+from bench import execution, learning, plugins, record
 from bench.data import arrays
 from bench.errors import DataError
 from bench.execution import execute, load_flow
@@ -91,7 +91,7 @@ def test_however_it_ends(
     def broken(*arguments: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(execution, stage, broken)
+    monkeypatch.setattr(learning if stage == "train" else execution, stage, broken)
     content = made(spec, tmp_path)
     assert (content["status"], content["reason"]) == (status, reason)
     assert content["status"] in record.STATUSES
@@ -126,7 +126,7 @@ def test_ctrl_c_is_no_ending(
     def interrupted(*arguments: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(execution, "train", interrupted)
+    monkeypatch.setattr(learning, "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
         execute(spec, tmp_path / "runs", lambda event: None)
     assert record.read(tmp_path / "runs", spec.run) is None
@@ -141,7 +141,7 @@ def test_every_line_of_the_curve_is_json(
     def validator(*arguments: Any) -> Callable[[Any], float]:
         return lambda method: next(nlls)
 
-    monkeypatch.setattr(execution, "validator", validator)
+    monkeypatch.setattr(learning, "validator", validator)
     assert made(spec, tmp_path)["status"] == "ok"
     text = (tmp_path / "runs" / spec.run / "curve.jsonl").read_text(encoding="utf-8")
     lines = [json.loads(line, parse_constant=pytest.fail) for line in text.splitlines()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from filelock import FileLock
 
 from bench import child as one_child
 from bench import record
+from bench.child import Limits
 from bench.errors import UsageError
 from bench.grid import run_all
 from bench.planning import Only, Plan, plan
@@ -38,7 +40,10 @@ JUDGE = Judge(
     validation_tol=1e-2,
 )
 #: What a record may say differently for the same run: when, how fast, in how much memory.
-CLOCKS = ("train_seconds", "validation_seconds", "sample_seconds", "density_seconds")
+CLOCKS = (
+    *("train_seconds", "validation_seconds", "checkpoint_seconds"),
+    *("sample_seconds", "density_seconds"),
+)
 
 
 def table(path: Path, seed: int = 1) -> Path:
@@ -68,7 +73,7 @@ def study(folder: Path) -> Study:
 def made(study: Study, folder: Path) -> tuple[Plan, list[tuple[RunSpec, dict[str, Any]]]]:
     """The study's plan, and the events of its runs, made once and side by side."""
     planned = planned_of(study, folder)
-    return planned, list(run_all(planned.todo, folder / "runs", jobs=2, threads=1))
+    return planned, list(run_all(planned.todo, folder / "runs", jobs=2, limits=Limits()))
 
 
 def planned_of(study: Study, folder: Path, only: Only = "missing", **given: Any) -> Plan:
@@ -148,7 +153,7 @@ def test_every_run_ends_well_with_a_record(made: tuple[Plan, Any], folder: Path)
         assert math.isfinite(metrics["nll"])
         assert content["cost"]["peak_rss_bytes"] > 2**24
         run = folder / "runs" / spec.run
-        names = {"record.json", "curve.jsonl", "model.pt", "samples.npz"}
+        names = {"record.json", "curve.jsonl", "model.pt", "samples.npz", "log.txt"}
         assert {p.name for p in run.iterdir()} == names
         assert np.load(run / "samples.npz")["samples"].shape == (30, 2)
         curve = (run / "curve.jsonl").read_text(encoding="utf-8").splitlines()
@@ -196,7 +201,9 @@ def test_the_same_seed_gives_the_same_bits(
     """Another process, one at a time, another moment: the same metrics, samples, parameters."""
     planned = planned_of(study, folder, runs="again")
     assert [s.run for s in planned.todo] == [s.run for s in made[0].runs]
-    ends = [e for _, e in run_all(planned.todo, folder / "again", 1, 1) if e["event"] == "end"]
+    ends = [
+        e for _, e in run_all(planned.todo, folder / "again", 1, Limits()) if e["event"] == "end"
+    ]
     assert [e["status"] for e in ends] == ["ok", "ok"]
     for spec in planned.runs:
         one, other = (record.read(folder / f, spec.run) for f in ("runs", "again"))
@@ -263,16 +270,14 @@ def test_changed_rows_are_stale(made: tuple[Plan, Any], study: Study, folder: Pa
 
 
 def test_a_killed_child_leaves_a_record_and_the_rest_goes_on(study: Study, folder: Path) -> None:
-    """SIGKILL after the first step: `error`, with the reason; the run beside it ends well."""
+    """SIGKILL whenever it is taken up: `error`, with the reason; the run beside it ends well."""
     short = planned_of(study, folder, runs="killed").runs[0]
     doomed = long_run(study, folder)
-    killed = False
     ends = {}
-    for spec, event in run_all([doomed, short], folder / "killed", jobs=1, threads=1):
-        if spec.run == doomed.run and event["event"] == "step" and not killed:
-            killed = True
-            (child,) = children()
-            child.send_signal(signal.SIGKILL)
+    for spec, event in run_all([doomed, short], folder / "killed", jobs=1, limits=Limits()):
+        if spec.run == doomed.run and event["event"] == "step":
+            for child in children():
+                child.send_signal(signal.SIGKILL)
         if event["event"] == "end":
             ends[spec.run] = event["status"]
     assert ends == {doomed.run: "error", short.run: "ok"}
@@ -291,7 +296,7 @@ def test_the_time_limit_leaves_a_record_of_what_was_learned(
 ) -> None:
     monkeypatch.setattr(one_child, "GRACE", 120.0)  # starting takes long on a busy machine
     spec = long_run(study, folder, timeout=0.5)
-    ends = [e for _, e in run_all([spec], folder / "late", 1, 1) if e["event"] == "end"]
+    ends = [e for _, e in run_all([spec], folder / "late", 1, Limits()) if e["event"] == "end"]
     assert ends == [{"event": "end", "status": "timeout"}]
     content = record.read(folder / "late", spec.run)
     assert content is not None
@@ -306,26 +311,92 @@ def test_a_child_that_overstays_is_killed(
     """One that does not look at the clock in time: here, one that has hardly started."""
     monkeypatch.setattr(one_child, "GRACE", 0.2)
     spec = long_run(study, folder, timeout=0.3)
-    ends = [e for _, e in run_all([spec], folder / "hung", 1, 1) if e["event"] == "end"]
+    ends = [e for _, e in run_all([spec], folder / "hung", 1, Limits()) if e["event"] == "end"]
     assert ends == [{"event": "end", "status": "timeout"}]
     content = record.read(folder / "hung", spec.run)
     assert content is not None
     assert "after its time limit of 0.3 s" in content["reason"]
 
 
-def test_a_run_that_another_process_makes_is_busy(study: Study, folder: Path) -> None:
+def test_a_run_that_another_process_makes_is_left_to_it(
+    made: tuple[Plan, Any], study: Study, folder: Path
+) -> None:
+    """It is not begun; when the other one has made it, its end is told."""
+    spec = made[0].runs[0]
+    results = folder / "shared"
+    (results / ".locks").mkdir(parents=True)
+    lock = FileLock(lock_file(results, spec.run), thread_local=False)
+    lock.acquire()
+
+    def publish() -> None:
+        shutil.copytree(folder / "runs" / spec.run, results / spec.run)
+        lock.release()
+
+    threading.Timer(1.5, publish).start()
+    events = [event for _, event in run_all([spec], results, 1, Limits())]
+    assert events == [{"event": "end", "status": "ok", "elsewhere": True}]
+
+
+def test_a_run_that_another_process_gives_up_is_made(study: Study, folder: Path) -> None:
     spec = planned_of(study, folder, runs="busy").runs[0]
     (folder / "busy" / ".locks").mkdir(parents=True)
-    with FileLock(lock_file(folder / "busy", spec.run)):
-        events = [e for _, e in run_all([spec], folder / "busy", 1, 1)]
-    assert events[-1] == {"event": "end", "status": "busy"}
-    assert record.read(folder / "busy", spec.run) is None
+    lock = FileLock(lock_file(folder / "busy", spec.run), thread_local=False)
+    lock.acquire()
+    threading.Timer(1.0, lock.release).start()
+    events = [event for _, event in run_all([spec], folder / "busy", 1, Limits())]
+    assert events[0] == {"event": "start"}
+    assert events[-1] == {"event": "end", "status": "ok"}
+
+
+def test_two_grids_on_one_folder_share_the_work(study: Study, folder: Path) -> None:
+    """Each run is made once, by one of them, and both hear how all of them ended."""
+    planned = planned_of(replace(study, seeds=(5, 6)), folder, runs="both")
+    heard: list[list[tuple[str, dict[str, Any]]]] = [[], []]
+
+    def consume(which: int) -> None:
+        for spec, event in run_all(planned.runs, folder / "both", 1, Limits()):
+            heard[which].append((spec.run, event))
+
+    grids = [threading.Thread(target=consume, args=(which,)) for which in (0, 1)]
+    for grid in grids:
+        grid.start()
+    for grid in grids:
+        grid.join()
+    runs = sorted(spec.run for spec in planned.runs)
+    for events in heard:
+        ends = [(run, e["status"]) for run, e in events if e["event"] == "end"]
+        assert sorted(ends) == [(run, "ok") for run in runs]
+    made = [
+        run
+        for events in heard
+        for run, e in events
+        if e["event"] == "end" and not e.get("elsewhere")
+    ]
+    assert sorted(made) == runs, "each by one of the two"
+
+
+def test_made_again_once(made: tuple[Plan, Any], folder: Path) -> None:
+    """`again` makes what has a record; and what another process makes anew meanwhile is taken."""
+    spec = made[0].runs[0]
+    results = folder / "anew"
+    shutil.copytree(folder / "runs" / spec.run, results / spec.run)
+    before = record.read(results, spec.run)
+    assert [e for _, e in run_all([spec], results, 1, Limits())] == [
+        {"event": "end", "status": "ok", "elsewhere": True}
+    ]
+    events = [e for _, e in run_all([spec], results, 1, Limits(), again=True)]
+    assert events[-1] == {"event": "end", "status": "ok"}
+    after = record.read(results, spec.run)
+    assert before is not None
+    assert after is not None
+    assert record.stamp(before) != record.stamp(after)
+    assert before["metrics"] == after["metrics"]
 
 
 def test_a_consumer_that_stops_ends_the_children(study: Study, folder: Path) -> None:
-    """As Ctrl-C does: no record, no child left, nothing that looks finished."""
+    """As Ctrl-C does: a checkpoint, no record, no child left, nothing that looks finished."""
     spec = long_run(study, folder)
-    events: Iterator[Any] = run_all([spec], folder / "stopped", 1, 1)
+    events: Iterator[Any] = run_all([spec], folder / "stopped", 1, Limits())
     for _, event in events:
         if event["event"] == "step":
             break
@@ -333,12 +404,13 @@ def test_a_consumer_that_stops_ends_the_children(study: Study, folder: Path) -> 
     assert not children()
     assert record.read(folder / "stopped", spec.run) is None
     assert list(record.read_all(folder / "stopped")) == []
+    assert (record.part(folder / "stopped", spec.run) / "checkpoint.bin").is_file()
 
 
 def test_what_was_cut_off_is_put_back_first(made: tuple[Plan, Any], folder: Path) -> None:
     run = folder / "runs" / made[0].runs[0].run
     run.rename(run.with_name(f"{run.name}.replaced"))
-    assert list(run_all([], folder / "runs", 1, 1)) == []
+    assert list(run_all([], folder / "runs", 1, Limits())) == []
     assert run.is_dir()
 
 
@@ -357,7 +429,7 @@ def test_a_child_that_can_not_be_started_does_not_hang_the_grid(
 
     def consume() -> None:
         try:
-            for _ in run_all([spec], folder / "none", 1, 1):
+            for _ in run_all([spec], folder / "none", 1, Limits()):
                 pass
         except (OSError, UsageError):
             pass
@@ -373,7 +445,7 @@ def test_results_that_can_not_be_written(study: Study, folder: Path, kind: str) 
     results = folder / "file" if kind == "a file" else folder / "file" / "runs"
     spec = planned_of(study, folder).runs[0]
     with pytest.raises(UsageError, match=r"can't be written.*--results"):
-        next(run_all([spec], results, 1, 1))
+        next(run_all([spec], results, 1, Limits()))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -381,4 +453,4 @@ def test_results_without_permission(study: Study, folder: Path) -> None:
     results = folder / "locked"
     results.mkdir(mode=0o500)
     with pytest.raises(UsageError, match="can't be written"):
-        next(run_all(planned_of(study, folder).runs, results, 1, 1))
+        next(run_all(planned_of(study, folder).runs, results, 1, Limits()))

@@ -1,0 +1,240 @@
+"""Runs that go wrong, in real child processes: each ends as a record that says why."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from bench import child, plugins, record
+from bench.child import Halt, Job, Limits, make
+from bench.planning import plan
+from bench.spec import Judge, RunSpec
+from bench.study import Study
+
+SICK = Path(__file__).parent.parent / "sick"
+JUDGE = Judge(
+    test_rows=40,
+    error_rows=10,
+    integral_cells=16,
+    mmd_n=30,
+    permutations=99,
+    validations=1,
+    validation_rows=20,
+)
+
+
+@pytest.fixture
+def sick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The sick methods, found here and in child processes."""
+    monkeypatch.syspath_prepend(SICK)
+    paths = [str(SICK), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    plugins.methods.cache_clear()
+    yield
+    plugins.methods.cache_clear()
+
+
+def planned(method: str, folder: Path, minibatches: int = 8, **changes: Any) -> RunSpec:
+    rows = np.random.default_rng(1).normal(size=(400, 2)).astype(np.float32)
+    np.save(folder / "own.npy", rows)
+    study = Study(
+        (method,), (str(folder / "own.npy"),), (0,), "quick", JUDGE, minibatches, batch_size=16
+    )
+    return replace(plan(study, folder / "runs", folder).runs[0], **changes)
+
+
+def ended(spec: RunSpec, folder: Path, limits: Limits | None = None) -> record.Record:
+    """The record that the run leaves."""
+    (folder / "runs" / ".locks").mkdir(parents=True, exist_ok=True)
+    status = make(Job(spec, folder / "runs", limits or Limits()), lambda event: None, Halt())
+    found = record.read(folder / "runs", spec.run)
+    assert found is not None
+    assert found["status"] == status
+    assert not record.part(folder / "runs", spec.run).exists()
+    assert "mini-batch" in (folder / "runs" / spec.run / "log.txt").read_text() or status != "ok"
+    return found
+
+
+@pytest.mark.usefixtures("sick")
+@pytest.mark.parametrize(
+    ("method", "status", "reason"),
+    [
+        ("raises", "error", "ValueError: a matrix that should be orthogonal is not"),
+        ("returns-nan", "diverged", "the loss is nan at mini-batch 4"),
+        ("segfaults", "error", "SIGSEGV: Fatal Python error: Segmentation fault"),
+    ],
+)
+def test_what_goes_wrong_is_in_the_record(
+    method: str, status: str, reason: str, tmp_path: Path
+) -> None:
+    content = ended(planned(method, tmp_path), tmp_path)
+    assert content["status"] == status
+    assert reason in content["reason"]
+    if method == "segfaults":
+        assert "_sum" in content["reason"], "where in Python it was"
+        assert any("sick_methods.py" in line for line in content["output"])
+
+
+@pytest.mark.usefixtures("sick")
+def test_one_that_hangs_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It writes its own record, with all that it had come to."""
+    monkeypatch.setattr(child, "GRACE", 60.0)
+    content = ended(planned("hangs", tmp_path, timeout=1.0), tmp_path)
+    assert content["status"] == "timeout"
+    assert "interrupted: the time limit of 1 s was over" in content["reason"]
+    assert content["training"]["minibatches"] == 3
+
+
+@pytest.mark.usefixtures("sick")
+def test_one_that_hangs_on_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "GRACE", 20.0)
+    content = ended(planned("hangs-on", tmp_path, timeout=1.0), tmp_path)
+    assert content["status"] == "timeout"
+    assert content["reason"].startswith("killed 20 s after its time limit of 1 s")
+
+
+@pytest.mark.usefixtures("sick")
+def test_one_that_eats_memory_is_killed(tmp_path: Path) -> None:
+    spec = planned("eats-memory", tmp_path)
+    content = ended(spec, tmp_path, Limits(memory=2**30))
+    assert content["status"] == "oom"
+    assert "a run may take 1.00 GiB" in content["reason"]
+    assert content["key"] == spec.key
+
+
+def test_a_killed_one_is_taken_up_where_it_was(tmp_path: Path) -> None:
+    """SIGKILL in mid-run: the same bits as an undisturbed run, and no second record."""
+    spec = planned("flow-matching", tmp_path, minibatches=400)
+    (tmp_path / "runs" / ".locks").mkdir(parents=True)
+    kills = 0
+    notes = []
+
+    def tell(event: dict[str, Any]) -> None:
+        nonlocal kills
+        if event["event"] == "note":
+            notes.append(event["note"])
+        if event["event"] == "step" and event["minibatch"] > 100 * kills and kills < 2:
+            kills += 1
+            workers()[0].send_signal(signal.SIGKILL)
+
+    job = Job(spec, tmp_path / "runs", Limits(checkpoint_every=0.0))
+    assert make(job, tell, Halt()) == "ok"
+    assert sum("taken up again" in note for note in notes) == 2
+    found = record.read(tmp_path / "runs", spec.run)
+    assert found is not None
+    assert len(found["sessions"]) == 3
+    assert all(session["after"] > 0 for session in found["sessions"][1:])
+    assert not list((tmp_path / "runs" / spec.run).glob("checkpoint*"))
+    undisturbed = ended_elsewhere(spec, tmp_path / "other")
+    for part in ("training", "metrics"):
+        assert found[part] == undisturbed[part]
+    assert found["cost"]["nfe_train"] == undisturbed["cost"]["nfe_train"]
+
+
+def ended_elsewhere(spec: RunSpec, results: Path) -> record.Record:
+    (results / ".locks").mkdir(parents=True)
+    assert make(Job(spec, results), lambda event: None, Halt()) == "ok"
+    found = record.read(results, spec.run)
+    assert found is not None
+    return found
+
+
+def test_one_that_is_killed_again_and_again_ends_as_an_error(tmp_path: Path) -> None:
+    spec = planned("gaussian", tmp_path, minibatches=10**7)
+    (tmp_path / "runs" / ".locks").mkdir(parents=True)
+
+    def tell(event: dict[str, Any]) -> None:
+        if event["event"] == "step":
+            workers()[0].send_signal(signal.SIGKILL)
+
+    assert make(Job(spec, tmp_path / "runs"), tell, Halt()) == "error"
+    found = record.read(tmp_path / "runs", spec.run)
+    assert found is not None
+    assert "killed by somebody (SIGKILL)" in found["reason"]
+
+
+def test_a_time_limit_leaves_a_checkpoint_to_go_on_from(tmp_path: Path) -> None:
+    """Made again with more time, it goes on where it was."""
+    spec = planned("flow-matching", tmp_path, minibatches=2_000)
+    first = ended(replace(spec, timeout=0.01), tmp_path)
+    assert first["status"] == "timeout"
+    done = first["training"]["minibatches"]
+    assert 0 < done < 2_000
+    job = Job(spec, tmp_path / "runs", seen=record.stamp(first))
+    assert make(job, lambda event: None, Halt()) == "ok"
+    found = record.read(tmp_path / "runs", spec.run)
+    assert found is not None
+    assert [s["after"] for s in found["sessions"]] == [0, done]
+    assert found["training"]["minibatches"] == 2_000
+    assert found["started"] == first["started"]
+
+
+def test_a_stop_is_a_checkpoint_and_no_record(tmp_path: Path) -> None:
+    spec = planned("gaussian", tmp_path, minibatches=10**7)
+    (tmp_path / "runs" / ".locks").mkdir(parents=True)
+    halt = Halt()
+
+    def tell(event: dict[str, Any]) -> None:
+        if event["event"] == "step":
+            halt.stop.set()
+
+    assert make(Job(spec, tmp_path / "runs"), tell, halt) == "interrupted"
+    assert record.read(tmp_path / "runs", spec.run) is None
+    assert (record.part(tmp_path / "runs", spec.run) / "checkpoint.bin").is_file()
+    assert not workers()
+
+
+def test_a_kill_ends_it_at_once(tmp_path: Path) -> None:
+    spec = planned("gaussian", tmp_path, minibatches=10**7)
+    (tmp_path / "runs" / ".locks").mkdir(parents=True)
+    halt = Halt()
+    threading.Timer(0.5, halt.kill.set).start()
+    began = time.monotonic()
+    assert make(Job(spec, tmp_path / "runs"), lambda event: None, halt) == "interrupted"
+    assert time.monotonic() - began < 10
+    assert not workers()
+
+
+def test_a_gpu_that_is_gone(tmp_path: Path) -> None:
+    """Planned for a GPU, made where there is none to be seen."""
+    spec = planned("gaussian", tmp_path, device="cuda")
+    (tmp_path / "runs" / ".locks").mkdir(parents=True)
+    make(Job(spec, tmp_path / "runs", gpu=""), lambda event: None, Halt())
+    found = record.read(tmp_path / "runs", spec.run)
+    assert found is not None
+    assert found["status"] == "error"
+    assert "There is no CUDA device any more" in found["reason"]
+
+
+def test_a_record_that_was_written_and_not_put_in_place(tmp_path: Path) -> None:
+    """Its process was killed between the two; the next one puts it in place and runs nothing."""
+    spec = planned("gaussian", tmp_path)
+    ended(spec, tmp_path)
+    runs = tmp_path / "runs"
+    (runs / spec.run).rename(record.part(runs, spec.run))
+    events: list[Any] = []
+    assert make(Job(spec, runs), events.append, Halt()) == "ok"
+    assert events == []
+    assert json.loads((runs / spec.run / "record.json").read_text())["status"] == "ok"
+
+
+def workers() -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process().children():
+        try:
+            if "bench.worker" in process.cmdline():
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
