@@ -59,16 +59,11 @@ def run_all(
     todo = deque(jobs_of(specs, results, limits, again))
     events: Tell = queue.Queue()
     halt = Halt()
-    places = [
-        threading.Thread(
-            target=_place,
-            args=(todo, gpus[k % len(gpus)] if gpus else None, events, halt),
-            daemon=True,
-        )
-        for k in range(min(jobs, len(specs)))
-    ]
-    for place in places:
-        place.start()
+    places = min(jobs, len(specs))
+    left = threading.Semaphore(0)  # counts the places that have ended; a join can't be interrupted
+    for k in range(places):
+        gpu = gpus[k % len(gpus)] if gpus else None
+        threading.Thread(target=_place, args=(todo, gpu, events, halt, left), daemon=True).start()
     try:
         for _ in range(len(specs)):
             while True:
@@ -77,7 +72,7 @@ def run_all(
                 if event["event"] == "end":
                     break
     finally:
-        _end(places, halt)
+        _end(places, left, halt)
 
 
 def jobs_of(specs: Sequence[RunSpec], results: Path, limits: Limits, again: bool) -> Iterator[Job]:
@@ -87,20 +82,34 @@ def jobs_of(specs: Sequence[RunSpec], results: Path, limits: Limits, again: bool
         yield Job(spec, results, limits, seen=record.stamp(found) if found else None)
 
 
-def _end(places: Sequence[threading.Thread], halt: Halt) -> None:
+def _end(places: int, left: threading.Semaphore, halt: Halt) -> None:
     """Wait for the children: gently at first, and after a KeyboardInterrupt no more."""
     halt.stop.set()
-    try:
-        for place in places:
-            place.join()
-    except KeyboardInterrupt:
-        halt.kill.set()
-        for place in places:
-            place.join()
+    ended = 0
+    while ended < places:
+        try:
+            left.acquire()
+            ended += 1
+        except KeyboardInterrupt:
+            halt.kill.set()
 
 
-def _place(todo: deque[Job], gpu: str | None, events: Tell, halt: Halt) -> None:
+def _place(
+    todo: deque[Job],
+    gpu: str | None,
+    events: Tell,
+    halt: Halt,
+    left: threading.Semaphore,
+) -> None:
     """Make one run after the other until none is left; those of other processes are waited for."""
+    try:
+        _work(todo, gpu, events, halt)
+    finally:
+        left.release()
+
+
+def _work(todo: deque[Job], gpu: str | None, events: Tell, halt: Halt) -> None:
+    """The work of a place; see there."""
     waited_for = set[str]()
     while todo and not halt.stop.is_set():
         try:

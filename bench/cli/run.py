@@ -225,10 +225,13 @@ def _run(planned: Plan, folder: Path, jobs: int, limits: Limits, again: bool) ->
     gpus = _gpus() if any(spec.device == "cuda" for spec in planned.todo) else ()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's way to say Ctrl-C
     events = run_all(planned.todo, folder, jobs, limits, gpus, again)
+    told: dict[str, str] = {}  # why runs have ended that left no record
     try:
         with display(planned.todo) as show, closing(events):
             for spec, event in events:
                 show(spec, event)
+                if event.get("reason"):
+                    told[spec.run] = event["reason"]
     except KeyboardInterrupt:
         begun = sum(record.part(folder, spec.run).is_dir() for spec in planned.todo)
         click.echo(
@@ -237,14 +240,17 @@ def _run(planned: Plan, folder: Path, jobs: int, limits: Limits, again: bool) ->
             err=True,
         )
         sys.exit(130)
-    failed = []
+    failed = False
     for spec in planned.runs:
         content = record.read(folder, spec.run)
         if content is None or content["status"] != "ok":
-            failed.append((spec.run, content))
-    for name, content in failed:
-        status, reason = (content["status"], content["reason"]) if content else ("no record", "")
-        click.secho(f"{name}: {status}: {reason}", fg="red", err=True)
+            failed = True
+            status, reason = (
+                (content["status"], content["reason"])
+                if content
+                else ("no record", told.get(spec.run, ""))
+            )
+            click.secho(f"{spec.run}: {status}: {reason}", fg="red", err=True)
     if failed:
         click.echo("Failed runs are repeated with --only failed.", err=True)
     return not failed
