@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bench.cli.chosen import chosen
 from bench.cli.whole import write_whole
 from bench.errors import NothingMeasured, UsageError, unknown
 from bench.paths import results_dir
@@ -79,31 +80,25 @@ def plot(
 
 def _ranks(asked: Asked) -> tuple[Figure, Iterator[str]]:
     """The critical-difference diagram, and its numbers and sentences."""
-    from bench.cli.table import only
     from bench.figures.ranks import diagram
     from bench.stats.ranking import explain_pairs, too_few
-    from bench.tables.frame import cells, records
+    from bench.tables.frame import cells
     from bench.tables.standing import standings
 
     folder = asked.results
-    frame = records(folder)
-    if not len(frame):
-        raise NothingMeasured(
-            f"There are no runs in {folder}.", "Type `bench run`, or name their folder (--results)."
-        )
-    frame = only(frame, asked.methods, asked.datasets, folder)
+    frame = chosen(folder, asked.methods, asked.datasets)
     found = {one.budget: one for one in standings(cells(frame), asked.metric)}
     if asked.budget is not None and asked.budget not in found:
         raise NothingMeasured(
             f"No run in {folder} is under the budget {asked.budget!r}.",
             f"There are: {', '.join(found)}.",
         )
-    chosen = found if asked.budget is None else {asked.budget: found[asked.budget]}
-    large = [one for one in chosen.values() if one.enough]
+    asked_for = list(found.values()) if asked.budget is None else [found[asked.budget]]
+    large = [one for one in asked_for if one.enough]
     if not large:
         sizes = (
             f"budget {one.budget}: {too_few(len(one.methods), len(one.datasets))}"
-            for one in chosen.values()
+            for one in asked_for
         )
         raise NothingMeasured(f"There is nothing to rank in {folder}.", " ".join(sizes))
     if len(large) > 1:
