@@ -15,6 +15,7 @@ from rich.text import Text
 from bench.stats.targets import Target, read_curve, target
 from bench.tables.format import measured, memory, probability, scientific, significant, span, whole
 from bench.tables.frame import Cell, cells
+from bench.tables.labels import Label, labels
 from bench.tables.marks import (
     GAP,
     GAP_BOUND,
@@ -52,10 +53,13 @@ def details(frame: pd.DataFrame, results: Path | None = None) -> list[tuple[str,
     """
     known = sorted(cells(frame), key=lambda c: (*map(str, heading_of(c)), str(c.key["method"])))
     targets = _targets(frame, results) if results else {}
-    return [
-        (_heading(cell), _method(cell), [*_lines(cell), *_to_target(cell, targets)])
-        for cell in known
-    ]
+    found = []
+    for _, group in groupby(known, heading_of):
+        members = list(group)
+        for cell, label in zip(members, labels(members), strict=True):
+            lines = [*_lines(cell), *_to_target(cell, targets)]
+            found.append((_heading(cell), _method(cell, label), lines))
+    return found
 
 
 def _targets(frame: pd.DataFrame, results: Path) -> dict[str, Target]:
@@ -113,14 +117,13 @@ def _heading(cell: Cell) -> str:
     return f"{dataset}   d = {cell.shared('d')} · budget {budget} · revision {str(revision)[:8]}"
 
 
-def _method(cell: Cell) -> str:
+def _method(cell: Cell, label: Label) -> str:
     seeds = ", ".join(str(seed) for seed in sorted(cell.ok["seed"]))
     plural = "seeds" if len(cell.ok) > 1 else "seed"
-    text = f"{cell.key['method']}: " + (f"{plural} {seeds}" if seeds else "no seed ended well")
+    text = f"{label}: " + (f"{plural} {seeds}" if seeds else "no seed ended well")
     if len(cell.ok) < len(cell.runs):
         text += f" ({len(cell.ok)} of {len(cell.runs)} runs)"
-    settings = cell.shared("settings")
-    return f"{text}; {settings}" if settings else text
+    return f"{text}; {label.meaning}" if label.meaning else text
 
 
 def _lines(cell: Cell) -> Iterator[Line]:

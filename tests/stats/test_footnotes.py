@@ -61,15 +61,27 @@ def test_revisions_stand_apart_and_are_told(results: Path, write: Write) -> None
     assert "moons: 2 revisions of the data, which can't be compared." in notes(table)
 
 
-def test_versions_and_settings_have_rows_of_their_own(results: Path, write: Write) -> None:
+def test_versions_are_told(results: Path, write: Write) -> None:
     write("ffjord", "moons", 0, nll=1.0)
     write("ffjord", "moons", 1, nll=9.0, method__version="bbbbbbbbbbbb")
-    write("ffjord", "moons", 2, nll=5.0, method__config={"width": 512})
+    shown = notes(comparison(records(results)))
+    assert "ffjord: 2 versions of its code (aaaaaaaaaaaa, bbbbbbbbbbbb)." in shown
+
+
+def test_numbered_rows_are_explained_and_named_ones_are_not(results: Path, write: Write) -> None:
+    plain = {"width": 256, "depth": 3, "scale": 1.0, "clip": 0}
+    write("ffjord", "moons", method__config=plain)
+    write("ffjord", "moons", method__config={"width": 8, "depth": 2, "scale": 2.0, "clip": 1})
+    write("jko", "moons", method__config={"blocks": 4})
+    write("jko", "moons", method__config={"blocks": 5})
     table = comparison(records(results))
-    assert sorted(r.label for r in table.groups[0].rows) == [f"ffjord ({i})" for i in (1, 2, 3)]
-    assert "ffjord: 2 versions of its code (aaaaaaaaaaaa, bbbbbbbbbbbb)." in notes(table)
-    assert "version bbbbbbbbbbbb, width=256" in notes(table)
-    assert "width=512" in notes(table)
+    found = {r.label for r in table.groups[0].rows}
+    assert found == {"ffjord (1)", "ffjord (2)", "jko (blocks=4)", "jko (blocks=5)"}
+    shown = notes(table)
+    assert "On moons, ffjord (1): width=" in shown
+    assert "width=256, depth=3, scale=1.0, clip=0" in shown
+    assert "width=8, depth=2, scale=2.0, clip=1" in shown
+    assert "blocks" not in shown
 
 
 def test_different_budgets_show_their_mini_batches(results: Path, write: Write) -> None:
