@@ -31,6 +31,7 @@ from bench.tables.marks import (
     heading_of,
     is_blind,
     is_undistinguished,
+    place_of,
 )
 from bench.tables.measures import AMOUNTS, MEASURES, Measure, measure
 from bench.tables.standing import standings
@@ -120,7 +121,7 @@ def comparison(
     """
     for name in metrics:
         measure(name)
-    known = sorted(cells(frame, by_run=by_run), key=_place)
+    known = sorted(cells(frame, by_run=by_run), key=place_of)
     if metrics is NARROW and any(
         len(amounts_of(list(m))) > 1 for _, m in groupby(known, heading_of)
     ):
@@ -144,12 +145,6 @@ def comparison(
         notes += [Note("", each.explain()) for each in standings(known) if each.enough]
     titles = ("run", "seed") if by_run else ("method", "seeds")
     return Table(titles, tuple(MEASURES[name] for name in metrics), groups, tuple(notes))
-
-
-def _place(cell: Cell) -> tuple[object, ...]:
-    """Where a row stands: by heading, then by method, the floor last."""
-    method = str(cell.key["method"])
-    return *map(str, heading_of(cell)), method == FLOOR, method
 
 
 def _floors(known: Iterable[Cell]) -> dict[tuple[Any, Any], float]:

@@ -53,13 +53,13 @@ SHARED = ("budget", "settings", "params", "d", "subset", "data_kind", "entropy",
 _TEXT = {
     *("run", "method", "dataset", "dataset_revision", "status", "reason", "device", "budget"),
     *("data_kind", "version", "commit", "started", "judge", "hardware", "variant", "config"),
-    *("settings", "nll_uncertified"),
+    *("settings", "nll_uncertified", "w2_movement"),
 }
 _WHOLE = {
     *("d", "seed", "params", "minibatches", "batch_size", "samples_seen", "nll_rows", "mmd_n"),
     *("permutations", "peak_gpu_bytes", "peak_rss_bytes", "threads", "planned_minibatches"),
     *("memory_bytes", "own_rss_bytes", "baseline_rss_bytes", "peak_gpu_reserved_bytes"),
-    *("nll_groups", "test_rows", "aggregated_n", "metrics_version"),
+    *("nll_groups", "test_rows", "aggregated_n", "metrics_version", "round_trip_rows", "samples"),
 }
 _TRUTH = {"subset"}
 
@@ -102,9 +102,9 @@ class Cell:
 def records(results_dir: str | Path) -> pd.DataFrame:
     """Every finished run below a results folder, failed ones too: one row a run, by name.
 
-    The columns are those of `bench.tables.columns`, then `DERIVED`. Text is `string`,
-    counts are `Int64`, truth is `boolean`, all with NA where a record says nothing; other numbers
-    are `float64` with NaN. A folder with no runs, or none at all, gives an empty frame.
+    The columns are those of `bench.tables.columns`, then `DERIVED`. Text is `string`, lists are
+    JSON, counts are `Int64`, truth is `boolean`, all with NA where a record says nothing; other
+    numbers are `float64` with NaN. A folder with no runs, or none at all, gives an empty frame.
 
     Raises:
         DataError: a record can't be read, or holds what its column can't.
@@ -195,7 +195,7 @@ def _cast(name: str, value: Any, run: object) -> Any:
         return None
     try:
         if name in _TEXT:
-            return str(value)
+            return value if isinstance(value, str) else json.dumps(value)
         if name in _TRUTH:
             return bool(value)
         number = float(value)
