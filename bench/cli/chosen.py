@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,17 @@ from bench.errors import NothingMeasured
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a figure shall show; None, or nothing named, where it is left to the figure."""
+
+    metric: str | None
+    budget: str | None
+    methods: tuple[str, ...]
+    datasets: tuple[str, ...]
+    results: Path
 
 
 def chosen(folder: Path, methods: Sequence[str] = (), datasets: Sequence[str] = ()) -> pd.DataFrame:
@@ -52,3 +65,8 @@ def current(frame: pd.DataFrame, remedy: str = "") -> pd.DataFrame:
     for sentence in left_out:
         click.echo(f"Left out: {sentence}{f' ({remedy})' if remedy else ''}.", err=True)
     return kept
+
+
+def wrapped(text: str) -> str:
+    """A paragraph as lines of at most 100 letters."""
+    return textwrap.fill(text, 100, break_on_hyphens=False)
