@@ -66,7 +66,7 @@ def _panel(axes: Axes, panel: Panel, title: str) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.margins(x=0.06, y=0.09)
-    axes.set_title(title, fontsize=8.5, color=INK)
+    axes.set_title(title, fontsize=8.5, color=INK, parse_math=False)
     axes.grid(axis="y", which="major", color="#e3e3e3", lw=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -144,7 +144,7 @@ def _legend(figure: Figure, panels: Sequence[Panel]) -> None:
         handles["τ (below: not told from data)"] = Line2D(
             [], [], color=PALE, lw=1.0, ls=(0, (5, 2))
         )
-    figure.legend(
+    legend = figure.legend(
         list(handles.values()),
         list(handles),
         loc="outside lower center",
@@ -154,3 +154,5 @@ def _legend(figure: Figure, panels: Sequence[Panel]) -> None:
         handlelength=2.4,
         columnspacing=1.4,
     )
+    for text in legend.get_texts():
+        text.set_parse_math(False)

@@ -80,6 +80,15 @@ def test_variants_share_a_colour_and_not_the_dashes(results: Path, write: Write)
     assert len({str(line.get_linestyle()) for line in lines}) == 2
 
 
+def test_names_are_drawn_as_they_are(results: Path, write: Write) -> None:
+    """Dollars would start a formula, which these are not."""
+    write(r"m$\frac$", r"a$b_{$c", **few_steps([0.1, 0.2]))
+    figure = drawn(results)
+    figure.canvas.draw()
+    assert figure.axes[0].get_title() == r"a$b_{$c"
+    assert figure.legends[0].get_texts()[0].get_text() == r"m$\frac$"
+
+
 def test_no_text_lies_on_another(results: Path, write: Write) -> None:
     study(write)
     for dataset in ("2spirals", "8gaussians", "checkerboard"):
