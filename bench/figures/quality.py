@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.figures.looks import INK, PALE, look
 from bench.tables.quality import Curve, Panel
@@ -19,7 +19,7 @@ _WIDTHS, _HEIGHT = (4.4, 3.1, 2.35), 2.25
 
 #: The threshold's dashes; how the lines of one method differ that ran with several settings.
 _TAU = (0, (5, 2))
-_DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)))
+_DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)))
 
 
 def diagram(panels: Sequence[Panel]) -> Figure:
@@ -77,7 +77,7 @@ def _panel(axes: Axes, panel: Panel, title: str) -> None:
         axes.axhline(panel.tau, color=PALE, lw=1.0, ls=_TAU, zorder=1.5, gid="tau")
 
 
-def _dashes(panel: Panel) -> list[tuple[Curve, object]]:
+def _dashes(panel: Panel) -> list[tuple[Curve, Any]]:
     seen: Counter[str] = Counter()
     found = []
     for curve in panel.curves:
@@ -86,7 +86,7 @@ def _dashes(panel: Panel) -> list[tuple[Curve, object]]:
     return found
 
 
-def _curve(axes: Axes, curve: Curve, dashes: object) -> None:
+def _curve(axes: Axes, curve: Curve, dashes: Any) -> None:
     style = look(curve.method)
     points = [curve.mean(steps) for steps in curve.steps if steps]
     (line,) = axes.plot(
@@ -100,7 +100,7 @@ def _curve(axes: Axes, curve: Curve, dashes: object) -> None:
         zorder=3,
         label=curve.label,
     )
-    line.set_linestyle(dashes)  # type: ignore[arg-type]
+    line.set_linestyle(dashes)
     if len(curve.seeds) > 1:
         for seed in curve.seeds.values():
             few = [p for p in seed if p.steps]
@@ -135,7 +135,7 @@ def _legend(figure: Figure, panels: Sequence[Panel]) -> None:
         for curve, dashes in _dashes(panel):
             style = look(curve.method)
             line = Line2D([], [], color=style.colour, marker=style.marker, ms=4, mew=0, lw=1.4)
-            line.set_linestyle(dashes)  # type: ignore[arg-type]
+            line.set_linestyle(dashes)
             handles.setdefault(curve.label, line)
     solvers = sorted({curve.solver for panel in panels for curve in panel.curves})
     hollow = Line2D([], [], color=PALE, marker="o", ms=5.5, mfc="white", mew=1.1, ls="none")
