@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bench.cli.chosen import chosen, current
 from bench.cli.whole import write_whole
-from bench.errors import NothingMeasured, UsageError
+from bench.errors import UsageError
 from bench.paths import results_dir
 
 if TYPE_CHECKING:
@@ -80,20 +81,14 @@ def table(
         raise UsageError(
             "--published stands beside methods, in a table to read.", "Leave out -f csv and --runs."
         )
-    from bench.tables.frame import records
     from bench.tables.measures import measure
 
     for name in metrics:
         measure(name)
     folder = results_dir(results)
-    frame = records(folder)
-    if not len(frame):
-        raise NothingMeasured(
-            f"There are no runs in {folder}.", "Type `bench run`, or name their folder (--results)."
-        )
-    frame = only(frame, methods, datasets, folder)
+    frame = chosen(folder, methods, datasets)
     if not mixed:
-        frame = _current(frame)
+        frame = current(frame, "--mixed shows them")
     if details:
         _details(frame, output, folder)
         return
@@ -105,41 +100,6 @@ def table(
         click.echo(page, nl=False)
     else:
         _write(Path(output), page)
-
-
-def only(
-    frame: pd.DataFrame, methods: tuple[str, ...], datasets: tuple[str, ...], folder: Path
-) -> pd.DataFrame:
-    """The runs of the methods and on the data sets that are named; where none is, of all.
-
-    Raises:
-        NothingMeasured: there is none of one of them.
-    """
-    found = frame
-    for column, names in (("method", methods), ("dataset", datasets)):
-        known = set(frame[column].dropna())
-        for name in names:
-            if name not in known:
-                raise NothingMeasured(
-                    f"No run in {folder} has {name!r} as its {column}.",
-                    f"There are: {', '.join(sorted(known))}.",
-                )
-        if names:
-            found = found[found[column].isin(names)]
-    if not len(found):
-        named = f"-m {' -m '.join(methods)} -d {' -d '.join(datasets)}"
-        raise NothingMeasured(f"No run in {folder} is of both.", f"Type `bench run {named}`.")
-    return found
-
-
-def _current(frame: pd.DataFrame) -> pd.DataFrame:
-    """The runs that may stand in one table; what is left out is said on standard error."""
-    from bench.tables.versions import latest
-
-    kept, left_out = latest(frame)
-    for sentence in left_out:
-        click.echo(f"Left out: {sentence} (--mixed shows them).", err=True)
-    return kept
 
 
 def _details(frame: pd.DataFrame, output: str | None, folder: Path) -> None:
@@ -186,8 +146,8 @@ def _page(
     from bench.tables.comparison import NARROW, WIDE
     from bench.tables.render import render
 
-    chosen = metrics or (NARROW if form == "text" else WIDE)
-    compared = _compared(frame, chosen, by_run, published, folder)
+    columns = metrics or (NARROW if form == "text" else WIDE)
+    compared = _compared(frame, columns, by_run, published, folder)
     return render(compared, form, standalone=standalone)
 
 

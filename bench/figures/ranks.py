@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from bench.figures.looks import INK
 from bench.stats.ranking import Ranking
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Black, and of Okabe and Ito's palette the blue, which the colour-blind tell from it.
-_INK, _BAR = "#222222", "#0072B2"
+#: Of Okabe and Ito's palette the blue, which the colour-blind tell from the ink.
+_BAR = "#0072B2"
 
 #: Heights in inches: of a method's line, of a bar, of what stands above the axis and at the foot.
 _LINE, _STEP, _HEAD, _FOOT = 0.24, 0.11, 0.62, 0.42
@@ -56,19 +57,19 @@ def diagram(ranking: Ranking) -> Figure:
         ).pop().set_solid_capstyle("round")
     axes.text(
         *(middle, -(below + _FOOT - 0.08)), _foot(ranking), ha="center", va="bottom", fontsize=7.5,
-        color=_INK, linespacing=1.4,
+        color=INK, linespacing=1.4,
     )  # fmt: skip
     return figure
 
 
 def _axis(axes: Axes, k: int) -> None:
-    axes.plot([1, k], [0, 0], color=_INK, lw=1.2)
+    axes.plot([1, k], [0, 0], color=INK, lw=1.2)
     for half_rank in range(2 * k - 1):
         rank = 1 + half_rank / 2
         whole = half_rank % 2 == 0
-        axes.plot([rank, rank], [0, 0.09 if whole else 0.05], color=_INK, lw=1.0)
+        axes.plot([rank, rank], [0, 0.09 if whole else 0.05], color=INK, lw=1.0)
         if whole:
-            axes.text(rank, 0.13, f"{rank:.0f}", ha="center", va="bottom", fontsize=9, color=_INK)
+            axes.text(rank, 0.13, f"{rank:.0f}", ha="center", va="bottom", fontsize=9, color=INK)
 
 
 def _critical_difference(axes: Axes, ranking: Ranking, k: int) -> None:
@@ -76,14 +77,14 @@ def _critical_difference(axes: Axes, ranking: Ranking, k: int) -> None:
     y = 0.38
     if ranking.cd > k - 1:
         text = f"CD = {ranking.cd:.2f}, more than any two ranks can differ"
-        axes.text((k + 1) / 2, y, text, ha="center", va="bottom", fontsize=8.5, color=_INK)
+        axes.text((k + 1) / 2, y, text, ha="center", va="bottom", fontsize=8.5, color=INK)
         return
     start, end = k, k - ranking.cd
-    axes.plot([start, end], [y, y], color=_INK, lw=1.2)
+    axes.plot([start, end], [y, y], color=INK, lw=1.2)
     for x in (start, end):
-        axes.plot([x, x], [y - 0.035, y + 0.035], color=_INK, lw=1.2)
+        axes.plot([x, x], [y - 0.035, y + 0.035], color=INK, lw=1.2)
     text = f"CD = {ranking.cd:.2f}"
-    axes.text((start + end) / 2, y + 0.04, text, ha="center", va="bottom", fontsize=8.5, color=_INK)
+    axes.text((start + end) / 2, y + 0.04, text, ha="center", va="bottom", fontsize=8.5, color=INK)
 
 
 def _labels(
@@ -94,11 +95,11 @@ def _labels(
     gap = 0.012 * (k - 1)
     for line, j in enumerate(places):
         rank, y = ranking.average[j], -(depth + 0.14 + _LINE * line)
-        axes.plot([rank, rank, outside], [0, y, y], color=_INK, lw=0.9, solid_joinstyle="miter")
+        axes.plot([rank, rank, outside], [0, y, y], color=INK, lw=0.9, solid_joinstyle="miter")
         text = f"{ranking.methods[j]}  {rank:.2f}"
         x = outside - gap if side == "right" else outside + gap
         place = "left" if side == "right" else "right"
-        axes.text(x, y, text, ha=place, va="center", fontsize=9, color=_INK)
+        axes.text(x, y, text, ha=place, va="center", fontsize=9, color=INK, parse_math=False)
 
 
 def _foot(ranking: Ranking) -> str:

@@ -38,12 +38,14 @@ def quality(
             rows = few.decode(z).rows.cpu().float()
         except SolverFailed:  # so few steps leave the numbers: a line that says so
             rows = torch.full_like(x, torch.nan)
-        lines.append(_line("euler", few.nfe, x, rows, gamma))
-    return [*lines, _line(flow.solver.name if flow.solver else "", nfe, x, samples, gamma)]
+        lines.append({"solver": "euler", "steps": steps, "nfe": few.nfe} | _against(x, rows, gamma))
+    reference = {"solver": flow.solver.name if flow.solver else "", "nfe": nfe}
+    return [*lines, reference | _against(x, samples, gamma)]
 
 
-def _line(solver: str, nfe: float | None, x: Tensor, rows: Tensor, gamma: float) -> dict[str, Any]:
+def _against(x: Tensor, rows: Tensor, gamma: float) -> dict[str, Any]:
+    """The statistics V and U between test rows and samples; None where some are not finite."""
     if not torch.isfinite(rows).all():
-        return {"solver": solver, "nfe": nfe, "mmd_m": None, "mmd_m_u": None}
+        return {"mmd_m": None, "mmd_m_u": None}
     v, u = discrepancy(x, rows, gamma)
-    return {"solver": solver, "nfe": nfe, "mmd_m": v, "mmd_m_u": u}
+    return {"mmd_m": v, "mmd_m_u": u}

@@ -33,7 +33,8 @@ def classifier_test(x: NDArray[np.float32], y: NDArray[np.float32], *, seed: int
 
     Trees split along axes, one column at a time: they see wrong marginals, tails and gaps where a
     kernel sees little, and are slow to see a rotation. The held-out rows had no part in training,
-    so the number of right ones is binomial under the hypothesis and p is exact for any classifier.
+    so under the hypothesis the number of right ones is binomial, or less spread where the
+    classifier prefers one sample (Hoeffding 1956): p is valid for any classifier.
     Source: Lopez-Paz & Oquab 2017, Revisiting classifier two-sample tests.
 
     Args:

@@ -5,7 +5,6 @@ A table is plain data; `bench.tables.render` turns it into text, LaTeX, Markdown
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -18,6 +17,7 @@ from bench.tables.best import best_notes, contests
 from bench.tables.footnotes import Note, notes_of
 from bench.tables.format import Number, measured, scientific, whole
 from bench.tables.frame import Cell, cells
+from bench.tables.labels import labels
 from bench.tables.marks import (
     BELOW,
     BLIND,
@@ -31,6 +31,7 @@ from bench.tables.marks import (
     heading_of,
     is_blind,
     is_undistinguished,
+    place_of,
 )
 from bench.tables.measures import AMOUNTS, MEASURES, Measure, measure
 from bench.tables.standing import standings
@@ -120,7 +121,7 @@ def comparison(
     """
     for name in metrics:
         measure(name)
-    known = sorted(cells(frame, by_run=by_run), key=_place)
+    known = sorted(cells(frame, by_run=by_run), key=place_of)
     if metrics is NARROW and any(
         len(amounts_of(list(m))) > 1 for _, m in groupby(known, heading_of)
     ):
@@ -146,12 +147,6 @@ def comparison(
     return Table(titles, tuple(MEASURES[name] for name in metrics), groups, tuple(notes))
 
 
-def _place(cell: Cell) -> tuple[object, ...]:
-    """Where a row stands: by heading, then by method, the floor last."""
-    method = str(cell.key["method"])
-    return *map(str, heading_of(cell)), method == FLOOR, method
-
-
 def _floors(known: Iterable[Cell]) -> dict[tuple[Any, Any], float]:
     """The lowest NLL of a fitted Gaussian on each revision of each data set."""
     floors: dict[tuple[Any, Any], float] = {}
@@ -171,10 +166,11 @@ def _group(
     one: str,
     best: set[int],
 ) -> Group:
-    labels = _labels(members)
+    by_run = "run" in members[0].key
+    names = [cell.key["run"] for cell in members] if by_run else labels(members)
     rows = [
-        _row(cell, label, metrics, floors.get(heading[:2]), one, id(cell) in best)
-        for cell, label in zip(members, labels, strict=True)
+        _row(cell, str(name), metrics, floors.get(heading[:2]), one, id(cell) in best)
+        for cell, name in zip(members, names, strict=True)
     ]
     thresholds = [STATISTICS[m][0] for m in metrics if m in STATISTICS]
     references = []
@@ -197,20 +193,6 @@ def _facts(heading: tuple[Any, Any, Any], members: list[Cell]) -> tuple[str, ...
     facts.append(f"budget {heading[2] or '?'}" + (f" ({each})" if each else ""))
     facts.append(f"revision {str(heading[1] or 'unknown')[:8]}")
     return tuple(facts)
-
-
-def _labels(members: list[Cell]) -> list[str]:
-    """The runs' names, or the methods', numbered where one has several rows."""
-    if "run" in members[0].key:
-        return [str(cell.key["run"]) for cell in members]
-    repeated = Counter(cell.key["method"] for cell in members)
-    seen: Counter[str] = Counter()
-    labels = []
-    for cell in members:
-        name = cell.key["method"]
-        seen[name] += 1
-        labels.append(f"{name} ({seen[name]})" if repeated[name] > 1 else str(name))
-    return labels
 
 
 def _row(

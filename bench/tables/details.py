@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,8 +11,11 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from bench.stats.targets import Target, read_curve, target
+from bench.tables import quality_block
 from bench.tables.format import measured, memory, probability, scientific, significant, span, whole
-from bench.tables.frame import Cell, cells
+from bench.tables.frame import Cell
+from bench.tables.labels import Label, labels
+from bench.tables.line import Line, mean_line
 from bench.tables.marks import (
     GAP,
     GAP_BOUND,
@@ -24,25 +25,12 @@ from bench.tables.marks import (
     SOLVER_ERROR,
     TRIP,
     flags_of,
+    groups_of,
     heading_of,
     is_blind,
 )
-
-
-@dataclass(frozen=True)
-class Line:
-    """One figure of one method on one data set: all text.
-
-    `spread` says what stands behind the plus-minus, `n` over what the figure was measured, `notes`
-    what else bears on it; what fails a bound is in `flags`.
-    """
-
-    figure: str
-    value: str
-    spread: str
-    n: str
-    notes: str
-    flags: str
+from bench.tables.paths import path_lines
+from bench.tables.quality import panel
 
 
 def details(frame: pd.DataFrame, results: Path | None = None) -> list[tuple[str, str, list[Line]]]:
@@ -50,12 +38,9 @@ def details(frame: pd.DataFrame, results: Path | None = None) -> list[tuple[str,
 
     With the results folder, by the runs' curves also the seconds to the slowest method's NLL.
     """
-    known = sorted(cells(frame), key=lambda c: (*map(str, heading_of(c)), str(c.key["method"])))
     targets = _targets(frame, results) if results else {}
-    return [
-        (_heading(cell), _method(cell), [*_lines(cell), *_to_target(cell, targets)])
-        for cell in known
-    ]
+    groups = ((_heading(members), members) for members in groups_of(frame))
+    return [(head, *row) for head, members in groups for row in _rows_of(members, targets)]
 
 
 def _targets(frame: pd.DataFrame, results: Path) -> dict[str, Target]:
@@ -88,39 +73,54 @@ def _to_target(cell: Cell, targets: Mapping[str, Target]) -> Iterator[Line]:
 def show(
     frame: pd.DataFrame, console: Console, width: int = 100, results: Path | None = None
 ) -> None:
-    """Print the details, a block for each method on each data set, at most `width` wide."""
-    for heading, blocks in groupby(details(frame, results), key=lambda block: block[0]):
-        console.print(Text(heading, style="bold"), width=width, highlight=False)
-        for _, method, lines in blocks:
+    """Print the details, a block for each method on each data set, at most `width` wide.
+
+    With the results folder, by the runs' records also quality by evaluations of the velocity.
+    """
+    targets = _targets(frame, results) if results else {}
+    for members in groups_of(frame):
+        console.print(Text(_heading(members), style="bold"), width=width, highlight=False)
+        for method, lines in _rows_of(members, targets):
             console.print(Text(f"  {method}"), width=width, highlight=False)
-            grid = Grid(box=None, padding=(0, 1, 0, 0), show_header=False, pad_edge=False)
-            for size in (4, 18, 21, 20):
-                grid.add_column(min_width=size, max_width=size)
-            grid.add_column(ratio=1)
-            for line in lines:
-                notes = Text("; ".join(part for part in (line.n, line.notes) if part), style="dim")
-                if line.flags:
-                    notes.append(
-                        f"{'; ' if notes.plain else ''}{line.flags}", style="not dim yellow"
-                    )
-                grid.add_row("", line.figure, line.value, line.spread, notes)
-            console.print(grid, width=width, highlight=False)
+            console.print(_grid(lines), width=width, highlight=False)
+        if results:
+            quality_block.show(panel(members, results), console, width)
         console.print()
 
 
-def _heading(cell: Cell) -> str:
-    dataset, revision, budget = heading_of(cell)
-    return f"{dataset}   d = {cell.shared('d')} · budget {budget} · revision {str(revision)[:8]}"
+def _grid(lines: Iterable[Line]) -> Grid:
+    grid = Grid(box=None, padding=(0, 1, 0, 0), show_header=False, pad_edge=False)
+    for size in (4, 18, 21, 20):
+        grid.add_column(min_width=size, max_width=size)
+    grid.add_column(ratio=1)
+    for line in lines:
+        notes = Text("; ".join(part for part in (line.n, line.notes) if part), style="dim")
+        if line.flags:
+            notes.append(f"{'; ' if notes.plain else ''}{line.flags}", style="not dim yellow")
+        grid.add_row("", line.figure, line.value, line.spread, notes)
+    return grid
 
 
-def _method(cell: Cell) -> str:
+def _rows_of(
+    members: Sequence[Cell], targets: Mapping[str, Target]
+) -> Iterator[tuple[str, list[Line]]]:
+    for cell, label in zip(members, labels(members), strict=True):
+        yield _method(cell, label), [*_lines(cell), *_to_target(cell, targets)]
+
+
+def _heading(members: Sequence[Cell]) -> str:
+    dataset, revision, budget = heading_of(members[0])
+    d = next((d for d in (cell.shared("d") for cell in members) if d is not None), "?")
+    return f"{dataset}   d = {d} · budget {budget} · revision {str(revision)[:8]}"
+
+
+def _method(cell: Cell, label: Label) -> str:
     seeds = ", ".join(str(seed) for seed in sorted(cell.ok["seed"]))
     plural = "seeds" if len(cell.ok) > 1 else "seed"
-    text = f"{cell.key['method']}: " + (f"{plural} {seeds}" if seeds else "no seed ended well")
+    text = f"{label}: " + (f"{plural} {seeds}" if seeds else "no seed ended well")
     if len(cell.ok) < len(cell.runs):
         text += f" ({len(cell.ok)} of {len(cell.runs)} runs)"
-    settings = cell.shared("settings")
-    return f"{text}; {settings}" if settings else text
+    return f"{text}; {label.meaning}" if label.meaning else text
 
 
 def _lines(cell: Cell) -> Iterator[Line]:
@@ -133,7 +133,7 @@ def _lines(cell: Cell) -> Iterator[Line]:
     if ok["nll_native"].notna().any():
         flag = f"more than {GAP_BOUND} nats off" if GAP in flags_of(ok) else ""
         gap = f"gap {scientific(float(ok['nll_gap'].abs().max()))}"
-        yield _mean(cell, "NLL, own steps", "nll_native", _rows(ok), gap, flag)
+        yield mean_line(cell, "NLL, own steps", "nll_native", _rows(ok), gap, flag)
     if ok["round_trip_median"].notna().any():
         far = f"max {scientific(float(ok['round_trip_max'].max()))}"
         size = f"rows of size {significant(float(ok['row_scale'].mean()))}"
@@ -161,6 +161,7 @@ def _lines(cell: Cell) -> Iterator[Line]:
         flag = "told from data" if (ok["p_c2st"] < LEVEL).all() else ""
         value = str(measured(cell.mean("c2st"), error))
         yield Line("classifier", value, spread, "accuracy on held-out rows, 0.5 is best", p, flag)
+    yield from path_lines(cell)
     yield from _costs(cell)
 
 
@@ -185,13 +186,6 @@ def _nll(cell: Cell) -> Line:
         flags.append(f"error not below {SOLVER_ERROR} nat{why}")
     spread = f"s.d. over {len(ok)} seeds" if several else spread
     return Line("NLL (nats)", str(number), spread, _rows(ok), "; ".join(notes), "; ".join(flags))
-
-
-def _mean(cell: Cell, figure: str, column: str, n: str, notes: str, flags: str) -> Line:
-    several = len(cell.ok) > 1
-    number = measured(cell.mean(column), cell.sd(column) if several else None)
-    spread = f"s.d. over {len(cell.ok)} seeds" if several else ""
-    return Line(figure, str(number), spread, n, notes, flags)
 
 
 def _rows(ok: pd.DataFrame) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from bench.tables.format import span
 from bench.tables.frame import Cell
+from bench.tables.labels import labels
 from bench.tables.marks import (
     BELOW,
     BLIND,
@@ -170,12 +171,12 @@ def _data_notes(known: list[Cell]) -> Iterable[Note]:
 
 
 def _variant_notes(known: list[Cell]) -> Iterable[Note]:
-    """What tells apart the rows of one method, and methods that have several versions."""
+    """What the numbers of one method's rows stand for, and methods that have several versions."""
     for heading, members in groupby(known, heading_of):
-        for name, rows in groupby(members, key=lambda cell: cell.key["method"]):
-            several = list(rows)
-            if len(several) > 1 and "run" not in several[0].key:
-                yield Note("", f"{name} on {heading[0]}: {'; '.join(_differences(several))}.")
+        rows = [cell for cell in members if "run" not in cell.key]
+        told = "; ".join(f"{one}: {one.meaning}" for one in labels(rows) if one.meaning)
+        if told:
+            yield Note("", f"On {heading[0]}, {told}.")
     versions: dict[str, set[str]] = {}
     for cell in known:
         versions.setdefault(str(cell.key["method"]), set()).add(str(cell.key["version"]))
@@ -187,22 +188,6 @@ def _variant_notes(known: list[Cell]) -> Iterable[Note]:
     repeats = sum(cell.repeats for cell in known)
     if repeats:
         yield Note("", f"{repeats} earlier run(s) of a seed are left out; the latest counts.")
-
-
-def _differences(rows: list[Cell]) -> list[str]:
-    names = {
-        "version": "version",
-        "device": "device",
-        "planned_minibatches": "mini-batches",
-        "batch_size": "batch size",
-    }
-    told = [k for k in names if len({str(row.key[k]) for row in rows}) > 1]
-    texts = []
-    for number, row in enumerate(rows, start=1):
-        parts = [f"{names[k]} {row.key[k]}" for k in told]
-        parts += [str(row.shared("settings"))] if row.shared("settings") else []
-        texts.append(f"({number}) {', '.join(parts) or row.key['variant']}")
-    return texts
 
 
 def _failures(runs: pd.DataFrame, most: int = 6) -> Iterable[Note]:

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 #: planned_minibatches: what the budget gave (a failed run's `minibatches` is how far it came).
 #: memory_bytes: the peak on the device, of the GPU or resident.
 #: judge: solver, tolerances and precision. hardware: the processor and, on a CPU, its threads.
-#: variant: a hash of the method's and the judge's settings. settings: those that differ between
-#: the runs of the same method on the same data set.
+#: variant: a hash of the method's and the judge's settings. config: these settings, in JSON.
+#: settings: those that differ between the runs of the same method on the same data set.
 #: nll_gap: the NLL less that of the method's own steps. own_rss_bytes: the peak resident memory
 #: less what the libraries and the mapped data took before the method was there.
 DERIVED = (
     *("planned_minibatches", "memory_bytes", "nll_gap", "own_rss_bytes", "judge", "hardware"),
-    *("variant", "settings"),
+    *("variant", "config", "settings"),
 )
 
 #: Runs that agree in these differ in their seeds alone, and may be averaged.
@@ -52,14 +52,14 @@ SHARED = ("budget", "settings", "params", "d", "subset", "data_kind", "entropy",
 
 _TEXT = {
     *("run", "method", "dataset", "dataset_revision", "status", "reason", "device", "budget"),
-    *("data_kind", "version", "commit", "started", "judge", "hardware", "variant", "settings"),
-    "nll_uncertified",
+    *("data_kind", "version", "commit", "started", "judge", "hardware", "variant", "config"),
+    *("settings", "nll_uncertified", "w2_movement"),
 }
 _WHOLE = {
     *("d", "seed", "params", "minibatches", "batch_size", "samples_seen", "nll_rows", "mmd_n"),
     *("permutations", "peak_gpu_bytes", "peak_rss_bytes", "threads", "planned_minibatches"),
     *("memory_bytes", "own_rss_bytes", "baseline_rss_bytes", "peak_gpu_reserved_bytes"),
-    *("nll_groups", "test_rows", "aggregated_n", "metrics_version"),
+    *("nll_groups", "test_rows", "aggregated_n", "metrics_version", "round_trip_rows", "samples"),
 }
 _TRUTH = {"subset"}
 
@@ -102,16 +102,17 @@ class Cell:
 def records(results_dir: str | Path) -> pd.DataFrame:
     """Every finished run below a results folder, failed ones too: one row a run, by name.
 
-    The columns are those of `bench.tables.columns`, then `DERIVED`. Text is `string`,
-    counts are `Int64`, truth is `boolean`, all with NA where a record says nothing; other numbers
-    are `float64` with NaN. A folder with no runs, or none at all, gives an empty frame.
+    The columns are those of `bench.tables.columns`, then `DERIVED`. Text is `string`, lists are
+    JSON, counts are `Int64`, truth is `boolean`, all with NA where a record says nothing; other
+    numbers are `float64` with NaN. A folder with no runs, or none at all, gives an empty frame.
 
     Raises:
         DataError: a record can't be read, or holds what its column can't.
     """
     read = list(read_all(Path(results_dir)))
-    settings = _settings(read)
-    rows = [_row(record, text) for record, text in zip(read, settings, strict=True)]
+    chosen = [_chosen(record) for record in read]
+    texts = zip(chosen, _settings(read, chosen), strict=True)
+    rows = [_row(record, *each) for record, each in zip(read, texts, strict=True)]
     names = (*COLUMNS, *DERIVED)
     return pd.DataFrame(
         {name: pd.Series([row[name] for row in rows], dtype=_dtype(name)) for name in names}
@@ -160,7 +161,7 @@ def _dtype(name: str) -> Any:
     return "boolean" if name in _TRUTH else "float64"
 
 
-def _row(record: Record, settings: str) -> dict[str, Any]:
+def _row(record: Record, chosen: dict[str, Any], settings: str) -> dict[str, Any]:
     row = {name: _at(record, path) for name, path in COLUMNS.items()}
     on_gpu = str(row["device"]).startswith("cuda")
     row |= {
@@ -171,6 +172,7 @@ def _row(record: Record, settings: str) -> dict[str, Any]:
         "judge": _judge(_at(record, ("judge",)) or {}),
         "hardware": _hardware(_at(record, ("environment",)) or {}, on_gpu),
         "variant": _variant(record),
+        "config": json.dumps(chosen, ensure_ascii=False),
         "settings": settings,
     }
     return {name: _cast(name, value, row["run"]) for name, value in row.items()}
@@ -193,7 +195,7 @@ def _cast(name: str, value: Any, run: object) -> Any:
         return None
     try:
         if name in _TEXT:
-            return str(value)
+            return value if isinstance(value, str) else json.dumps(value)
         if name in _TRUTH:
             return bool(value)
         number = float(value)
@@ -228,13 +230,14 @@ def _variant(record: Record) -> str:
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _settings(read: list[Record]) -> list[str]:
+def _chosen(record: Record) -> dict[str, Any]:
+    """The settings of the method and of the judge."""
+    config, judge = (_at(record, path) or {} for path in (("method", "config"), ("judge",)))
+    return {str(k): v for k, v in config.items()} | {f"judge {k}": v for k, v in judge.items()}
+
+
+def _settings(read: list[Record], chosen: list[dict[str, Any]]) -> list[str]:
     """For each record, the settings in which its method's runs on its data set differ."""
-    chosen = [
-        {str(k): v for k, v in (_at(record, ("method", "config")) or {}).items()}
-        | {f"judge {k}": v for k, v in (_at(record, ("judge",)) or {}).items()}
-        for record in read
-    ]
     kin = defaultdict(list)
     for record, values in zip(read, chosen, strict=True):
         kin[_kin(record)].append(values)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
 
-from bench.tables.frame import Cell
+from bench.tables.frame import Cell, cells
 
 #: The method that every other must beat: a Gaussian fitted to the mini-batches.
 FLOOR = "gaussian"
@@ -43,6 +44,18 @@ STATISTICS = {
 def heading_of(cell: Cell) -> tuple[Any, Any, Any]:
     """What the rows of a group share: the data set, its revision, the budget's name."""
     return cell.key["dataset"], cell.key["dataset_revision"], cell.shared("budget")
+
+
+def place_of(cell: Cell) -> tuple[object, ...]:
+    """Where a row stands: by heading, then by method, the floor last."""
+    method = str(cell.key["method"])
+    return *map(str, heading_of(cell)), method == FLOOR, method
+
+
+def groups_of(frame: pd.DataFrame) -> list[list[Cell]]:
+    """The frame's cells in the order of their rows, those of each heading together."""
+    known = sorted(cells(frame), key=place_of)
+    return [list(members) for _, members in groupby(known, heading_of)]
 
 
 def amounts_of(members: Iterable[Cell]) -> list[tuple[Any, Any]]:

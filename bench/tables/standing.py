@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bench.errors import UsageError
 from bench.stats.ranking import DATASETS, METHODS, Ranking, explain
 from bench.tables.frame import Cell
+from bench.tables.labels import labels
 from bench.tables.marks import amounts_of, heading_of
 from bench.tables.measures import MEASURES, measure
 
@@ -112,20 +113,21 @@ def _by_dataset(cells: Iterable[Cell]) -> dict[str, dict[str, list[Cell]]]:
 def _choose(dataset: str, rows: Sequence[Cell], remarks: list[str]) -> Iterator[tuple[str, Cell]]:
     """One row for each method."""
     amounts = Counter(amount for cell in rows for amount in amounts_of([cell]))
+    named = dict(zip(map(id, rows), labels(rows), strict=True))
     by_method = defaultdict(list)
     for cell in rows:
         by_method[str(cell.key["method"])].append(cell)
     for method, several in by_method.items():
+        counts = several[0]
         if len(several) > 1:
             most = max(amounts[a] for cell in several for a in amounts_of([cell]) or [(0, 0)])
-            several = [
-                cell for cell in several if any(amounts[a] == most for a in amounts_of([cell]))
-            ] or several
+            usual = [c for c in several if any(amounts[a] == most for a in amounts_of([c]))]
+            counts = min(usual or several, key=_validation)
             remarks.append(
-                f"{method} has several rows on {dataset}; the one with the lowest validation NLL "
-                "counts."
+                f"{method} has several rows on {dataset}; {named[id(counts)]} counts (the "
+                "commonest amount, then the lowest validation NLL)."
             )
-        yield method, min(several, key=_validation)
+        yield method, counts
 
 
 def _validation(cell: Cell) -> float:

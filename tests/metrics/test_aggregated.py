@@ -91,19 +91,6 @@ def test_the_level_over_a_thousand_repetitions() -> None:
     assert 0.04 <= found <= 0.06
 
 
-@pytest.mark.slow
-def test_the_power_on_a_known_shift() -> None:
-    """Means 0.5 apart in one of two dimensions, n = 60: a t-test finds that in 0.78 of cases."""
-    rejected = 0
-    for k in range(300):
-        x, y = normal(60, 2, 2 * k), normal(60, 2, 2 * k + 1)
-        y[:, 0] += 0.5
-        gammas = [f * median_distance(torch.cat([x, y])) for f in FACTORS]
-        rejected += aggregated(x, y, gammas, permutations=199, seed=k).p <= 0.05
-    print(f"power of the aggregated test: {rejected / 300:.3f}")
-    assert rejected / 300 > 0.35
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, norm
+from scipy.stats import binom, binomtest, norm
 
 from bench.metrics.classifier import classifier_test
 
@@ -47,15 +47,26 @@ def test_the_order_of_the_rows_tells_nothing() -> None:
     assert abs(found.accuracy - 0.5) < 4 * found.se
 
 
+def attained(n: int) -> float:
+    """The level of the test at 5 % of `n` tosses of a coin: less than that, as counts are whole."""
+    critical = int(binom.isf(0.05, n, 0.5)) + 1
+    return float(binom.sf(critical - 1, n, 0.5))
+
+
 @pytest.mark.slow
-def test_the_level_over_a_thousand_repetitions() -> None:
+def test_the_level_over_four_thousand_repetitions() -> None:
+    """Of 106 held-out rows, whose count can attain 4.91 %; the standard error is 0.34 %.
+
+    As measured 4.25 %: trees that prefer one sample make the count less spread than a binomial.
+    """
+    repetitions, n = 4_000, 106
+    assert attained(n) == pytest.approx(0.0491, abs=1e-4)
     rejected = sum(
-        classifier_test(normal(100, 2 * k), normal(100, 2 * k + 1), seed=k).p <= 0.05
-        for k in range(1_000)
+        classifier_test(normal(n, 2 * k), normal(n, 2 * k + 1), seed=k).p <= 0.05
+        for k in range(repetitions)
     )
-    print(f"level of the classifier test: {rejected / 1000:.4f}")
-    # a count of 100 rows has no quantile of exactly 5 %: the test of that level rejects 4.4 %
-    assert 0.03 <= rejected / 1_000 <= 0.06
+    print(f"level of the classifier test: {rejected / repetitions:.4f}")
+    assert 0.04 <= rejected / repetitions <= 0.06
 
 
 @pytest.mark.parametrize(("n", "m"), [(3, 3), (10, 9)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +111,15 @@ def write(results: Path) -> Write:
         return run
 
     return make
+
+
+def few_steps(
+    mmd: Sequence[float | None], reference: float = 3e-4, pieces: int = 1, nfe: float = 40.0
+) -> dict[str, Any]:
+    """The metrics of quality by 1, 2, 4, ... Euler steps in each of the pieces; None failed."""
+    lines: list[dict[str, Any]] = [
+        {"solver": "euler", "steps": 2**i, "nfe": pieces * 2.0**i, "mmd_m": v, "mmd_m_u": None}
+        for i, v in enumerate(mmd)
+    ]
+    last = {"solver": "dopri5", "nfe": nfe, "mmd_m": reference, "mmd_m_u": None}
+    return {"quality": [*lines, last], "aggregated_n": 2_500}

@@ -172,7 +172,10 @@ def test_rows_at_several_amounts_are_compared_apart(results: Path, measure: Meas
         measure(method, worse=worse + 1)
         measure(method, worse=worse, budget__minibatches=3000)
     table = table_of(results)
-    assert bold(table) == [("moons", "ffjord (1)"), ("moons", "ffjord (2)")]
+    assert bold(table) == [
+        ("moons", "ffjord (300 mini-batches)"),
+        ("moons", "ffjord (3,000 mini-batches)"),
+    ]
 
 
 def test_amounts_that_the_budget_gives_by_method_are_compared(

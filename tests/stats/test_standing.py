@@ -82,8 +82,8 @@ def test_of_several_rows_one_counts(results: Path, write: Write) -> None:
     write("ffjord", "moons", nll=7.0, training__best_validation_nll=1.0, **settings)
     found = standing(results)
     assert found.scores[0].tolist() == [7, 2, 0]
-    assert "jko has several rows on moons" in found.explain()
-    assert "ffjord has several rows on moons" in found.explain()
+    assert "jko has several rows on moons; jko (300 mini-batches) counts" in found.explain()
+    assert "ffjord has several rows on moons; ffjord (width=1) counts" in found.explain()
 
 
 def test_of_several_revisions_the_one_with_the_most_methods_counts(
@@ -153,7 +153,7 @@ def test_without_a_name_the_figure_is_named_by_its_kind(
     ("arguments", "code", "said"),
     [
         (["rank"], 2, "Did you mean 'ranks'?"),
-        (["spectrum"], 2, "Known: ranks."),
+        (["spectrum"], 2, "Known: quality, ranks."),
         (["ranks", "-o", "ranks.gif"], 2, ".pdf, .svg, .png"),
         (["ranks", "-o", "none/ranks.pdf"], 2, "can't be written"),
         (["ranks", "--metric", "params"], 2, "less of it is not better"),
@@ -224,7 +224,7 @@ def test_statistics_and_tables_import_no_torch() -> None:
         "import bench.cli.plot\n"
         "assert 'bench.tables' not in sys.modules\n"
         "assert 'matplotlib' not in sys.modules\n"
-        "import bench.tables.comparison\n"
+        "import bench.tables.comparison, bench.tables.details, bench.figures.quality\n"
         "assert not {'torch', 'matplotlib'} & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
