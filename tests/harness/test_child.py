@@ -89,19 +89,19 @@ def test_what_goes_wrong_is_in_the_record(
 @pytest.mark.usefixtures("sick")
 def test_one_that_hangs_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It writes its own record, with all that it had come to."""
-    monkeypatch.setattr(child, "GRACE", 60.0)
-    content = ended(planned("hangs", tmp_path, timeout=1.0), tmp_path)
+    monkeypatch.setattr(child, "GRACE", 8.0)
+    content = ended(planned("hangs", tmp_path, timeout=6.0), tmp_path)
     assert content["status"] == "timeout"
-    assert "interrupted: the time limit of 1 s was over" in content["reason"]
+    assert "interrupted: the time limit of 6 s was over" in content["reason"]
     assert content["training"]["minibatches"] == 3
 
 
 @pytest.mark.usefixtures("sick")
 def test_one_that_hangs_on_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child, "GRACE", 20.0)
-    content = ended(planned("hangs-on", tmp_path, timeout=1.0), tmp_path)
+    monkeypatch.setattr(child, "GRACE", 8.0)
+    content = ended(planned("hangs-on", tmp_path, timeout=6.0), tmp_path)
     assert content["status"] == "timeout"
-    assert content["reason"].startswith("killed 20 s after its time limit of 1 s")
+    assert content["reason"].startswith("killed 8.")
 
 
 @pytest.mark.usefixtures("sick")
@@ -124,7 +124,7 @@ def test_a_killed_one_is_taken_up_where_it_was(tmp_path: Path) -> None:
         nonlocal kills
         if event["event"] == "note":
             notes.append(event["note"])
-        if event["event"] == "step" and event["minibatch"] > 100 * kills and kills < 2:
+        if event["event"] == "step" and event["minibatch"] > 100 * (kills + 1) and kills < 2:
             kills += 1
             workers()[0].send_signal(signal.SIGKILL)
 
@@ -164,8 +164,11 @@ def test_one_that_is_killed_again_and_again_ends_as_an_error(tmp_path: Path) -> 
     assert "killed by somebody (SIGKILL)" in found["reason"]
 
 
-def test_a_time_limit_leaves_a_checkpoint_to_go_on_from(tmp_path: Path) -> None:
+def test_a_time_limit_leaves_a_checkpoint_to_go_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Made again with more time, it goes on where it was."""
+    monkeypatch.setattr(child, "GRACE", 120.0)  # starting takes long on a busy machine
     spec = planned("flow-matching", tmp_path, minibatches=2_000)
     first = ended(replace(spec, timeout=0.01), tmp_path)
     assert first["status"] == "timeout"
