@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ from bench.errors import UsageError
 from bench.paths import data_root, results_dir
 
 if TYPE_CHECKING:
+    from bench.cluster.connecting import Engine
     from bench.planning import Only, Plan
     from bench.study import Study
 
@@ -46,10 +49,16 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Runs side by side.",
+    help="Runs side by side; with --scheduler its workers decide.",
 )
 @click.option(
-    "--threads", type=click.IntRange(min=1), help="Threads a run [default: cores / jobs]."
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Threads a run [default: cores / jobs; on other machines 1].",
+)
+@click.option("--scheduler", metavar="ADDRESS", help="Run on the workers of this Dask scheduler.")
+@click.option(
+    "--cluster", type=click.Choice(["local", "slurm"]), help="Start Dask workers there, -j of them."
 )
 @click.option(
     "--only",
@@ -84,6 +93,8 @@ def run(
     device: str,
     jobs: int,
     threads: int | None,
+    scheduler: str | None,
+    cluster: str | None,
     only: Only,
     timeout: float | None,
     test_rows: int | None,
@@ -104,7 +115,10 @@ def run(
       bench run -m flow-matching -d power --set width=512 --data ~/data --dry-run
       bench run -m jko -d bsds300 -b table1 --test-rows 250000
       bench run --only failed
+      bench run -d power -m jko -m ffjord --scheduler tcp://node1:8786 --threads 4
     """
+    if scheduler and cluster:
+        raise UsageError("--scheduler names a cluster and --cluster starts one.", "Give one.")
     study = _study(methods, datasets, seeds, budget)
     study = replace(study, minibatches=minibatches, batch_size=batch_size, settings=settings)
     if test_rows:
@@ -113,13 +127,18 @@ def run(
     click.echo("Planning (the first time, data are read and cached) ...", err=True)
     from bench.planning import plan
 
-    device = _device(device)
+    elsewhere = bool(scheduler or cluster == "slurm")
+    device = _device(device, elsewhere)
     planned = plan(study, folder, data_root(data), device, only, timeout)
     if dry_run:
         _show(planned, folder)
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    done = _run(planned, folder, jobs, threads or max(1, (cores or 1) // jobs))
+    if not elsewhere:
+        threads = threads or max(1, (cores or 1) // jobs)
+    if not planned.todo:
+        scheduler = cluster = None
+    done = _run(planned, folder, _engine(scheduler, cluster, jobs, threads, device))
     _table(planned, folder)
     sys.exit(0 if done else 1)
 
@@ -141,13 +160,15 @@ def _study(
     return replace(study, budget=budget) if budget else study
 
 
-def _device(asked: str) -> str:
-    """The device to run on.
+def _device(asked: str, elsewhere: bool) -> str:
+    """The device to run on, here or `elsewhere`.
 
     Raises:
-        UsageError: a GPU is asked for where there is none.
+        UsageError: a GPU is asked for where there is none, or nobody can tell.
     """
-    if asked == "cpu":
+    if elsewhere and asked == "auto":
+        raise UsageError("What other machines have can't be told from here.", "Name a --device.")
+    if asked == "cpu" or elsewhere:
         return asked
     import torch
 
@@ -166,18 +187,30 @@ def _show(planned: Plan, folder: Path) -> None:
     click.echo(f"{len(todo)} of {len(planned.runs)} runs to make, in {folder}")
 
 
-def _run(planned: Plan, folder: Path, jobs: int, threads: int) -> bool:
+def _engine(
+    scheduler: str | None, cluster: str | None, jobs: int, threads: int | None, device: str
+) -> AbstractContextManager[Engine]:
+    """What makes the runs: child processes here, or a Dask cluster."""
+    if scheduler or cluster:
+        from bench.cluster import engine
+
+        return engine(scheduler, cluster, jobs, threads, device)
+    from bench.grid import run_all
+
+    return nullcontext(partial(run_all, jobs=jobs, threads=threads or 1))
+
+
+def _run(planned: Plan, folder: Path, engine: AbstractContextManager[Engine]) -> bool:
     """Make the runs that are to be made; whether all of the study ended well."""
     from bench import record
-    from bench.grid import run_all
     from bench.progress import display
 
     skipped = len(planned.runs) - len(planned.todo)
     if skipped:
         click.echo(f"{skipped} of {len(planned.runs)} runs are done already.", err=True)
     try:
-        with display(planned.todo) as show:
-            for spec, event in run_all(planned.todo, folder, jobs, threads):
+        with engine as make, display(planned.todo) as show:
+            for spec, event in make(planned.todo, folder):
                 show(spec, event)
     except KeyboardInterrupt:
         click.echo("\nStopped. Finished runs are kept; the same command goes on.", err=True)
