@@ -7,7 +7,6 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +49,8 @@ def engine(
         UsageError: Dask is not installed, or the cluster is not to be had.
     """
     _need("distributed")
+    import distributed  # noqa: F401  (it sets its loggers up when it is imported)
+
     logging.getLogger("distributed").setLevel(logging.ERROR)
     with ExitStack() as stack:
         patience = PATIENCE
@@ -64,7 +65,12 @@ def engine(
             threads, patience = threads or _configured("cores") or 1, QUEUE
             client = connect(stack.enter_context(_slurm(jobs, threads, device)))
         stack.enter_context(closing(client))
-        yield partial(run_on, client, threads=threads, patience=patience)
+
+        def make(specs: Sequence[RunSpec], results: Path) -> Iterator[tuple[RunSpec, Event]]:
+            runs = run_on(client, specs, results, threads, patience)
+            return stack.enter_context(closing(runs))  # the runs end before the client does
+
+        yield make
 
 
 def connect(where: Any) -> Client:
@@ -98,7 +104,7 @@ def _need(module: str) -> None:
 
 def _resources(threads: int, device: str) -> dict[str, float]:
     """What each worker that is started here announces: enough for one run."""
-    return {"cores": threads} | ({"GPU": 1} if device == "cuda" else {})
+    return {"cores": float(threads)} | ({"GPU": 1.0} if device == "cuda" else {})
 
 
 def _local(jobs: int, threads: int, device: str) -> Any:

@@ -7,7 +7,7 @@ import time
 import uuid
 import warnings
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -44,7 +44,7 @@ def run_on(
     results: Path,
     threads: int = 1,
     patience: float = PATIENCE,
-) -> Iterator[tuple[RunSpec, Event]]:
+) -> Generator[tuple[RunSpec, Event]]:
     """Make the runs on the workers of a Dask cluster, each in a child process there.
 
     Yields the same events as `bench.grid.run_all`. A cell whose worker is lost is made again on
@@ -120,7 +120,7 @@ class _Cells:
         self.fetching = ThreadPoolExecutor(2, thread_name_prefix="bench-fetch")
         client.subscribe_topic(self.topic, lambda event: self.heard.put(event[1]))
 
-    def make(self, specs: Iterator[RunSpec] | Any) -> Iterator[tuple[str, Event]]:
+    def make(self, specs: Iterable[RunSpec]) -> Iterator[tuple[str, Event]]:
         """Make all of them; yields events by the run's name."""
         self.waiting.extend(specs)
         while self.waiting or self.out:

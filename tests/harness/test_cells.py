@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -92,6 +94,15 @@ def good(spec: RunSpec, results: Path, threads: int, tell: Any, stop: threading.
 
 def ends(events: Any) -> dict[str, str]:
     return {s.run: e["status"] for s, e in events if e["event"] == "end"}
+
+
+def test_nothing_heavy_is_imported_unless_asked_for() -> None:
+    code = (
+        "import sys, bench.cli.run, bench.cluster; "
+        "print({'dask', 'distributed', 'dask_jobqueue', 'torch', 'numpy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr
 
 
 def test_two_at_once_and_few_steps_are_told(

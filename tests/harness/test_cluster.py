@@ -31,7 +31,7 @@ from bench.spec import Judge, RunSpec
 from bench.study import Study
 from bench.worker import lock_file
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(3000)
 
 JUDGE = Judge(
     test_rows=40,
@@ -45,7 +45,7 @@ JUDGE = Judge(
 )
 
 #: Seconds that a process may take to start or to end; a busy machine takes long.
-WAIT = 120.0
+WAIT = 300.0
 
 Events = list[tuple[RunSpec, dict[str, Any]]]
 
