@@ -107,6 +107,7 @@ class _Cells:
         self.results, self.threads, self.patience = Path(home.results), threads, patience
         self.waiting: deque[RunSpec] = deque()
         self.out: dict[str, _Sent] = {}
+        self.begun: set[str] = set()
         self.starts = Counter[str]()
         self.kills = Counter[str]()
         self.locks: dict[str, FileLock] = {}
@@ -226,6 +227,7 @@ class _Cells:
         elif self.starts[run] > 1:
             yield run, {"event": "stage", "stage": "begun again: its worker was lost"}
         elif message["here"] or self._lock(run):
+            self.begun.add(run)
             yield run, event
         else:
             yield from self._end(key, sent, "busy")
@@ -279,7 +281,7 @@ class _Cells:
         lock = self.locks.pop(run, None)
         if lock:
             lock.release()
-        if not self.starts[run]:  # made by another, or ended before it began
+        if run not in self.begun:  # made by another, or ended before it began
             yield run, {"event": "start"}
         yield run, {"event": "end", "status": status}
 

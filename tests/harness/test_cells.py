@@ -188,6 +188,8 @@ def test_a_run_that_another_study_makes_here_is_left_to_it(
     with FileLock(lock_file(tmp_path / "runs", specs[0].run)):
         events = list(run_on(client, specs[:2], tmp_path / "runs"))
     assert ends(events) == {specs[0].run: "busy", specs[1].run: "ok"}
+    for spec in specs[:2]:
+        assert [e["event"] for s, e in events if s == spec] == ["start", "end"]
     assert stopped.wait(20)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -46,6 +47,8 @@ JUDGE = Judge(
 
 #: Seconds that a process may take to start or to end; a busy machine takes long.
 WAIT = 300.0
+
+TINY = ("-m", "gaussian", "--minibatches", "5", "--batch-size", "32")
 
 Events = list[tuple[RunSpec, dict[str, Any]]]
 
@@ -114,6 +117,10 @@ class Cluster:
                 stdout=log,
                 stderr=log,
             )
+
+
+#: An address that nobody listens at.
+NOBODY = "tcp://127.0.0.1:9"
 
 
 def until(condition: Callable[[], Any], seconds: float) -> None:
@@ -449,7 +456,8 @@ def test_no_scheduler(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setattr(connecting, "CONNECT", 1.0)
     began = time.monotonic()
     done = CliRunner().invoke(
-        main, ["run", *TINY, "--results", str(folder / "none"), "--scheduler", "tcp://127.0.0.1:9"]
+        main,
+        ["run", *TINY, "-d", "moons", "--results", str(folder / "none"), "--scheduler", NOBODY],
     )
     assert done.exit_code == 2, done.output
     assert "No Dask scheduler answers at tcp://127.0.0.1:9 (tried for 1 s)" in done.output
@@ -471,14 +479,11 @@ def test_what_can_not_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
 
-TINY = ("-m", "gaussian", "-d", "moons", "--minibatches", "5", "--batch-size", "32")
-
-
 def test_the_command(two: Cluster, folder: Path) -> None:
-    results = str(folder / "command")
+    results, own = str(folder / "command"), str(table(folder / "command.npy"))
     done = CliRunner().invoke(
         main,
-        ["run", *TINY, "--test-rows", "40", "--results", results, "--scheduler", two.address],
+        ["run", *TINY, "-d", own, "--results", results, "--scheduler", two.address],
     )
     assert done.exit_code == 0, done.output
     assert "gaussian" in done.output
@@ -508,3 +513,127 @@ def test_no_worker_and_then_no_scheduler(
 
 def run_on_patience(events: Iterator[Any]) -> Iterator[Any]:
     return events
+
+
+BENCH = str(Path(sys.executable).with_name("bench"))
+
+
+def below(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """The runs somewhere below a process."""
+    try:
+        found = psutil.Process(process.pid).children(recursive=True)
+        return [p for p in found if "bench.worker" in p.cmdline()]
+    except psutil.Error:
+        return []
+
+
+@pytest.mark.slow
+def test_three_deaths_do_not_end_a_cell(
+    specs: tuple[RunSpec, ...], middling: RunSpec, local: Path, tmp_path: Path
+) -> None:
+    """With a scheduler as it comes, and a nanny that starts its worker again each time."""
+    own = Cluster(tmp_path, failures=3)
+    try:
+        own.start()
+        nanny = own._process(
+            "worker",
+            *(own.address, "--nworkers", "1", "--nthreads", "1", "--memory-limit", "0"),
+            *("--no-dashboard", "--local-directory", tmp_path),
+        )
+        own.workers.append(nanny)
+        killed: set[int] = set()
+        with connecting.connect(own.address) as client:
+            events: Events = []
+            for spec, event in run_on(client, [middling], tmp_path / "runs", patience=WAIT):
+                events.append((spec, event))
+                found = below(nanny)
+                if len(killed) < 3 and event["event"] == "step" and found:
+                    worker = found[0].parent()
+                    if worker is not None and worker.pid not in killed:
+                        killed.add(worker.pid)
+                        worker.kill()
+        assert len(killed) == 3
+        assert ends(events) == {middling.run: "ok"}
+        assert [e.get("stage") for _, e in events].count("begun again: its worker was lost") == 3
+        same(local, tmp_path / "runs", (middling,))
+    finally:
+        own.stop()
+
+
+LONG = ("-m", "gaussian", "-d", "moons", "--minibatches", "10000000", "--batch-size", "32")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_command_that_ends_takes_its_cells_with_it(
+    two: Cluster, folder: Path, how: signal.Signals
+) -> None:
+    """Ctrl-C, and no word at all: the children on the workers end."""
+    results = folder / f"ended-{how.name}"
+    command = [BENCH, "run", *LONG, "--results", str(results), "--scheduler", two.address]
+    bench = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        until(two.children, WAIT)
+        bench.send_signal(how)
+        assert bench.wait(WAIT) == (130 if how == signal.SIGINT else -how)
+        until(lambda: not two.children(), WAIT)
+    finally:
+        bench.kill()
+    assert list(record.read_all(results)) == []
+    assert all(worker.poll() is None for worker in two.workers)
+
+
+@pytest.mark.slow
+def test_a_cluster_on_this_machine(tmp_path: Path) -> None:
+    command = [
+        BENCH, "run", *TINY, "-d", str(table(tmp_path / "own.npy")), "-s", "0", "-s", "1",
+        "-j", "2", "--cluster", "local", "--results", str(tmp_path / "runs"),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert [r["status"] for r in record.read_all(tmp_path / "runs")] == ["ok", "ok"]
+
+
+@pytest.mark.slow
+def test_slurm(tmp_path: Path) -> None:
+    """With an `sbatch` that runs the job's script here, and a `scancel` that ends it."""
+    jobs, programs = tmp_path / "jobs", tmp_path / "bin"
+    jobs.mkdir()
+    programs.mkdir()
+    (programs / "sbatch").write_text(
+        f"""#!/bin/sh
+cp "$1" "{jobs}/$$.sh"
+setsid sh "{jobs}/$$.sh" >"{jobs}/$$.log" 2>&1 &
+echo "Submitted batch job $!"
+"""
+    )
+    (programs / "scancel").write_text(
+        f"""#!/bin/sh
+echo "$1" >>"{jobs}/cancelled"
+kill -- -"$1"
+"""
+    )
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    command = [
+        BENCH, "run", *TINY, "-d", str(table(tmp_path / "own.npy")), "-s", "0", "-s", "1",
+        "-j", "2", "--cluster", "slurm", "--results", str(tmp_path / "runs"),
+    ]  # fmt: skip
+    environment = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "jobqueue.slurm.memory" in refused.stderr
+    environment |= {
+        "DASK_JOBQUEUE__SLURM__MEMORY": "2GB",
+        "DASK_JOBQUEUE__SLURM__INTERFACE": "lo",
+        "DASK_JOBQUEUE__SLURM__JOB_EXTRA_DIRECTIVES": "['--gres=gpu:0']",
+    }
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=WAIT)
+    assert done.returncode == 0, done.stderr
+    assert [r["status"] for r in record.read_all(tmp_path / "runs")] == ["ok", "ok"]
+    scripts = [path.read_text() for path in jobs.glob("*.sh")]
+    assert len(scripts) == 2
+    assert all("--resources cores=1" in script for script in scripts)
+    assert all("#SBATCH --gres=gpu:0" in script for script in scripts)
+    assert len((jobs / "cancelled").read_text().split()) == 2
