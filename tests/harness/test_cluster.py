@@ -32,7 +32,7 @@ from bench.spec import Judge, RunSpec
 from bench.study import Study
 from bench.worker import lock_file
 
-pytestmark = pytest.mark.timeout(3000)
+pytestmark = pytest.mark.timeout(600)
 
 JUDGE = Judge(
     test_rows=40,
@@ -46,7 +46,7 @@ JUDGE = Judge(
 )
 
 #: Seconds that a process may take to start or to end; a busy machine takes long.
-WAIT = 300.0
+WAIT = 120.0
 
 TINY = ("-m", "gaussian", "--minibatches", "5", "--batch-size", "32")
 
