@@ -82,7 +82,7 @@ def newest(folder: Path, key: str) -> tuple[dict[str, Any] | None, list[str]]:
     Returns:
         What it holds, and a sentence for each one that was set aside.
     """
-    notes = []
+    notes: list[str] = []
     for name in NAMES:
         path = folder / name
         try:

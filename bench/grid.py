@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def run_all(
     limits: Limits,
     gpus: Sequence[str] = (),
     again: bool = False,
-) -> Iterator[tuple[RunSpec, Event]]:
+) -> Generator[tuple[RunSpec, Event]]:
     """Make the runs, `jobs` at a time, each in a child process.
 
     Several such calls, in this process or in others, share the work of one results folder: what one

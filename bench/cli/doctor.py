@@ -17,6 +17,9 @@ import click
 
 from bench.paths import array_cache, data_root, results_dir
 
+#: extra -> what needs it
+OPTIONAL = {"parquet": ".parquet tables need", "cluster": "--scheduler and --cluster need"}
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -84,11 +87,9 @@ def _packages() -> Iterator[Finding]:
         except PackageNotFoundError:
             if extra is None:
                 yield Finding("bad", name, f"not installed; pip install '{requirement}'")
-            elif extra[1] == "parquet":
-                text = (
-                    "not installed (only .parquet tables need it); pip install 'cnf-bench[parquet]'"
-                )
-                yield Finding("note", name, text)
+            elif extra[1] in OPTIONAL:
+                text = f"not installed (only {OPTIONAL[extra[1]]} it)"
+                yield Finding("note", name, f"{text}; pip install 'cnf-bench[{extra[1]}]'")
 
 
 def _devices() -> Iterator[Finding]:

@@ -6,8 +6,9 @@ import os
 import shlex
 import signal
 import sys
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from bench.paths import data_root, results_dir
 
 if TYPE_CHECKING:
     from bench.child import Limits
+    from bench.cluster.connecting import Engine
     from bench.planning import Only, Plan
     from bench.study import Study
 
@@ -50,10 +52,16 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Runs side by side.",
+    help="Runs side by side; with --scheduler its workers decide.",
 )
 @click.option(
-    "--threads", type=click.IntRange(min=1), help="Threads a run [default: cores / jobs]."
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Threads a run [default: cores / jobs; on other machines 1].",
+)
+@click.option("--scheduler", metavar="ADDRESS", help="Run on the workers of this Dask scheduler.")
+@click.option(
+    "--cluster", type=click.Choice(["local", "slurm"]), help="Start Dask workers there, -j of them."
 )
 @click.option(
     "--only",
@@ -102,6 +110,8 @@ def run(
     device: str,
     jobs: int,
     threads: int | None,
+    scheduler: str | None,
+    cluster: str | None,
     only: Only,
     timeout: float | None,
     memory: float | None,
@@ -126,29 +136,36 @@ def run(
       bench run -m flow-matching -d power --set width=512 --data ~/data --dry-run
       bench run -m jko -d bsds300 -b table1 --test-rows 250000
       bench run --only failed
+      bench run -d power -m jko -m ffjord --scheduler tcp://node1:8786 --threads 4
     """
+    if scheduler and cluster:
+        raise UsageError("--scheduler names a cluster and --cluster starts one.", "Give one.")
     study = _study(methods, datasets, seeds, budget)
     study = replace(study, minibatches=minibatches, batch_size=batch_size, settings=settings)
     if test_rows:
         study = replace(study, judge=replace(study.judge, test_rows=test_rows))
     folder = results_dir(results)
     click.echo("Planning (the first time, data are read and cached) ...", err=True)
-    from bench.child import Limits
     from bench.planning import plan
 
-    device = _device(device)
+    elsewhere = bool(scheduler or cluster == "slurm")
+    device = _device(device, elsewhere)
     planned = plan(study, folder, data_root(data), device, only, timeout)
     if dry_run:
         _show(planned, folder)
         return
-    jobs, threads = _share_cores(jobs, threads)
-    done = _run(
-        planned,
-        folder,
-        jobs,
-        Limits(threads, _memory(memory), checkpoint_every),
+    from bench.child import Limits
+
+    if not elsewhere:
+        jobs, threads = _share_cores(jobs, threads)
+    if not planned.todo:
+        scheduler = cluster = None
+    engine = _engine(
+        *(scheduler, cluster, jobs, threads, device),
+        Limits(memory=_memory(memory, elsewhere), checkpoint_every=checkpoint_every),
         again=only in ("failed", "all"),
     )
+    done = _run(planned, folder, engine)
     _table(planned, folder)
     sys.exit(0 if done else 1)
 
@@ -170,13 +187,15 @@ def _study(
     return replace(study, budget=budget) if budget else study
 
 
-def _device(asked: str) -> str:
-    """The device to run on.
+def _device(asked: str, elsewhere: bool) -> str:
+    """The device to run on, here or `elsewhere`.
 
     Raises:
-        UsageError: a GPU is asked for where there is none.
+        UsageError: a GPU is asked for where there is none, or nobody can tell.
     """
-    if asked == "cpu":
+    if elsewhere and asked == "auto":
+        raise UsageError("What other machines have can't be told from here.", "Name a --device.")
+    if asked == "cpu" or elsewhere:
         return asked
     import torch
 
@@ -198,10 +217,12 @@ def _share_cores(jobs: int, threads: int | None) -> tuple[int, int]:
     return jobs, threads or max(1, (cores or 1) // jobs)
 
 
-def _memory(gib: float | None) -> int:
-    """The memory limit of a run in bytes."""
+def _memory(gib: float | None, elsewhere: bool) -> int | None:
+    """The memory limit of a run in bytes; nothing is known of machines elsewhere."""
     import psutil
 
+    if gib is None and elsewhere:
+        return None
     return int(gib * 2**30 if gib else 0.9 * psutil.virtual_memory().total)
 
 
@@ -213,21 +234,43 @@ def _show(planned: Plan, folder: Path) -> None:
     click.echo(f"{len(todo)} of {len(planned.runs)} runs to make, in {folder}")
 
 
-def _run(planned: Plan, folder: Path, jobs: int, limits: Limits, again: bool) -> bool:
+def _engine(
+    scheduler: str | None,
+    cluster: str | None,
+    jobs: int,
+    threads: int | None,
+    device: str,
+    limits: Limits,
+    again: bool,
+) -> AbstractContextManager[Engine]:
+    """What makes the runs: child processes here, or a Dask cluster."""
+    if scheduler or cluster:
+        from bench.cluster import engine
+
+        return engine(scheduler, cluster, jobs, threads, device, limits, again)
+    from bench.grid import run_all
+
+    limits = replace(limits, threads=threads or 1)
+    gpus = _gpus() if device == "cuda" else ()
+    return nullcontext(partial(run_all, jobs=jobs, limits=limits, gpus=gpus, again=again))
+
+
+def _run(planned: Plan, folder: Path, engine: AbstractContextManager[Engine]) -> bool:
     """Make the runs that are to be made; whether all of the study ended well."""
     from bench import record
-    from bench.grid import run_all
     from bench.progress import display
 
     skipped = len(planned.runs) - len(planned.todo)
     if skipped:
         click.echo(f"{skipped} of {len(planned.runs)} runs are done already.", err=True)
-    gpus = _gpus() if any(spec.device == "cuda" for spec in planned.todo) else ()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's way to say Ctrl-C
-    events = run_all(planned.todo, folder, jobs, limits, gpus, again)
     told: dict[str, str] = {}  # why runs have ended that left no record
     try:
-        with display(planned.todo) as show, closing(events):
+        with (
+            engine as make,
+            display(planned.todo) as show,
+            closing(make(planned.todo, folder)) as events,
+        ):
             for spec, event in events:
                 show(spec, event)
                 if event.get("reason"):
