@@ -17,6 +17,7 @@ from distributed import Client, LocalCluster
 from filelock import FileLock
 
 from bench import plugins, record
+from bench.child import Halt, Job
 from bench.cluster import cell, fitness, homecoming, run_on, running
 from bench.cluster.homecoming import Home, Parcel, pack, unpack
 from bench.data import arrays
@@ -85,11 +86,11 @@ def publish(spec: RunSpec, results: Path) -> str:
     return "ok"
 
 
-def good(spec: RunSpec, results: Path, threads: int, tell: Any, stop: threading.Event) -> str:
+def good(job: Job, tell: Any, halt: Halt) -> str:
     for k in range(1, 11):
         tell({"event": "step", "minibatch": k, "total": 10, "loss": 1.0})
     tell({"event": "stage", "stage": "judging"})
-    return publish(spec, results)
+    return publish(job.spec, job.results)
 
 
 def ends(events: Any) -> dict[str, str]:
@@ -128,10 +129,10 @@ def test_two_at_once_and_few_steps_are_told(
 def test_an_exception_on_a_worker_is_a_record(
     client: Client, specs: list[RunSpec], tmp_path: Path, play: Any
 ) -> None:
-    def full(spec: RunSpec, *given: Any) -> str:
-        if spec.seed == 1:
+    def full(job: Job, *given: Any) -> str:
+        if job.spec.seed == 1:
             raise OSError(28, "No space left on device")
-        return publish(spec, given[0])
+        return publish(job.spec, job.results)
 
     play(full)
     events = list(run_on(client, specs[:3], tmp_path / "runs"))
@@ -145,7 +146,7 @@ def test_a_cell_that_a_closing_worker_gives_up_is_made_again(
     client: Client, specs: list[RunSpec], tmp_path: Path, play: Any
 ) -> None:
     times = iter(["interrupted", "interrupted"])
-    play(lambda spec, results, *rest: next(times, None) or publish(spec, results))
+    play(lambda job, *rest: next(times, None) or publish(job.spec, job.results))
     events = list(run_on(client, specs[:1], tmp_path / "runs"))
     assert ends(events) == {specs[0].run: "ok"}
     assert [e["event"] for _, e in events] == ["start", "stage", "stage", "end"]
@@ -163,7 +164,7 @@ def test_a_lock_that_outlives_its_worker_is_waited_for(
     client: Client, specs: list[RunSpec], tmp_path: Path, play: Any, monkeypatch: Any
 ) -> None:
     times = iter(["busy", "busy"])
-    play(lambda spec, results, *rest: next(times, None) or publish(spec, results))
+    play(lambda job, *rest: next(times, None) or publish(job.spec, job.results))
     monkeypatch.setattr(cell, "LOOK", 0.05)
     assert ends(run_on(client, specs[:1], tmp_path / "runs")) == {specs[0].run: "ok"}
     monkeypatch.setattr(cell, "ORPHAN", 0.1)
@@ -177,12 +178,12 @@ def test_a_run_that_another_study_makes_here_is_left_to_it(
     """Workers that see no folder see no lock either; it is taken here, or the cell is given up."""
     stopped = threading.Event()
 
-    def slow(spec: RunSpec, results: Path, threads: int, tell: Any, stop: threading.Event) -> str:
-        if spec.seed == 0:
-            stop.wait(100)
+    def slow(job: Job, tell: Any, halt: Halt) -> str:
+        if job.spec.seed == 0:
+            halt.stop.wait(100)
             stopped.set()
             return "interrupted"
-        return publish(spec, results)
+        return publish(job.spec, job.results)
 
     play(slow)
     with FileLock(lock_file(tmp_path / "runs", specs[0].run)):
