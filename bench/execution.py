@@ -68,6 +68,7 @@ def outline(spec: RunSpec) -> record.Record:
             "name": spec.method,
             "version": spec.version,
             "preset": spec.preset,
+            "settings": dict(spec.settings),
             "config": dict(spec.config),
         },
         "dataset": {"name": spec.label, "revision": spec.revision},
