@@ -56,7 +56,8 @@ def plan(
         raise UsageError("A study has a seed at least.")
     if min(study.seeds) < 0:
         raise UsageError(f"A seed is 0 or more, not {min(study.seeds)}.")
-    columns = list(_columns(study, data_root, device, timeout))
+    # One table by two names (own.csv, ./own.csv) is one.
+    columns = {c.run: c for c in _columns(study, data_root, device, timeout)}.values()
     runs = tuple(replace(first, seed=seed) for seed in study.seeds for first in columns)
     return Plan(runs, *_todo(runs, results, only))
 

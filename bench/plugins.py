@@ -54,7 +54,7 @@ def dataset(name: str) -> Dataset:
     if name in datasets() and name != PATH:
         found: Dataset = _load(datasets()[name], "data set")
         return found
-    if _looks_like_a_path(name) and PATH in datasets():
+    if looks_like_a_path(name) and PATH in datasets():
         own: Dataset = _load(datasets()[PATH], "data set")(Path(name))
         return own
     raise unknown("data set", name, set(datasets()) - {PATH})
@@ -145,5 +145,6 @@ def _load(plugin: EntryPoint, kind: str):  # type: ignore[no-untyped-def]
         ) from error
 
 
-def _looks_like_a_path(name: str) -> bool:
+def looks_like_a_path(name: str) -> bool:
+    """Whether a data set's name is that of a user's own file."""
     return "/" in name or "\\" in name or Path(name).suffix in {".csv", ".npy", ".npz", ".parquet"}

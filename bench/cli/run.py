@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@click.option(
+    "--study",
+    "study_name",
+    metavar="NAME|FILE.toml",
+    help="A study (bench list studies), or one's own in a file.",
+)
 @click.option("-m", "--method", "methods", multiple=True, metavar="M", help="A method; repeat it.")
 @click.option(
     "-d",
@@ -74,6 +80,7 @@ if TYPE_CHECKING:
 @click.option("--results", metavar="DIR", help="The results folder [default: results/runs].")
 @click.option("--data", metavar="DIR", help="The data root.")
 def run(
+    study_name: str | None,
     methods: tuple[str, ...],
     datasets: tuple[str, ...],
     seeds: tuple[int, ...],
@@ -96,49 +103,102 @@ def run(
     With neither a method nor a data set: the quick study, which needs no download. What has a
     record is skipped; every run is a process of its own and leaves a record, however it ends.
 
+    A study is a file: methods, datasets, seeds, budget, minibatches, batch_size, settings, judge.
+    What is given beside it takes the place of its own: -m, -d, -s, --test-rows, --minibatches,
+    --batch-size; -b with that budget's numbers. Each --set is added to its settings and wins over
+    them. A data table's path in a study file is relative to that file.
+
     \b
     Examples:
       bench run
+      bench run --study table1 -d bsds300 -s 0 --data ~/data --dry-run
+      bench run --study my_study.toml -j 2
       bench run -m gaussian -m flow-matching -d 8gaussians -s 0 -s 1 -s 2 -j 2
       bench run -m ffjord -d my_table.csv --minibatches 2000 --batch-size 256
       bench run -m flow-matching -d power --set width=512 --data ~/data --dry-run
       bench run -m jko -d bsds300 -b table1 --test-rows 250000
       bench run --only failed
     """
-    study = _study(methods, datasets, seeds, budget)
-    study = replace(study, minibatches=minibatches, batch_size=batch_size, settings=settings)
-    if test_rows:
-        study = replace(study, judge=replace(study.judge, test_rows=test_rows))
+    study = _study(study_name, methods, datasets, settings)
+    study = _overridden(study, seeds, budget, minibatches, batch_size, test_rows)
     folder = results_dir(results)
     click.echo("Planning (the first time, data are read and cached) ...", err=True)
     from bench.planning import plan
 
     device = _device(device)
     planned = plan(study, folder, data_root(data), device, only, timeout)
+    for spec in planned.damaged:
+        click.secho(f"{spec.run}: its record can't be read.", fg="yellow", err=True)
     if dry_run:
-        _show(planned, folder)
+        _show(planned, folder, jobs)
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    done = _run(planned, folder, jobs, threads or max(1, (cores or 1) // jobs))
-    _table(planned, folder)
-    sys.exit(0 if done else 1)
+    _run(planned, folder, jobs, threads or max(1, (cores or 1) // jobs))
+    sys.exit(0 if _outcome(planned, folder) else 1)
 
 
 def _study(
-    methods: tuple[str, ...], datasets: tuple[str, ...], seeds: tuple[int, ...], budget: str | None
+    name: str | None,
+    methods: tuple[str, ...],
+    datasets: tuple[str, ...],
+    settings: tuple[str, ...],
 ) -> Study:
-    from bench.study import Study, shipped
+    """The study that is asked for, with the methods, data sets and settings given beside it."""
+    from bench.study import Study
+    from bench.study_file import find
 
-    if methods and datasets:
-        study = Study(tuple(dict.fromkeys(methods)), tuple(dict.fromkeys(datasets)))
-    elif methods or datasets:
+    methods, datasets = tuple(dict.fromkeys(methods)), tuple(dict.fromkeys(datasets))
+    if name is None and methods and datasets:
+        return Study(methods, datasets, settings=settings)
+    if name is None and (methods or datasets):
         missing, option = ("a data set", "-d") if methods else ("a method", "-m")
         raise UsageError(f"Name {missing} too ({option}),", "or neither, for the quick study.")
-    else:
-        study = shipped("quick")
+    study = find(name or "quick")
+    kept = study.settings
+    if methods and kept:
+        kept = _taken(kept, methods)
+    return replace(
+        study,
+        methods=methods or study.methods,
+        datasets=datasets or study.datasets,
+        settings=(*kept, *settings),
+    )
+
+
+def _taken(settings: tuple[str, ...], methods: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of a study's settings that one of these methods takes; the others are named."""
+    from bench.presets import share
+
+    kept = []
+    for assignment in settings:
+        try:
+            share([assignment], methods)
+            kept.append(assignment)
+        except UsageError:
+            click.echo(f"Left out: {assignment}, which none of the methods takes.", err=True)
+    return tuple(kept)
+
+
+def _overridden(
+    study: Study,
+    seeds: tuple[int, ...],
+    budget: str | None,
+    minibatches: int | None,
+    batch_size: int | None,
+    test_rows: int | None,
+) -> Study:
+    """The study with what is given in place of its own; a budget comes with its numbers."""
     if seeds:
         study = replace(study, seeds=tuple(dict.fromkeys(seeds)))
-    return replace(study, budget=budget) if budget else study
+    if budget:
+        study = replace(study, budget=budget, minibatches=None, batch_size=None)
+    if minibatches is not None:
+        study = replace(study, minibatches=minibatches)
+    if batch_size is not None:
+        study = replace(study, batch_size=batch_size)
+    if test_rows:
+        study = replace(study, judge=replace(study.judge, test_rows=test_rows))
+    return study
 
 
 def _device(asked: str) -> str:
@@ -158,16 +218,34 @@ def _device(asked: str) -> str:
     return "cpu"
 
 
-def _show(planned: Plan, folder: Path) -> None:
-    todo = {spec.run for spec in planned.todo}
+def _show(planned: Plan, folder: Path, jobs: int) -> None:
+    """The plan, and what earlier records say of the time and the memory that it will take."""
+    from bench.estimates import estimates, in_all
+    from bench.tables.format import duration, memory
+
+    names = [spec.run for spec in planned.todo]
+    todo = dict(zip(names, estimates(planned.todo, folder), strict=True))
     for spec in planned.runs:
-        mark = "run " if spec.run in todo else "skip"
-        click.echo(f"{mark}  {spec.run}  {spec.minibatches} x {spec.batch_size}")
+        estimate = todo.get(spec.run)
+        line = f"{'run ' if estimate else 'skip'}  {spec.run}  {spec.minibatches} x {spec.batch_size}"
+        if estimate:
+            time = "unknown" if estimate.seconds is None else f"~{duration(estimate.seconds)}"
+            most = "" if estimate.memory_bytes is None else f"  {memory(estimate.memory_bytes)}"
+            line += f"  {time}{most}  ({estimate.basis})"
+        click.echo(line)
     click.echo(f"{len(todo)} of {len(planned.runs)} runs to make, in {folder}")
+    if not todo:
+        return
+    total = in_all(todo.values(), jobs)
+    if total.unknown < len(todo):
+        side = "one after the other" if jobs == 1 else f"{jobs} side by side"
+        text = f"about {duration(total.seconds)}, {memory(total.memory_bytes)} at most, {side}"
+        text += f"; {total.unknown} of them unknown" if total.unknown else ""
+        click.echo(f"{text} (as measured where those records were made)")
 
 
-def _run(planned: Plan, folder: Path, jobs: int, threads: int) -> bool:
-    """Make the runs that are to be made; whether all of the study ended well."""
+def _run(planned: Plan, folder: Path, jobs: int, threads: int) -> None:
+    """Make the runs that are to be made."""
     from bench import record
     from bench.grid import run_all
     from bench.progress import display
@@ -175,6 +253,10 @@ def _run(planned: Plan, folder: Path, jobs: int, threads: int) -> bool:
     skipped = len(planned.runs) - len(planned.todo)
     if skipped:
         click.echo(f"{skipped} of {len(planned.runs)} runs are done already.", err=True)
+    todo = {spec.run for spec in planned.todo}
+    for spec in planned.damaged:
+        if spec.run in todo and (aside := record.set_aside(folder, spec.run)):
+            click.echo(f"{spec.run} is set aside as {aside.name}, and made again.", err=True)
     try:
         with display(planned.todo) as show:
             for spec, event in run_all(planned.todo, folder, jobs, threads):
@@ -182,25 +264,33 @@ def _run(planned: Plan, folder: Path, jobs: int, threads: int) -> bool:
     except KeyboardInterrupt:
         click.echo("\nStopped. Finished runs are kept; the same command goes on.", err=True)
         sys.exit(130)
-    failed = []
-    for spec in planned.runs:
-        content = record.read(folder, spec.run)
-        if content is None or content["status"] != "ok":
-            failed.append((spec.run, content))
-    for name, content in failed:
-        status, reason = (content["status"], content["reason"]) if content else ("no record", "")
-        click.secho(f"{name}: {status}: {reason}", fg="red", err=True)
-    if failed:
-        click.echo("Failed runs are repeated with --only failed.", err=True)
-    return not failed
 
 
-def _table(planned: Plan, folder: Path) -> None:
-    """The comparison of this study's runs alone."""
-    from bench.tables.frame import records
+def _outcome(planned: Plan, folder: Path) -> bool:
+    """Show how the study's runs ended, and their comparison; whether all ended well."""
+    from bench import record
+    from bench.errors import DataError
+    from bench.tables.frame import frame_of
     from bench.tables.render import comparison, render
 
-    frame = records(folder)
-    frame = frame[frame["run"].isin([spec.run for spec in planned.runs])]
-    if len(frame):
-        click.echo(render(comparison(frame, results=folder), "text"))
+    found, failed = [], []
+    for spec in planned.runs:
+        try:
+            content = record.read(folder, spec.run)
+        except DataError as error:
+            failed.append(f"{spec.run}: its record can't be read: {error}")
+            continue
+        if content is None:
+            failed.append(f"{spec.run}: no record")
+            continue
+        found.append(content)
+        if content.get("status") != "ok":
+            failed.append(f"{spec.run}: {content.get('status')}: {content.get('reason')}")
+    for line in failed:
+        click.secho(line, fg="red", err=True)
+    if failed:
+        click.echo("Failed runs are repeated with --only failed.", err=True)
+    if found:
+        found.sort(key=lambda content: str(content.get("run")))
+        click.echo(render(comparison(frame_of(found), results=folder), "text"))
+    return not failed

@@ -109,7 +109,15 @@ def records(results_dir: str | Path) -> pd.DataFrame:
     Raises:
         DataError: a record can't be read, or holds what its column can't.
     """
-    read = list(read_all(Path(results_dir)))
+    return frame_of(list(read_all(Path(results_dir))))
+
+
+def frame_of(read: list[Record]) -> pd.DataFrame:
+    """The frame of records that were read already, as `records` has it.
+
+    Raises:
+        DataError: one holds what its column can't.
+    """
     settings = _settings(read)
     rows = [_row(record, text) for record, text in zip(read, settings, strict=True)]
     names = (*COLUMNS, *DERIVED)
