@@ -97,7 +97,7 @@ def sources(plugin: EntryPoint) -> list[Path]:
         if path is None:
             continue
         found.append(path)
-        todo += sorted(_imports(path, top) - seen)
+        todo += sorted(_imports(path.read_bytes(), top) - seen)
     return found
 
 
@@ -116,15 +116,16 @@ def source(plugin: EntryPoint) -> Path:
     return path
 
 
-def _imports(path: Path, top: str) -> set[str]:
-    """The modules of the package `top` that the file imports."""
+@cache
+def _imports(code: bytes, top: str) -> frozenset[str]:
+    """The modules of the package `top` that the code imports; methods share modules."""
     names = set[str]()
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name for name in names if name.startswith(f"{top}.")}
+    return frozenset(name for name in names if name.startswith(f"{top}."))
 
 
 def _module_file(module: str) -> Path | None:

@@ -2,8 +2,8 @@
 
 A run lives in `RESULTS/<run>/`: `record.json`, `curve.jsonl`, `model.pt`, `samples.npz`. While it
 is under way it lives in `RESULTS/<run>.part/`, which takes its final name in one rename when the
-record is in it; so a folder without the suffix is a finished run, whatever was killed when. One whose record
-was damaged later is set aside as `RESULTS/<run>.damaged/` when its cell is made again.
+record is in it; so a folder without the suffix is a finished run, whatever was killed when. One
+whose record was damaged later is set aside as `RESULTS/<run>.damaged/` when its cell is made again.
 """
 
 from __future__ import annotations

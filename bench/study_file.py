@@ -1,15 +1,15 @@
 """A study as a file: read, checked, and complained of by line and column.
 
-    # my_study.toml
-    methods = ["gaussian", "flow-matching"]
-    datasets = ["moons", "tables/my_table.csv"]   # a path is relative to this file
-    seeds = [0, 1, 2]
-    budget = "equal"              # or minibatches = 2000, batch_size = 256
-    settings = ["width=512"]      # as --set takes them
-    summary = "a line for those who come after"
+# my_study.toml
+methods = ["gaussian", "flow-matching"]
+datasets = ["moons", "tables/my_table.csv"]   # a path is relative to this file
+seeds = [0, 1, 2]
+budget = "equal"              # or minibatches = 2000, batch_size = 256
+settings = ["width=512"]      # as --set takes them
+summary = "a line for those who come after"
 
-    [judge]                       # fields of bench.spec.Judge
-    test_rows = 5000
+[judge]                       # fields of bench.spec.Judge
+test_rows = 5000
 """
 
 from __future__ import annotations
@@ -182,9 +182,7 @@ class _Reader:
                 self._wrong(where, f"'{name}' is {wanted}, not {_kind(value)}")
             if kind is str and value not in _CHOICES[name]:
                 self._unknown(where, f"value of '{name}'", value, _CHOICES[name])
-            if kind is not str and not (
-                0 < value < math.inf or (value == 0 and name in _MAY_BE_0)
-            ):
+            if kind is not str and not (0 < value < math.inf or (value == 0 and name in _MAY_BE_0)):
                 least = "0 or more" if name in _MAY_BE_0 else "above 0"
                 self._wrong(where, f"'{name}' is {least}, not {value}")
             if name == "alpha" and value >= 1:

@@ -227,7 +227,9 @@ def _show(planned: Plan, folder: Path, jobs: int) -> None:
     todo = dict(zip(names, estimates(planned.todo, folder), strict=True))
     for spec in planned.runs:
         estimate = todo.get(spec.run)
-        line = f"{'run ' if estimate else 'skip'}  {spec.run}  {spec.minibatches} x {spec.batch_size}"
+        line = (
+            f"{'run ' if estimate else 'skip'}  {spec.run}  {spec.minibatches} x {spec.batch_size}"
+        )
         if estimate:
             time = "unknown" if estimate.seconds is None else f"~{duration(estimate.seconds)}"
             most = "" if estimate.memory_bytes is None else f"  {memory(estimate.memory_bytes)}"

@@ -34,7 +34,6 @@ from bench.tables.marks import (
 )
 from bench.tables.measures import MEASURES
 
-
 #: The columns that the footnotes read.
 _READ = (
     *("method", "dataset", "seed", "status", "reason", "device", "hardware", "judge"),

@@ -69,9 +69,7 @@ def planned(call: Call, *arguments: str) -> list[str]:
     return [line for line in done.stdout.splitlines() if line.startswith(("run ", "skip "))]
 
 
-def test_a_study_is_run_and_estimated(
-    bench: Bench, call: Call, study: str, tmp_path: Path
-) -> None:
+def test_a_study_is_run_and_estimated(bench: Bench, call: Call, study: str, tmp_path: Path) -> None:
     """What is done is skipped; the other seeds will take what the first took."""
     assert [line.split()[0] for line in planned(call, "--study", study)] == ["run"] * 4
     assert "no record" in planned(call, "--study", study)[0]
@@ -103,8 +101,10 @@ def test_what_is_given_beside_a_study_overrides_it(call: Call, study: str) -> No
     assert "500 x 256" in planned(call, "--study", study, "-b", "quick")[0]
     assert "500 x 32" in planned(call, "--study", study, "-b", "quick", "--batch-size", "32")[0]
     names = [{line.split()[1] for line in whole}]
-    for options in (("--set", "flow-matching.width=9"), ("--set", "scale=2"), ("--test-rows", "9")):
-        names.append({line.split()[1] for line in planned(call, "--study", study, *options)})
+    given = (("--set", "flow-matching.width=9"), ("--set", "scale=2"), ("--test-rows", "9"))
+    names += [
+        {line.split()[1] for line in planned(call, "--study", study, *options)} for options in given
+    ]
     assert [len(names[0] & other) for other in names] == [4, 2, 2, 0]
     done = call("run", "--study", study, "-m", "gaussian", "--dry-run")
     assert "Left out: width=8" in done.stderr

@@ -53,9 +53,7 @@ CUT = {
 
 @pytest.mark.parametrize("cut", CUT)
 @pytest.mark.parametrize("only", ["missing", "failed", "all", "stale"])
-def test_a_damaged_record_is_made_again(
-    study: Study, results: Path, cut: str, only: Only
-) -> None:
+def test_a_damaged_record_is_made_again(study: Study, results: Path, cut: str, only: Only) -> None:
     """And said so; the stale ones alone do not take it, as nobody knows what it was."""
     runs = planned(study, results).runs
     path = results / runs[1].run / "record.json"
