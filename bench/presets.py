@@ -113,9 +113,13 @@ def configure(
         raise UsageError(f"{method} can't be set so: {error}.") from error
 
 
-@cache
 def options(config_class: type) -> Mapping[str, Any]:
     """The hyper-parameters of a method's `Config`, each with its type."""
+    return _options(config_class)
+
+
+@cache
+def _options(config_class: type) -> dict[str, Any]:
     hints = typing.get_type_hints(config_class)
     return {f.name: hints[f.name] for f in fields(config_class)}
 

@@ -135,7 +135,8 @@ def memory(value: float, error: float | None = None) -> Number:
 
 def duration(seconds: float) -> str:
     """Seconds in the units that a person waits in, two of them: 45 s, 3 min 20 s, 5 h 2 min."""
-    left, parts = max(round(seconds), 1), []
+    left = max(round(seconds), 1)
+    parts: list[str] = []
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
         number, left = divmod(left, size)
         if number or parts:
