@@ -57,18 +57,20 @@ def run(
         bench.errors.UsageError: an unknown name or an impossible number.
         bench.errors.DataError: data that are not there.
     """
+    from bench import record
     from bench.child import Limits
     from bench.grid import run_all
     from bench.paths import data_root, results_dir
     from bench.planning import plan
     from bench.progress import display
-    from bench.study import Study, shipped
+    from bench.study import Study
+    from bench.study_file import find
     from bench.tables.frame import records as frame_of
 
     if methods or datasets:
         study = Study(tuple(methods), tuple(datasets), tuple(seeds), budget)
     else:
-        study = shipped("quick")
+        study = find("quick")
     study = replace(
         study,
         minibatches=minibatches,
@@ -78,6 +80,8 @@ def run(
     )
     folder = results_dir(results)
     planned = plan(study, folder, data_root(data), device)
+    for spec in planned.damaged:
+        record.set_aside(folder, spec.run)
     with display(planned.todo) as show:
         for spec, event in run_all(planned.todo, folder, jobs, Limits(threads)):
             show(spec, event)

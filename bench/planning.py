@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bench import plugins, presets, record
+from bench import plugins, presets, record, stale
 from bench.budget import Amount, budget
 from bench.data import arrays
 from bench.dataset import Dataset
@@ -23,10 +23,14 @@ Only = Literal["missing", "failed", "stale", "all"]
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs of a study: all of them, and those still to be made."""
+    """The runs of a study: all of them, and those still to be made.
+
+    `damaged` are those of all whose record is there and can't be read.
+    """
 
     runs: tuple[RunSpec, ...]
     todo: tuple[RunSpec, ...]
+    damaged: tuple[RunSpec, ...] = ()
 
 
 def plan(
@@ -39,50 +43,60 @@ def plan(
 ) -> Plan:
     """The runs of the study in the order of seeds, data sets, methods; nothing is run.
 
-    Reads the data (they determine the revision) and makes their array cache.
+    Reads the data (they determine the revision) and makes their array cache. Whose record is
+    damaged is still to be made, unless the stale ones alone are asked for.
 
     Raises:
         UsageError: an unknown name, an impossible number.
-        DataError: data that are not there.
+        DataError: data that are not there, a run's record of a newer layout.
     """
     for name in study.methods:
         plugins.method(name)
+    if not study.seeds:
+        raise UsageError("A study has a seed at least.")
     if min(study.seeds) < 0:
         raise UsageError(f"A seed is 0 or more, not {min(study.seeds)}.")
+    # One table by two names (own.csv, ./own.csv) is one.
+    columns = {c.run: c for c in _columns(study, data_root, device, timeout)}.values()
+    runs = tuple(replace(first, seed=seed) for seed in study.seeds for first in columns)
+    return Plan(runs, *_todo(runs, results, only))
+
+
+def _columns(
+    study: Study, data_root: Path, device: str, timeout: float | None
+) -> Iterator[RunSpec]:
+    """The runs of one seed: what does not depend on the seed is found once."""
     amounts = budget(study.budget)
-    settings = presets.share(study.settings, study.methods)
+    dealt = presets.share(study.settings, study.methods)
     versions = {m: plugins.version(plugins.methods()[m]) for m in study.methods}
     sets = [(name, plugins.dataset(name)) for name in study.datasets]
     revisions = {name: arrays.load(dataset, data_root).revision for name, dataset in sets}
-    runs = []
-    for seed in study.seeds:
-        for name, dataset in sets:
-            for method in study.methods:
-                amount = amounts.amount(dataset.name, method, study.minibatches, study.batch_size)
-                config, preset = presets.configure(
-                    method, dataset.name, dataset.d, settings[method]
-                )
-                _check(method, dataset, config, amount)
-                runs.append(
-                    RunSpec(
-                        method=method,
-                        version=versions[method],
-                        config=asdict(config),
-                        dataset=name,
-                        label=dataset.name,
-                        revision=revisions[name],
-                        minibatches=amount.minibatches,
-                        batch_size=amount.batch_size,
-                        seed=seed,
-                        device=device,
-                        judge=study.judge,
-                        preset=preset,
-                        budget=study.budget,
-                        data_root=str(data_root.absolute()),
-                        timeout=timeout,
-                    )
-                )
-    return Plan(tuple(runs), tuple(_todo(runs, results, only)))
+    for name, dataset in sets:
+        for method in study.methods:
+            amount = amounts.amount(dataset.name, method, study.minibatches, study.batch_size)
+            config, preset = presets.configure(method, dataset.name, dataset.d, dealt[method])
+            _check(method, dataset, config, amount)
+            yield RunSpec(
+                method=method,
+                version=versions[method],
+                config=asdict(config),
+                dataset=name,
+                label=dataset.name,
+                revision=revisions[name],
+                minibatches=amount.minibatches,
+                batch_size=amount.batch_size,
+                seed=study.seeds[0],
+                device=device,
+                judge=study.judge,
+                preset=preset,
+                settings={
+                    key: text if key == "preset" else getattr(config, key)
+                    for key, text in dealt[method].items()
+                },
+                budget=study.budget,
+                data_root=str(data_root.absolute()),
+                timeout=timeout,
+            )
 
 
 def _check(method: str, dataset: Dataset, config: Options, amount: Amount) -> None:
@@ -93,31 +107,28 @@ def _check(method: str, dataset: Dataset, config: Options, amount: Amount) -> No
         raise UsageError(f"{method} can't be run so on {dataset.name}: {error}.") from error
 
 
-def _todo(runs: Sequence[RunSpec], results: Path, only: Only) -> Iterator[RunSpec]:
-    """Those runs that `only` asks for.
-
-    Stale is a run without a record, of which there is a record with another version of the
-    method, another preset or other rows.
-    """
-    records = {r["run"]: r for r in record.read_all(results)}
-    cells = {_cell(r) for r in records.values()}
+def _todo(
+    runs: Sequence[RunSpec], results: Path, only: Only
+) -> tuple[tuple[RunSpec, ...], tuple[RunSpec, ...]]:
+    """Those runs that `only` asks for, and those whose record is damaged."""
+    predecessor = stale.predecessors(results) if only == "stale" else None
+    there = set(record.names(results))
+    todo, damaged = [], []
     for spec in runs:
-        found = records.get(spec.run)
-        wanted = {
-            "all": True,
-            "missing": found is None,
-            "failed": found is not None and found["status"] != "ok",
-            "stale": found is None and _cell_of(spec) in cells,
-        }
-        if wanted[only]:
-            yield spec
-
-
-def _cell(r: record.Record) -> tuple[object, ...]:
-    """What a stale run and its successor share."""
-    amount = (r["budget"]["minibatches"], r["budget"]["batch_size"])
-    return r["method"]["name"], r["dataset"]["name"], r["seed"], *amount, r["environment"]["device"]
-
-
-def _cell_of(s: RunSpec) -> tuple[object, ...]:
-    return s.method, s.label, s.seed, s.minibatches, s.batch_size, s.device
+        found = spec.run in there
+        wanted = only == "all" or (only == "missing" and not found)
+        if found:
+            try:
+                if only == "failed":
+                    content = record.read(results, spec.run)
+                    wanted = content is not None and content["status"] != "ok"
+                else:
+                    record.is_there(results, spec.run)
+            except (record.Damaged, KeyError):
+                damaged.append(spec)
+                wanted = only != "stale"
+        elif predecessor:
+            wanted = predecessor(spec) is not None
+        if wanted:
+            todo.append(spec)
+    return tuple(todo), tuple(damaged)

@@ -54,7 +54,7 @@ def dataset(name: str) -> Dataset:
     if name in datasets() and name != PATH:
         found: Dataset = _load(datasets()[name], "data set")
         return found
-    if _looks_like_a_path(name) and PATH in datasets():
+    if looks_like_a_path(name) and PATH in datasets():
         own: Dataset = _load(datasets()[PATH], "data set")(Path(name))
         return own
     raise unknown("data set", name, set(datasets()) - {PATH})
@@ -97,7 +97,7 @@ def sources(plugin: EntryPoint) -> list[Path]:
         if path is None:
             continue
         found.append(path)
-        todo += sorted(_imports(path, top) - seen)
+        todo += sorted(_imports(path.read_bytes(), top) - seen)
     return found
 
 
@@ -116,15 +116,16 @@ def source(plugin: EntryPoint) -> Path:
     return path
 
 
-def _imports(path: Path, top: str) -> set[str]:
-    """The modules of the package `top` that the file imports."""
+@cache
+def _imports(code: bytes, top: str) -> frozenset[str]:
+    """The modules of the package `top` that the code imports; methods share modules."""
     names = set[str]()
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name for name in names if name.startswith(f"{top}.")}
+    return frozenset(name for name in names if name.startswith(f"{top}."))
 
 
 def _module_file(module: str) -> Path | None:
@@ -145,5 +146,6 @@ def _load(plugin: EntryPoint, kind: str):  # type: ignore[no-untyped-def]
         ) from error
 
 
-def _looks_like_a_path(name: str) -> bool:
+def looks_like_a_path(name: str) -> bool:
+    """Whether a data set's name is that of a user's own file."""
     return "/" in name or "\\" in name or Path(name).suffix in {".csv", ".npy", ".npz", ".parquet"}

@@ -14,6 +14,8 @@ import tomllib
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
 from types import UnionType
 from typing import Any, Literal
 
@@ -42,10 +44,16 @@ def read(method: str) -> dict[str, Preset]:
     path = plugins.source(plugins.methods()[method]).with_suffix(".toml")
     if not path.is_file():
         return {}
+    return dict(_presets(path, path.read_bytes()))
+
+
+@cache
+def _presets(path: Path, content: bytes) -> dict[str, Preset]:
+    """A study asks for the presets of each method on each data set, and files seldom change."""
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(content.decode())
         return {name: _preset(name, table) for name, table in tables.items()}
-    except (tomllib.TOMLDecodeError, KeyError, AttributeError) as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, AttributeError) as error:
         raise UsageError(f"The preset file {path} is not valid: {error!r}.") from error
 
 
@@ -105,8 +113,13 @@ def configure(
         raise UsageError(f"{method} can't be set so: {error}.") from error
 
 
-def options(config_class: type) -> dict[str, Any]:
+def options(config_class: type) -> Mapping[str, Any]:
     """The hyper-parameters of a method's `Config`, each with its type."""
+    return _options(config_class)
+
+
+@cache
+def _options(config_class: type) -> dict[str, Any]:
     hints = typing.get_type_hints(config_class)
     return {f.name: hints[f.name] for f in fields(config_class)}
 

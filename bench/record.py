@@ -1,9 +1,10 @@
 """The record of a run: one JSON file, written once, whole, and never edited.
 
-A run lives in `RESULTS/<run>/`: `record.json`, `curve.jsonl`, `model.pt`, `samples.npz`, and
-`log.txt`. While it
-is under way it lives in `RESULTS/<run>.part/`, which takes its final name in one rename when the
-record is in it; so a folder without the suffix is a finished run, whatever was killed when.
+A run lives in `RESULTS/<run>/`: `record.json`, `curve.jsonl`, `model.pt`, `samples.npz`, `log.txt`.
+While it is under way it lives in `RESULTS/<run>.part/`, with its checkpoints; that folder takes its
+final name in one rename when the record is in it. So a folder without the suffix is a finished run,
+whatever was killed when. One whose record was damaged later is set aside as
+`RESULTS/<run>.damaged/` when its cell is made again.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,17 @@ CHECKPOINTS = "checkpoint*"
 #: What a run that goes on starts from, and what it adds to.
 _CONTINUED = (CHECKPOINTS, "curve.jsonl", "log.txt")
 
+#: Endings of folders that hold no finished run.
+_UNFINISHED = (".part", ".replaced", ".damaged")
+
+#: How `write_json` begins and ends a record of this layout; what lies deeper ends indented.
+_HEAD, _TAIL = f'{{\n "format": {FORMAT},\n'.encode(), b"\n}\n"
+
 Record = dict[str, Any]
+
+
+class Damaged(DataError):
+    """A record that is not what was written: cut off, or edited by hand."""
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -71,6 +83,7 @@ def outline(spec: RunSpec) -> Record:
             "name": spec.method,
             "version": spec.version,
             "preset": spec.preset,
+            "settings": dict(spec.settings),
             "config": dict(spec.config),
         },
         "dataset": {"name": spec.label, "revision": spec.revision},
@@ -161,22 +174,34 @@ def restore(results: Path) -> None:
             os.rename(replaced, final)
 
 
+def names(results: Path) -> list[str]:
+    """The names of the finished runs below `results`, sorted; no record is read."""
+    try:
+        with os.scandir(results) as entries:
+            found = [e.name for e in entries if not e.name.endswith(_UNFINISHED)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(n for n in found if os.path.isfile(os.path.join(results, n, "record.json")))
+
+
 def read(results: Path, run: str) -> Record | None:
     """The record of a finished run; None where there is none.
 
     Raises:
+        Damaged: the record is not one.
         DataError: the record can't be read, or a newer program wrote it.
     """
     path = results / run / "record.json"
     try:
-        record: Record = json.loads(path.read_text(encoding="utf-8"))
+        record: Record = json.loads(path.read_bytes().decode())
         layout = record["format"]
         if not isinstance(layout, int):
             raise TypeError(f"its layout is {layout!r}")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
+        kind = DataError if isinstance(error, OSError) else Damaged
+        raise kind(
             f"The record {path} can't be read: {type(error).__name__}: {error}.",
             "Move its folder away, and run that cell again.",
         ) from error
@@ -188,17 +213,42 @@ def read(results: Path, run: str) -> Record | None:
     return record
 
 
+def is_there(results: Path, run: str) -> bool:
+    """Whether a run is finished, by a glance at both ends of its record.
+
+    A record that was cut off or that a newer program wrote is found out so, at a fraction of the
+    cost of reading it; one that was edited in the middle is not.
+
+    Raises:
+        DataError: as `read`.
+    """
+    try:
+        with open(os.path.join(results, run, "record.json"), "rb") as file:
+            head = file.read(len(_HEAD))
+            file.seek(-len(_TAIL), os.SEEK_END)
+            if head == _HEAD and file.read() == _TAIL:
+                return True
+    except OSError:  # `read` says what it is
+        pass
+    return read(results, run) is not None
+
+
 def read_all(results: Path) -> Iterator[Record]:
     """Every finished run below `results`, by name.
 
     Raises:
         DataError: as `read`.
     """
-    if not results.is_dir():
-        return
-    for path in sorted(results.glob("*/record.json")):
-        name = path.parent.name
-        if not name.endswith((".part", ".replaced")):
+    for name in names(results):
+        record = read(results, name)
+        if record is not None:
+            yield record
+
+
+def read_undamaged(results: Path) -> Iterator[Record]:
+    """As `read_all`, without the runs whose record is damaged."""
+    for name in names(results):
+        with suppress(Damaged):
             record = read(results, name)
             if record is not None:
                 yield record
@@ -209,14 +259,30 @@ def stamp(record: Record) -> list[Any]:
     return [record["started"], record.get("finished")]
 
 
+def set_aside(results: Path, run: str) -> Path | None:
+    """Rename the folder of a run whose record is damaged; one that was set aside before gives way.
+
+    Returns:
+        Where it is now; None where its record can be read after all, or is gone.
+    """
+    try:
+        read(results, run)
+    except Damaged:
+        aside = results / f"{run}.damaged"
+        shutil.rmtree(aside, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            os.rename(results / run, aside)
+            return aside
+    return None
+
+
 def find(results: Path, name: str) -> Record:
     """The record of the run `name`, or of the only run whose name starts so.
 
     Raises:
         UsageError: no run's name starts so, or more than one's.
     """
-    runs = [p.parent.name for p in results.glob("*/record.json")] if results.is_dir() else []
-    runs = [r for r in runs if not r.endswith((".part", ".replaced"))]
+    runs = names(results)
     matches = [name] if name in runs else sorted(r for r in runs if r.startswith(name))
     if len(matches) > 1:
         raise UsageError(f"{name!r} is the start of {len(matches)} runs:", ", ".join(matches[:5]))

@@ -6,12 +6,15 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache, cached_property
 from typing import Any, Self
 
 #: Changes with every change of a metric's meaning or of the judge's ways.
 METRICS_VERSION = 4
+
+#: What is no part of a run's key.
+IRRELEVANT = ("dataset", "preset", "settings", "budget", "data_root", "timeout")
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,10 @@ class RunSpec:
     """One run of one method on one data set with one seed.
 
     `dataset` is the name it is found by (a path for a user's table), `label` the name it is shown
-    by. The data root, the budget's and the preset's names and the number of threads are no part of
-    the key: with the same rows, numbers and hyper-parameters they make the same run.
+    by. `settings` are the user's own among the hyper-parameters, with the name of the preset where
+    one was asked for. They, the data root, the budget's and the preset's names and the number of
+    threads are no part of the key: with the same rows, numbers and hyper-parameters they make the
+    same run.
     """
 
     method: str
@@ -70,6 +75,7 @@ class RunSpec:
     device: str = "cpu"
     judge: Judge = field(default_factory=Judge)
     preset: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
     budget: str = ""
     data_root: str = ""
     timeout: float | None = None
@@ -77,13 +83,13 @@ class RunSpec:
     @cached_property
     def key(self) -> str:
         """The hash of what determines the result."""
-        parts = asdict(self)
-        for name in ("dataset", "preset", "budget", "data_root", "timeout"):
-            del parts[name]
+        parts: dict[str, Any] = {name: getattr(self, name) for name in _relevant()}
+        parts["config"] = dict(self.config)
+        parts["judge"] = vars(self.judge)
         text = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    @property
+    @cached_property
     def run(self) -> str:
         """The run's name: the name of its folder."""
         label = re.sub(r"[^A-Za-z0-9_.-]+", "-", self.label)
@@ -98,3 +104,8 @@ class RunSpec:
         """The specification that `to_json` wrote."""
         parts = json.loads(line)
         return cls(**{**parts, "judge": Judge(**parts["judge"])})
+
+
+@cache
+def _relevant() -> tuple[str, ...]:
+    return tuple(f.name for f in fields(RunSpec) if f.name not in IRRELEVANT)

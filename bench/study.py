@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
 
 from bench.spec import Judge
 
@@ -25,16 +22,4 @@ class Study:
     minibatches: int | None = None
     batch_size: int | None = None
     settings: tuple[str, ...] = ()
-
-
-def shipped(name: str) -> Study:
-    """The study of that name among those that come with the package."""
-    text = (Path(__file__).parent / "studies" / f"{name}.toml").read_text(encoding="utf-8")
-    table: dict[str, Any] = tomllib.loads(text)
-    return Study(
-        methods=tuple(table["methods"]),
-        datasets=tuple(table["datasets"]),
-        seeds=tuple(table["seeds"]),
-        budget=table["budget"],
-        judge=replace(Judge(), **table.get("judge", {})),
-    )
+    summary: str = ""

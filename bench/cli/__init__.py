@@ -13,7 +13,7 @@ from bench.errors import BenchError
 #: command -> its line in `bench --help`; its module below this package has the same name
 COMMANDS = {
     "run": "Run methods on data sets; with none named, the quick study.",
-    "list": "What methods, data sets, budgets and runs there are.",
+    "list": "What methods, data sets, budgets, studies and runs there are.",
     "info": "All about a method, a data set or a run.",
     "data": "See, fetch and check the data.",
     "table": "The comparison, for the terminal or a paper.",

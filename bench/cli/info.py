@@ -47,7 +47,7 @@ def _about(name: str, root: Path, results: Path) -> Mapping[str, Any]:
     own = set(plugins.datasets()) - {plugins.PATH}
     if name in own or Path(name).is_file():
         return dataset(name, root)
-    runs = [path.parent.name for path in results.glob("*/record.json")]
+    runs = record.names(results)
     if any(run.startswith(name) for run in runs):
         return record.find(results, name)
     raise unknown("method, data set or run", name, [*plugins.methods(), *own, *runs])

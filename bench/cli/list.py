@@ -1,4 +1,4 @@
-"""`bench list`: what methods, data sets, budgets and runs there are."""
+"""`bench list`: what methods, data sets, budgets, studies and runs there are."""
 
 from __future__ import annotations
 
@@ -90,6 +90,23 @@ def budgets() -> Lines:
     ]
 
 
+def studies() -> Lines:
+    """The studies that come with the package."""
+    from bench.study_file import find, shipped
+
+    return [
+        {
+            "name": name,
+            "summary": study.summary,
+            "methods": [*study.methods],
+            "datasets": [*study.datasets],
+            "seeds": [*study.seeds],
+            "budget": study.budget,
+        }
+        for name, study in ((name, find(name)) for name in shipped())
+    ]
+
+
 def runs(folder: Path) -> Lines:
     """The finished runs."""
     from bench.record import read_all
@@ -131,6 +148,14 @@ def _budget_texts(lines: Lines) -> Iterable[Sequence[str]]:
                 yield "", f"{who}: {rows}"
 
 
+def _study_texts(lines: Lines) -> Iterable[Sequence[str]]:
+    for line in lines:
+        yield line["name"], line["summary"]
+        seeds = ", ".join(map(str, line["seeds"]))
+        yield "", f"{', '.join(line['methods'])} on {', '.join(line['datasets'])}"
+        yield "", f"budget {line['budget']}, seeds {seeds}"
+
+
 def _run_texts(lines: Lines) -> Iterable[Sequence[str]]:
     for line in lines:
         nll = "" if line["nll"] is None else f"NLL {line['nll']:.2f}"
@@ -141,6 +166,7 @@ _TEXTS: dict[str, Callable[[Lines], Iterable[Sequence[str]]]] = {
     "methods": _method_texts,
     "datasets": _dataset_texts,
     "budgets": _budget_texts,
+    "studies": _study_texts,
     "runs": _run_texts,
 }
 
@@ -156,7 +182,9 @@ def _print(lines: Iterable[Sequence[str]], indent: str) -> None:
 
 @click.command()
 @click.argument(
-    "kind", required=False, type=click.Choice(["methods", "datasets", "budgets", "runs"])
+    "kind",
+    required=False,
+    type=click.Choice(["methods", "datasets", "budgets", "studies", "runs"]),
 )
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("--results", metavar="DIR", help="The results folder [default: results/runs].")
@@ -174,6 +202,7 @@ def list(kind: str | None, as_json: bool, results: str | None, data: str | None)
         "methods": methods,
         "datasets": lambda: datasets(data_root(data)),
         "budgets": budgets,
+        "studies": studies,
         "runs": lambda: runs(results_dir(results)),
     }
     chosen = [kind] if kind else [*readers]

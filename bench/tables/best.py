@@ -125,7 +125,8 @@ def _scores(rivals: Sequence[Cell], results: Path | None) -> list[Scores]:
     paired = all(each is not None for each in kept) and len(same) == 1
     found = []
     for cell, each in zip(rivals, kept, strict=True):
-        nll = {int(run["seed"]): float(run["nll"]) for _, run in cell.ok.iterrows()}
+        pairs = zip(cell.ok["seed"], cell.ok["nll"], strict=True)
+        nll = {int(seed): float(value) for seed, value in pairs}
         if paired and each:
             groups = next(iter(each.values())).groups
             rows = {seed: one.log_prob for seed, one in each.items()}
@@ -140,9 +141,9 @@ def _densities(cell: Cell, results: Path | None) -> dict[int, Densities] | None:
     if results is None:
         return None
     found = {}
-    for _, run in cell.ok.iterrows():
-        one = densities(results, str(run["run"]))
+    for run, seed in zip(cell.ok["run"], cell.ok["seed"], strict=True):
+        one = densities(results, str(run))
         if one is None:
             return None
-        found[int(run["seed"])] = one
+        found[int(seed)] = one
     return found

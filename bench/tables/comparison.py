@@ -241,7 +241,8 @@ def _form(name: str, value: float, error: float | None = None) -> Number:
 
 def _true_data(members: list[Cell], metrics: Sequence[str]) -> Row:
     """The row of thresholds: what the statistics of two samples of true data stay below."""
-    ok = pd.concat([cell.ok for cell in members])
+    taus = [STATISTICS[name][0] for name in metrics if name in STATISTICS]
+    ok = pd.concat([cell.ok[list(dict.fromkeys(["seed", *taus]))] for cell in members])
     entries = []
     for name in metrics:
         tau = STATISTICS[name][0] if name in STATISTICS else None

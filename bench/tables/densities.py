@@ -33,15 +33,15 @@ def densities(results: Path, run: str) -> Densities | None:
     independent, they would say too much.
     """
     try:
-        record = read(results, run)
         with np.load(results / run / "samples.npz", allow_pickle=False) as kept:
-            if record is None or "log_prob" not in kept:
+            if "log_prob" not in kept:
                 return None
             log_prob = kept["log_prob"]
             groups = kept.get("groups")
+        record = read(results, run)
     except (DataError, OSError, ValueError, EOFError, zipfile.BadZipFile):
         return None
-    if log_prob.ndim != 1 or not np.isfinite(log_prob).all():
+    if record is None or log_prob.ndim != 1 or not np.isfinite(log_prob).all():
         return None
     if groups is not None and groups.shape != log_prob.shape:
         return None

@@ -35,6 +35,12 @@ from bench.tables.marks import (
 )
 from bench.tables.measures import MEASURES
 
+#: The columns that the footnotes read.
+_READ = (
+    *("method", "dataset", "seed", "status", "reason", "device", "hardware", "judge"),
+    *("nll_rows", "test_rows", "nll_groups", "mmd_n", "permutations"),
+)
+
 
 @dataclass(frozen=True)
 class Note:
@@ -49,8 +55,8 @@ def notes_of(known: list[Cell], metrics: Sequence[str], used: str) -> Iterable[N
 
     The cells come in the order of their rows.
     """
-    ok = pd.concat([cell.ok for cell in known])
-    runs = pd.concat([cell.runs for cell in known])
+    runs = pd.concat([cell.runs[list(_READ)] for cell in known])
+    ok = runs[(runs["status"] == "ok").fillna(False)]
     if any(len(cell.ok) > 1 for cell in known):
         yield Note(
             "",

@@ -133,6 +133,19 @@ def memory(value: float, error: float | None = None) -> Number:
     return Number(_fixed(value, max(0, 2 - max(_order(value, digits=3), 0))), unit=units[power])
 
 
+def duration(seconds: float) -> str:
+    """Seconds in the units that a person waits in, two of them: 45 s, 3 min 20 s, 5 h 2 min."""
+    left = max(round(seconds), 1)
+    parts: list[str] = []
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        number, left = divmod(left, size)
+        if number or parts:
+            parts.append(f"{number} {unit}" if number else "")
+        if len(parts) == 2:
+            break
+    return " ".join(filter(None, parts))
+
+
 def whole(value: float) -> str:
     """An integer with commas at the thousands."""
     return f"{int(value):,}"

@@ -78,7 +78,8 @@ class Cell:
     @cached_property
     def ok(self) -> pd.DataFrame:
         """The runs that ended well."""
-        return self.runs[self.runs["status"] == "ok"]
+        well = (self.runs["status"] == "ok").fillna(False)
+        return self.runs if well.all() else self.runs[well]
 
     def mean(self, metric: str) -> float:
         """The mean over all runs that ended well; NaN where one of them lacks the metric."""
@@ -92,8 +93,7 @@ class Cell:
 
     def shared(self, column: str) -> Any:
         """The first value of a column that is known."""
-        known = self.runs[column].dropna()
-        return known.iloc[0] if len(known) else None
+        return next((value for value in self.runs[column] if not pd.isna(value)), None)
 
     def _values(self, metric: str) -> NDArray[np.float64]:
         return self.ok[metric].to_numpy(dtype="float64", na_value=np.nan)
@@ -109,7 +109,15 @@ def records(results_dir: str | Path) -> pd.DataFrame:
     Raises:
         DataError: a record can't be read, or holds what its column can't.
     """
-    read = list(read_all(Path(results_dir)))
+    return frame_of(list(read_all(Path(results_dir))))
+
+
+def frame_of(read: list[Record]) -> pd.DataFrame:
+    """The frame of records that were read already, as `records` has it.
+
+    Raises:
+        DataError: one holds what its column can't.
+    """
     chosen = [_chosen(record) for record in read]
     texts = zip(chosen, _settings(read, chosen), strict=True)
     rows = [_row(record, *each) for record, each in zip(read, texts, strict=True)]
@@ -122,12 +130,16 @@ def records(results_dir: str | Path) -> pd.DataFrame:
 def cells(frame: pd.DataFrame, *, by_run: bool = False) -> Iterator[Cell]:
     """The frame's runs, parted into those that may be averaged; by run, each stands alone."""
     names = [*CELL, "run"] if by_run else list(CELL)
+    # Sorted and freed of repeats as a whole, as there may be thousands of cells.
+    ordered = frame.sort_values("started", kind="stable", na_position="first")
+    latest = ordered.drop_duplicates([*names, "seed"], keep="last")
+    latest = latest.sort_values("seed", kind="stable")
+    sizes = frame.groupby(names, dropna=False, sort=True).size()
+    grouped = latest.groupby(names, dropna=False, sort=True)
     key: Any
-    for key, runs in frame.groupby(names, dropna=False, sort=True):
-        ordered = runs.sort_values("started", kind="stable", na_position="first")
-        latest = ordered.drop_duplicates("seed", keep="last").sort_values("seed")
+    for (key, runs), size in zip(grouped, sizes, strict=True):
         plain = {n: None if pd.isna(v) else v for n, v in zip(names, key, strict=True)}
-        yield Cell(plain, latest, len(runs) - len(latest))
+        yield Cell(plain, runs, int(size) - len(runs))
 
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
@@ -241,12 +253,22 @@ def _settings(read: list[Record], chosen: list[dict[str, Any]]) -> list[str]:
     kin = defaultdict(list)
     for record, values in zip(read, chosen, strict=True):
         kin[_kin(record)].append(values)
-    texts = []
-    for record, values in zip(read, chosen, strict=True):
-        others = kin[_kin(record)]
-        keys = [k for k in values if any(k not in o or o[k] != values[k] for o in others)]
-        texts.append(", ".join(f"{k}={_plain(values[k])}" for k in keys))
-    return texts
+    varied = {name: _varied(several) for name, several in kin.items()}
+    return [
+        ", ".join(f"{k}={_plain(v)}" for k, v in values.items() if k in varied[_kin(record)])
+        for record, values in zip(read, chosen, strict=True)
+    ]
+
+
+def _varied(several: list[dict[str, Any]]) -> set[str]:
+    """The names that not all have, or not with the same value."""
+    first = several[0]
+    return {
+        name
+        for values in several
+        for name in values.keys() | first.keys()
+        if name not in first or name not in values or first[name] != values[name]
+    }
 
 
 def _kin(record: Record) -> tuple[object, object]:

@@ -7,7 +7,7 @@ import pytest
 from bench import plugins
 from bench.budget import Amount, Budget, budget, budgets
 from bench.errors import UsageError
-from bench.study import shipped
+from bench.study_file import find
 
 POWER, OTHER = Amount(7, 100), Amount(5, 10)
 SLOW = Amount(2, 10)
@@ -74,7 +74,7 @@ def test_the_equal_budget_is_the_posters() -> None:
 
 
 def test_the_quick_study() -> None:
-    study = shipped("quick")
+    study = find("quick")
     assert set(study.methods) <= plugins.methods().keys()
     assert set(study.datasets) <= plugins.datasets().keys()
     assert study.budget in budgets()

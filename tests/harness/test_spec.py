@@ -24,6 +24,7 @@ SPEC = RunSpec(
 IRRELEVANT: dict[str, Any] = {
     "dataset": "elsewhere/my table.csv",
     "preset": "2-D",
+    "settings": {"ridge": 1e-6},
     "budget": "quick",
     "data_root": "/elsewhere",
     "timeout": 5.0,
@@ -81,6 +82,26 @@ def test_the_key_is_a_hash() -> None:
 def test_a_runs_name_is_a_folders_name() -> None:
     assert SPEC.run == f"gaussian-my-table.csv-s3-{SPEC.key[:8]}"
     assert "/" not in replace(SPEC, label="../a/b\\c:d*?").run
+
+
+def test_the_names_of_runs_that_were_made_stay_theirs() -> None:
+    """Names from before keys were computed as they are now: a record is found by its name."""
+    spec = replace(SPEC, judge=Judge(metrics_version=4))
+    assert spec.key == "cbe5175380ecaef42de8fd327912b80f6367a4b204ea7a32cf36552073c9d95b"
+    other = RunSpec(
+        method="flow-matching",
+        version="0123456789ab",
+        config={"width": 64, "sigma": 0.1, "cap": None, "fast": True, "sizes": (1, 2)},
+        dataset="moons",
+        label="moons",
+        revision="ba9876543210",
+        minibatches=500,
+        batch_size=256,
+        seed=0,
+        device="cuda",
+        judge=Judge(test_rows=5_000, rtol=1e-6, metrics_version=4),
+    )
+    assert other.run == "flow-matching-moons-s0-3bd1324d"
 
 
 def test_json_there_and_back() -> None:

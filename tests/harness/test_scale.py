@@ -1,0 +1,189 @@
+"""Large studies: 10,000 records planned, skipped and tabulated, 100,000 cells planned."""
+
+from __future__ import annotations
+
+import cProfile
+import json
+import pstats
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bench import planning, plugins, presets, record
+from bench.data import arrays
+from bench.execution import outline
+from bench.grid import run_all
+from bench.planning import plan
+from bench.spec import Judge, RunSpec
+from bench.study import Study
+from bench.tables.frame import records
+from bench.tables.render import comparison, render
+
+METHODS = ("gaussian", "flow-matching", "ffjord", "ot-flow", "jko")
+TOYS = (
+    *("moons", "8gaussians", "pinwheel", "circles", "rings", "swissroll", "checkerboard"),
+    *("2spirals", "rose", "tree"),
+)
+#: Little to judge, so that the one real run is made in seconds.
+JUDGE = Judge(
+    test_rows=40, error_rows=10, integral_cells=16, mmd_n=30, permutations=99, validations=1
+)
+
+
+def leave(specs: Iterable[RunSpec], results: Path, like: record.Record) -> None:
+    """Records of these runs with the content of another; they are not synced, as nobody mourns."""
+    for number, spec in enumerate(specs):
+        asked = outline(spec)
+        content = {**like, **{k: asked[k] for k in ("run", "key", "seed", "judge", "budget")}}
+        content["method"] = like["method"] | asked["method"]
+        content["dataset"] = like["dataset"] | asked["dataset"]
+        scatter = (number * 7919 % 1000) / 1000
+        content["metrics"] = like["metrics"] | {"nll": like["metrics"]["nll"] + scatter}
+        (results / spec.run).mkdir(parents=True)
+        text = json.dumps(content, indent=1)
+        (results / spec.run / "record.json").write_text(f"{text}\n", encoding="utf-8")
+
+
+@pytest.fixture
+def study() -> Study:
+    return Study(METHODS[:2], TOYS[:2], tuple(range(10)), "quick", JUDGE)
+
+
+def shallow(specs: Iterable[RunSpec], results: Path) -> None:
+    """Records that hold a little of everything."""
+    for spec in specs:
+        content = outline(spec) | {
+            "status": "ok",
+            "metrics": {"nll": 2.0 + spec.seed / 100, "nll_se": 0.1, "nll_rows": 40},
+            "cost": {"train_seconds": 1.0, "peak_rss_bytes": 2**29},
+        }
+        (results / spec.run).mkdir(parents=True)
+        text = json.dumps(content, indent=1)
+        (results / spec.run / "record.json").write_text(f"{text}\n", encoding="utf-8")
+
+
+def count(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> list[str]:
+    """A list that grows with every call of the module's function."""
+    real, calls = getattr(module, name), []
+
+    def counting(*arguments: Any, **named: Any) -> Any:
+        calls.append(name)
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(module, name, counting)
+    return calls
+
+
+def test_a_plan_finds_out_once_what_all_seeds_share(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured = count(monkeypatch, presets, "configure")
+    loaded = count(monkeypatch, arrays, "load")
+    versions = count(monkeypatch, plugins, "version")
+    checked = count(monkeypatch, planning, "_check")
+    planned = plan(study, tmp_path / "runs", tmp_path)
+    assert len(planned.runs) == 40
+    assert len({spec.run for spec in planned.runs}) == 40
+    # the reader of each data set has a version too
+    assert [len(c) for c in (configured, loaded, versions, checked)] == [4, 2, 2 + 2, 4]
+
+
+def test_what_is_skipped_is_not_read(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = tmp_path / "runs"
+    shallow(plan(study, results, tmp_path).runs[:30], results)
+    parsed = count(monkeypatch, record, "read")
+    assert len(plan(study, results, tmp_path).todo) == 10
+    assert parsed == []
+
+
+def calls_of(work: Callable[..., object], *arguments: object) -> int:
+    """How many functions are called: a measure of work that does not depend on the machine."""
+    profile = cProfile.Profile()
+    profile.runcall(work, *arguments)
+    return int(pstats.Stats(profile).total_calls)  # type: ignore[attr-defined]
+
+
+def tabulated(frame: pd.DataFrame, results: Path) -> str:
+    return render(comparison(frame, results=results), "text")
+
+
+def test_work_grows_with_the_records(study: Study, tmp_path: Path) -> None:
+    """Four times the records of a cell: at most four times the calls, in plan and table."""
+    calls: dict[str, list[int]] = {"plan": [], "frame": [], "table": []}
+    for seeds in (10, 40):
+        results = tmp_path / f"runs{seeds}"
+        larger = replace(study, seeds=tuple(range(seeds)))
+        shallow(plan(larger, results, tmp_path).runs, results)
+        calls["plan"].append(calls_of(plan, larger, results, tmp_path))
+        calls["frame"].append(calls_of(records, results))
+        calls["table"].append(calls_of(tabulated, records(results), results))
+    assert all(many <= 4.1 * few for few, many in calls.values()), calls
+    assert calls["table"][1] <= 2 * calls["table"][0], "a table's work is that of its cells"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [200, 50])
+def test_ten_thousand_records(tmp_path: Path, seeds: int) -> None:
+    """Planned, skipped and tabulated in under 5 s of the processor: many seeds, or many cells.
+
+    Where there are 50 seeds, the folder holds 4 studies, of which one is planned.
+    """
+    results = tmp_path / "runs"
+    first = Study(METHODS[:1], TOYS[:1], (10**6,), "quick", JUDGE)
+    [made] = plan(first, tmp_path / "first", tmp_path).runs
+    assert [e["event"] for _, e in run_all([made], tmp_path / "first", 1, 1)][-1] == "end"
+    like = record.read(tmp_path / "first", made.run)
+    assert like is not None
+    judges = [replace(JUDGE, test_rows=40 + k) for k in range(200 // seeds)]
+    studies = [Study(METHODS, TOYS, tuple(range(seeds)), "quick", judge) for judge in judges]
+    for each in studies:
+        leave(plan(each, results, tmp_path).runs, results, like)
+    assert len(record.names(results)) == 10_000
+
+    start = time.process_time()
+    planned = plan(studies[0], results, tmp_path)
+    planning_seconds = time.process_time() - start
+    assert len(planned.runs) == 50 * seeds
+    assert not planned.todo
+    start = time.process_time()
+    page = tabulated(records(results), results)
+    table_seconds = time.process_time() - start
+    assert page.count("jko") >= len(TOYS) * len(judges)
+    print(
+        f"{len(judges) * 50} cells: planned {planning_seconds:.2f} s, table {table_seconds:.2f} s"
+    )
+    assert planning_seconds + table_seconds < 5
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_cells(tmp_path: Path) -> None:
+    """Planned in under 30 s of the processor and 1 GiB, the libraries' own included."""
+    code = f"""
+import time
+from pathlib import Path
+from bench.environment import peak_rss_bytes
+from bench.planning import plan
+from bench.study import Study
+start = time.process_time()
+study = Study({METHODS!r}, {TOYS!r}, tuple(range(2000)), "quick")
+planned = plan(study, Path("runs"), Path("data"))
+print(len(planned.todo), len(dict.fromkeys(spec.run for spec in planned.runs)))
+print(time.process_time() - start, peak_rss_bytes())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    todo, names, seconds, peak = map(float, done.stdout.split())
+    assert todo == names == 100_000
+    print(f"planned in {seconds:.1f} s, {peak / 2**20:.0f} MiB")
+    assert seconds < 30
+    assert peak < 2**30
