@@ -160,6 +160,7 @@ def _of(record: Record) -> Seen:
     cost, dataset, judge = record["cost"], record["dataset"], record["judge"]
     train = float(cost["train_seconds"])
     began, ended = (datetime.fromisoformat(record[name]) for name in ("started", "finished"))
+    stopped = len(record.get("sessions", ())) > 1
     known = sum(
         float(cost.get(f"{part}_seconds") or 0) for part in ("validation", "sample", "density")
     )
@@ -171,7 +172,7 @@ def _of(record: Record) -> Seen:
         d=int(dataset["d"]),
         scored=min(int(dataset["rows"]["test"]), int(judge["test_rows"])),
         step=train / int(record["training"]["minibatches"]),
-        # A run that was stopped and resumed has clocks that do not fit together.
-        rest=max((ended - began).total_seconds() - train, known),
+        # Of a run that was stopped, the time from start to end counts the pause too.
+        rest=known if stopped else max((ended - began).total_seconds() - train, known),
         memory_bytes=int(cost.get("peak_gpu_bytes") or cost["peak_rss_bytes"]),
     )

@@ -114,4 +114,4 @@ def memory_of(gib: float | None, elsewhere: bool) -> int | None:
 
     if gib is None and elsewhere:
         return None
-    return int(gib * 2**30 if gib else 0.9 * psutil.virtualmemory_of().total)
+    return int(gib * 2**30 if gib else 0.9 * psutil.virtual_memory().total)

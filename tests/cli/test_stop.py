@@ -8,8 +8,8 @@ import resource
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -21,7 +21,15 @@ pytestmark = pytest.mark.timeout(400)
 LONG = ("--minibatches", "3000", "--batch-size", "64", "--set", "width=16")
 
 
-def start(folder: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+def start(
+    folder: Path, *arguments: str, first: Callable[[], object] = lambda: None
+) -> subprocess.Popen[str]:
+    """`bench` with arguments; `first` is called in the new process before it."""
+
+    def begin() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where the tests run in background
+        first()
+
     return subprocess.Popen(
         [BENCH, *arguments],
         cwd=folder,
@@ -29,7 +37,7 @@ def start(folder: Path, *arguments: str, **options: Any) -> subprocess.Popen[str
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"COLUMNS": "100"},
-        **options,
+        preexec_fn=begin,
     )
 
 
@@ -96,7 +104,7 @@ def test_a_full_disk(own_table: str, tmp_path: Path, most: int, left: str) -> No
 
     parent = start(
         *(tmp_path, "run", "-m", "gaussian", "-d", own_table, "--minibatches", "200"),
-        preexec_fn=quota,
+        first=quota,
     )
     _, said = parent.communicate(timeout=200)
     assert parent.returncode == 1, said

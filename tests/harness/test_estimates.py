@@ -13,7 +13,7 @@ import pytest
 
 from bench import record
 from bench.estimates import Estimate, Total, estimates, in_all
-from bench.execution import outline
+from bench.record import outline
 from bench.spec import Judge, RunSpec
 
 MIB = 2**20

@@ -10,8 +10,8 @@ import pytest
 
 from bench import record
 from bench.errors import DataError, UsageError
-from bench.execution import outline
 from bench.planning import Only, Plan, plan
+from bench.record import outline
 from bench.spec import RunSpec
 from bench.study import Study
 

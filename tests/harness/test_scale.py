@@ -18,9 +18,9 @@ import pytest
 
 from bench import planning, plugins, presets, record
 from bench.data import arrays
-from bench.execution import outline
 from bench.grid import run_all
 from bench.planning import plan
+from bench.record import outline
 from bench.spec import Judge, RunSpec
 from bench.study import Study
 from bench.tables.frame import records

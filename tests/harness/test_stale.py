@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from bench import plugins, presets, record
-from bench.execution import outline
 from bench.planning import plan
 from bench.presets import Preset
+from bench.record import outline
 from bench.spec import Judge
 from bench.study import Study
 
