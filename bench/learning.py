@@ -21,7 +21,7 @@ from bench.method import Method
 from bench.seal import sealed
 from bench.spec import RunSpec
 from bench.stream import Stream
-from bench.training import Interrupted, Report, TimedOut, Training, train, validator
+from bench.training import Interrupted, Report, Training, train, validator
 
 #: The curve of a run: a line of JSON for each step.
 CURVE = "curve.jsonl"
@@ -112,8 +112,9 @@ def learn(
 
         def between(done: Training) -> None:
             nonlocal due
-            stopped = control.stop.is_set()
-            if stopped or done.minibatches == stream.total or time.monotonic() >= due:
+            stopped, now = control.stop.is_set(), time.monotonic()
+            finished = done.minibatches == stream.total
+            if stopped or finished or now >= due or now > control.deadline:
                 save()
                 due = time.monotonic() + control.every
             if stopped:
@@ -127,9 +128,6 @@ def learn(
                     *(method, stream, validate, spec.judge.validations, keep),
                     *(control.deadline, done, between),
                 )
-        except TimedOut:
-            save()
-            raise
         finally:
             content["method"]["params"] = method.size() + method.affine.size()
             content["training"] = _outcome(done)

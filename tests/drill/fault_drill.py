@@ -48,7 +48,7 @@ methods = [{methods}]
 datasets = ["own.npy"]
 seeds = [0, 1]
 budget = "quick"
-minibatches = 400
+minibatches = 1000
 batch_size = 64
 settings = [
     "flow-matching.width=32", "rectified-flow.width=32", "rectified-flow.pairs=512",

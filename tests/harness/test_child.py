@@ -232,6 +232,24 @@ def test_a_record_that_was_written_and_not_put_in_place(tmp_path: Path) -> None:
     assert json.loads((runs / spec.run / "record.json").read_text())["status"] == "ok"
 
 
+@pytest.mark.parametrize(
+    ("code", "short_of_memory", "cause", "words"),
+    [
+        (-9, True, "oom", "the kernel, out of memory, killed a process"),
+        (-9, False, "killed", "killed by somebody (SIGKILL)"),
+        (-15, False, "killed", "killed by somebody (SIGTERM)"),
+        (-6, False, "error", "ended by SIGABRT"),
+        (-6, True, "error", "ended by SIGABRT"),
+        (3, False, "error", "exit code 3"),
+    ],
+)
+def test_causes(code: int, short_of_memory: bool, cause: str, words: str) -> None:
+    """By the exit code, and whether the kernel killed for want of memory meanwhile."""
+    found, reason = child._cause(code, short_of_memory)
+    assert found == cause
+    assert words in reason
+
+
 def workers() -> list[psutil.Process]:
     found = []
     for process in psutil.Process().children():
