@@ -48,7 +48,7 @@ methods = [{methods}]
 datasets = ["own.npy"]
 seeds = [0, 1]
 budget = "quick"
-minibatches = 1000
+minibatches = 500
 batch_size = 64
 settings = [
     "flow-matching.width=32", "rectified-flow.width=32", "rectified-flow.pairs=512",
@@ -114,7 +114,7 @@ def start(folder: Path, results: str, *more: str) -> subprocess.Popen[bytes]:
     command = [
         *(sys.executable, "-P", "-c", "from bench.cli import main; main()", "run"),
         *("--study", str(folder / "drill.toml"), "--results", str(folder / results)),
-        *("--timeout", "20", "--memory", "1.2", "--checkpoint-every", "0.1", "-j", "2", *more),
+        *("--timeout", "30", "--memory", "1.2", "--checkpoint-every", "0.1", "-j", "2", *more),
     ]
     log = open(folder / f"{results}.log", "ab")  # noqa: SIM115 - the child has it
     return subprocess.Popen(
@@ -174,15 +174,28 @@ def on_dask(folder: Path) -> None:
     ]
     try:
         parent = start(folder, "disturbed", "--scheduler", address)
-        while len(records(folder / "disturbed")) < 4 and parent.poll() is None:
-            time.sleep(0.2)
-        started[1].kill()
-        say("killed one of two Dask workers")
+        lost = worker_of_a_run(folder, parent)
+        lost.kill()
+        say(f"killed one of two Dask workers, {lost.pid}")
         finish(folder, parent)
     finally:
         for process in started:
             process.kill()
             process.wait()
+
+
+def worker_of_a_run(folder: Path, parent: subprocess.Popen[bytes]) -> psutil.Process:
+    """The Dask worker of a healthy run that is learning and has a checkpoint."""
+    while parent.poll() is None:
+        for part in (folder / "disturbed").glob("*.part"):
+            healthy = part.name.partition("-own")[0] in HEALTHY
+            with suppress(OSError, ValueError, psutil.Error):
+                log = (part / "log.txt").read_text(encoding="utf-8")
+                child = int(log.rpartition("process ")[2].partition(",")[0])
+                if healthy and (part / "checkpoint.bin").exists() and "density" not in log:
+                    return psutil.Process(child).parent()
+        time.sleep(0.05)
+    sys.exit(f"the study ended before a worker was killed: {tail(folder)}")
 
 
 def workers(folder: Path) -> list[psutil.Process]:
