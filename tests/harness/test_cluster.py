@@ -397,7 +397,7 @@ def refused(client: Client, spec: RunSpec, results: Path, **options: Any) -> str
 def test_workers_that_have_not_what_a_run_needs(
     two: Cluster, client: Client, specs: tuple[RunSpec, ...], folder: Path
 ) -> None:
-    said = refused(client, specs[0], folder / "none", threads=99)
+    said = refused(client, specs[0], folder / "none", limits=Limits(99))
     assert "needs 99 of the resource cores" in said
     assert "the most that one announces is 1" in said
     assert f'dask worker {two.address} --nthreads 1 --resources "cores=99"' in said
