@@ -93,7 +93,8 @@ class Halt:
 class Ending:
     """How a child ended: by its own word (`status`), or by what else (`cause`).
 
-    `status` is the record's, `busy` or `interrupted`; `cause` is `timeout`, `oom` or `killed`.
+    `status` is the record's, `busy` or `interrupted`; `cause` is `timeout`, `oom`, `killed` or
+    `error`.
     """
 
     status: str | None = None
@@ -118,15 +119,16 @@ def make(job: Job, tell: Callable[[Event], None], halt: Halt) -> str:
     Raises:
         OSError: no process can be started, or its last record can't be written.
     """
-    lives, last = LIVES, None
+    lives, last, began = LIVES, None, record.utc()
     while True:
-        began = record.utc()
         with tempfile.TemporaryFile() as errors:
             ending = _attempt(job, tell, halt, errors)
+            if halt.stop.is_set() or halt.kill.is_set():
+                return ending.status or "interrupted"
+            if ending.status == "interrupted":
+                ending = Ending(cause="killed", reason="the process was told to end (SIGTERM)")
             if ending.status:
                 return ending.status
-            if halt.stop.is_set() or halt.kill.is_set():
-                return "interrupted"
             output = _last_lines(job, errors)
         found = record.read(job.results, job.spec.run)
         if found and (found.get("finished") or "") >= began:  # killed when all was done
@@ -135,7 +137,7 @@ def make(job: Job, tell: Callable[[Event], None], halt: Halt) -> str:
         lives = LIVES if checkpoint != last else lives - 1
         last = checkpoint
         if ending.cause != "killed" or lives <= 0:
-            return _record_lost(job, ending, output)
+            return _record_lost(job, ending, output, began)
         tell({"event": "note", "note": f"{ending.reason}; it is taken up again"})
 
 
@@ -222,13 +224,14 @@ def _watch(child: subprocess.Popen[str], job: Job, halt: Halt, ending: Ending) -
         if over > GRACE:
             ending.reason = f"killed {over:.3g} s after its time limit of {timeout:g} s"
         taken = _resident(child.pid) if memory else 0
-        if memory and taken > memory:
+        too_much = memory is not None and taken > memory
+        if memory and too_much:
             ending.cause = "oom"
             ending.reason = (
                 f"killed: it took {taken / 2**30:.2f} GiB of memory, "
                 f"and a run may take {memory / 2**30:.2f} GiB"
             )
-        if halt.kill.is_set() or now - asked > PATIENCE or over > GRACE or taken > (memory or 0):
+        if halt.kill.is_set() or now - asked > PATIENCE or over > GRACE or too_much:
             break
         time.sleep(0.05)
     _kill(child)  # and what it has started, also where it ended by itself
@@ -275,19 +278,27 @@ def _last_checkpoint(job: Job) -> int | None:
     return max((path.stat().st_mtime_ns for path in paths), default=None)
 
 
-def _record_lost(job: Job, ending: Ending, output: list[str]) -> str:
-    """Write the record of a run whose process ended without a word; its status."""
+def _record_lost(job: Job, ending: Ending, output: list[str], began: str) -> str:
+    """Write the record of a run whose process ended without a word.
+
+    Returns:
+        Its status; `busy` where another process has taken the run up meanwhile.
+    """
     status = ending.cause if ending.cause in ("timeout", "oom") else "error"
     reason = ": ".join([ending.reason, *_telling(output)])
     content = record.outline(job.spec) | {
         "status": status,
         "reason": reason,
         "output": output,
+        "started": began,
         "finished": record.utc(),
     }
-    with suppress(Timeout), FileLock(lock_file(job.results, job.spec.run), timeout=1):
-        record.part(job.results, job.spec.run).mkdir(parents=True, exist_ok=True)
-        record.publish(job.results, job.spec.run, content)
+    try:
+        with FileLock(lock_file(job.results, job.spec.run), timeout=1):
+            record.part(job.results, job.spec.run).mkdir(parents=True, exist_ok=True)
+            record.publish(job.results, job.spec.run, content)
+    except Timeout:
+        return "busy"
     return status
 
 

@@ -81,8 +81,10 @@ def _run(
         """SIGTERM: the parent's, when the time limit is over, or anybody's who wants an end."""
         if spec.timeout and time.monotonic() - began > spec.timeout:
             raise TimedOut(f"interrupted: the time limit of {spec.timeout:g} s was over")
+        if judging.is_set():  # nothing is kept half-way; the last checkpoint is there already
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
         stop.set()
-        _leave_judging(judging)
 
     signal.signal(signal.SIGTERM, interrupt)
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
@@ -157,16 +159,11 @@ def _listen(stop: threading.Event, judging: threading.Event) -> None:
     for line in sys.stdin:
         if line.strip() == "stop":
             stop.set()
-            _leave_judging(judging)
+            if judging.is_set():
+                os._exit(0)
     if os.getpgrp() == os.getpid():  # what the run has started goes too
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
-
-
-def _leave_judging(judging: threading.Event) -> None:
-    """Judging keeps nothing half-way; the checkpoint after the last step is there already."""
-    if judging.is_set():
-        os._exit(0)
 
 
 if __name__ == "__main__":

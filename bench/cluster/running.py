@@ -150,8 +150,8 @@ class _Cells:
                     )
                 else:
                     self._send(spec)
-            if not self.out:
-                continue
+            if not self.waiting and not self.out:
+                return
             with suppress(queue.Empty):
                 message = self.heard.get(timeout=slots.LOOK)
                 sent = self.out.get(message["key"])

@@ -113,8 +113,9 @@ def test_one_that_eats_memory_is_killed(tmp_path: Path) -> None:
     assert content["key"] == spec.key
 
 
-def test_a_killed_one_is_taken_up_where_it_was(tmp_path: Path) -> None:
-    """SIGKILL in mid-run: the same bits as an undisturbed run, and no second record."""
+@pytest.mark.parametrize("signal_", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_one_is_taken_up_where_it_was(tmp_path: Path, signal_: signal.Signals) -> None:
+    """Killed in mid-run: the same bits as an undisturbed run, and no second record."""
     spec = planned("flow-matching", tmp_path, minibatches=400)
     (tmp_path / "runs" / ".locks").mkdir(parents=True)
     kills = 0
@@ -126,7 +127,7 @@ def test_a_killed_one_is_taken_up_where_it_was(tmp_path: Path) -> None:
             notes.append(event["note"])
         if event["event"] == "step" and event["minibatch"] > 100 * (kills + 1) and kills < 2:
             kills += 1
-            workers()[0].send_signal(signal.SIGKILL)
+            workers()[0].send_signal(signal_)
 
     job = Job(spec, tmp_path / "runs", Limits(checkpoint_every=0.0))
     assert make(job, tell, Halt()) == "ok"
