@@ -110,7 +110,15 @@ def test_two_at_once_and_few_steps_are_told(
     client: Client, specs: list[RunSpec], tmp_path: Path, play: Any
 ) -> None:
     """As many cells are out as there are places; a step a second at most, and every stage."""
-    play(good)
+    meet = threading.Barrier(2)
+
+    def together(job: Job, tell: Any, halt: Halt) -> str:
+        """The first two end only when both have begun."""
+        if job.spec.seed < 2:
+            meet.wait(30)
+        return good(job, tell, halt)
+
+    play(together)
     under_way, most, told = set(), 0, []
     for spec, event in run_on(client, specs, tmp_path / "runs"):
         told.append((spec.run, event["event"]))
@@ -120,7 +128,7 @@ def test_two_at_once_and_few_steps_are_told(
         if event["event"] == "end":
             under_way.remove(spec.run)
     assert most == 2
-    assert told[0] == (specs[0].run, "start")
+    assert told[0] in [(spec.run, "start") for spec in specs[:2]]
     for spec in specs:
         assert [kind for run, kind in told if run == spec.run] == ["start", "step", "stage", "end"]
     assert len(list(record.read_all(tmp_path / "runs"))) == 5

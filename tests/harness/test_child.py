@@ -101,7 +101,7 @@ def test_one_that_hangs_on_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(child, "GRACE", 8.0)
     content = ended(planned("hangs-on", tmp_path, timeout=6.0), tmp_path)
     assert content["status"] == "timeout"
-    assert content["reason"].startswith("killed 8.")
+    assert content["reason"].startswith("killed 8")
 
 
 @pytest.mark.usefixtures("sick")
