@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.chosen import Asked
 from bench.cli.whole import write_whole
 from bench.errors import UsageError, unknown
 from bench.paths import results_dir
+from bench.plots import KINDS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,11 +18,17 @@ if TYPE_CHECKING:
 #: The forms of a figure's file, by the end of its name.
 FORMS = ("pdf", "svg", "png")
 
-#: Each is drawn by `draw` of the module `bench.cli.plot_KIND`; see the help below.
-KINDS = ("ranks", "quality")
+
+class _Help(click.Command):
+    """A command whose help goes on with the kinds of figures."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_help_text(ctx, formatter)
+        with formatter.section("Kinds"):
+            formatter.write_dl(list(KINDS.items()))
 
 
-@click.command()
+@click.command(cls=_Help)
 @click.argument("kind")
 @click.option("-o", "--output", metavar="FILE", help="A .pdf, .svg or .png [default: KIND.png].")
 @click.option("--metric", metavar="NAME", help="The score of the ranks [default: nll].")
@@ -31,22 +36,8 @@ KINDS = ("ranks", "quality")
 @click.option("-m", "--method", "methods", multiple=True, metavar="M", help="Only it; repeat it.")
 @click.option("-d", "--dataset", "datasets", multiple=True, metavar="D", help="Only it; repeat it.")
 @click.option("--results", metavar="DIR", help="The results folder [default: results/runs].")
-def plot(
-    kind: str,
-    output: str | None,
-    metric: str | None,
-    budget: str | None,
-    methods: tuple[str, ...],
-    datasets: tuple[str, ...],
-    results: str | None,
-) -> None:
-    """Draw a figure, and print what it shows. KIND is one of:
-
-    ranks: average ranks of the methods over the data sets, and which of them are not told apart
-    (critical-difference diagram).
-
-    quality: MMD-m of the samples against evaluations of the velocity, by 1, 2, 4, ... Euler steps
-    and by the judge's solver; a panel for each data set.
+def plot(kind: str, output: str | None, results: str | None, **asked: Any) -> None:
+    """Draw a figure, and print what it shows. KIND is one of those below.
 
     \b
     Examples:
@@ -63,10 +54,14 @@ def plot(
             f"{path} has no form that a figure can have.",
             f"Let its name end in {', '.join(f'.{form}' for form in FORMS)}.",
         )
-    draw = importlib.import_module(f"bench.cli.plot_{kind}").draw
-    figure, lines = draw(Asked(metric, budget, methods, datasets, results_dir(results)))
-    _write(path, figure)
-    for line in lines:
+    from bench.plots import draw
+    from bench.plots.asked import Asked
+
+    drawn = draw(kind, Asked(results_dir(results), **asked))
+    for sentence in drawn.left_out:
+        click.echo(f"Left out: {sentence}.", err=True)
+    _write(path, drawn.figure)
+    for line in drawn.lines:
         click.echo(line)
     click.echo(f"Drawn: {path}")
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli.chosen import chosen, current
 from bench.cli.whole import write_whole
 from bench.errors import UsageError
 from bench.paths import results_dir
@@ -81,14 +80,18 @@ def table(
         raise UsageError(
             "--published stands beside methods, in a table to read.", "Leave out -f csv and --runs."
         )
+    from bench.tables.chosen import chosen, runs_in
     from bench.tables.measures import measure
+    from bench.tables.versions import latest
 
     for name in metrics:
         measure(name)
     folder = results_dir(results)
-    frame = chosen(folder, methods, datasets)
+    frame = chosen(runs_in(folder), folder, methods, datasets)
     if not mixed:
-        frame = current(frame, "--mixed shows them")
+        frame, left_out = latest(frame)
+        for sentence in left_out:
+            click.echo(f"Left out: {sentence} (--mixed shows them).", err=True)
     if details:
         _details(frame, output, folder)
         return

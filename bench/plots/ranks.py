@@ -1,20 +1,18 @@
-"""`bench plot ranks`: the critical-difference diagram, its numbers and its sentences."""
+"""Ranks: the critical-difference diagram, its numbers and its sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from bench.cli.chosen import Asked, chosen, wrapped
 from bench.errors import NothingMeasured, UsageError
+from bench.plots.asked import Asked, Drawn, wrapped
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from bench.stats.ranking import Ranking
 
 
-def draw(asked: Asked) -> tuple[Figure, Iterator[str]]:
+def draw(asked: Asked) -> Drawn:
     """The critical-difference diagram, and its numbers and sentences."""
     from bench.figures.ranks import diagram
     from bench.stats.ranking import explain_pairs, too_few
@@ -22,8 +20,7 @@ def draw(asked: Asked) -> tuple[Figure, Iterator[str]]:
     from bench.tables.standing import standings
 
     folder = asked.results
-    frame = chosen(folder, asked.methods, asked.datasets)
-    found = {one.budget: one for one in standings(cells(frame), asked.metric or "nll")}
+    found = {one.budget: one for one in standings(cells(asked.frame()), asked.metric or "nll")}
     if asked.budget is not None and asked.budget not in found:
         raise NothingMeasured(
             f"No run in {folder} is under the budget {asked.budget!r}.",
@@ -49,7 +46,7 @@ def draw(asked: Asked) -> tuple[Figure, Iterator[str]]:
         yield wrapped(standing.explain())
         yield wrapped(" ".join(explain_pairs(ranking)))
 
-    return diagram(ranking), lines()
+    return Drawn(diagram(ranking), tuple(lines()))
 
 
 def _numbers(ranking: Ranking) -> Iterator[str]:

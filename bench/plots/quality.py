@@ -1,20 +1,18 @@
-"""`bench plot quality`: quality against evaluations of the velocity, and what it rests on."""
+"""Quality against evaluations of the velocity, and what it rests on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from bench.cli.chosen import Asked, chosen, current, wrapped
 from bench.errors import NothingMeasured, UsageError
+from bench.plots.asked import Asked, Drawn, wrapped
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from bench.tables.quality import Panel
 
 
-def draw(asked: Asked) -> tuple[Figure, Iterator[str]]:
+def draw(asked: Asked) -> Drawn:
     """The figure, and its caption; data sets and rows that keep no such points are named.
 
     Raises:
@@ -26,26 +24,19 @@ def draw(asked: Asked) -> tuple[Figure, Iterator[str]]:
             f"Quality by evaluations is measured by mmd_m, not by {asked.metric}.",
             "Leave out --metric.",
         )
-    frame = current(chosen(asked.results, asked.methods, asked.datasets))
-    if asked.budget is not None:
-        budgets = sorted(set(frame["budget"].dropna()))
-        frame = frame[frame["budget"] == asked.budget]
-        if not len(frame):
-            raise NothingMeasured(
-                f"No run in {asked.results} is under the budget {asked.budget!r}.",
-                f"There are: {', '.join(budgets)}.",
-            )
     from bench.figures.quality import diagram
     from bench.tables.quality import panels
+    from bench.tables.versions import latest
 
-    found = panels(frame, asked.results)
+    frame, left_out = latest(asked.frame())
+    found = panels(asked.under_budget(frame), asked.results)
     shown = [panel for panel in found if panel.curves]
     if not shown:
         raise NothingMeasured(
             f"No run in {asked.results} says how good its samples are by few evaluations.",
             "Runs of a method with a velocity do, if they ended well: bench run -m flow-matching.",
         )
-    return diagram(shown), _lines(found, shown)
+    return Drawn(diagram(shown), tuple(_lines(found, shown)), tuple(left_out))
 
 
 def _lines(found: Sequence[Panel], shown: Sequence[Panel]) -> Iterator[str]:

@@ -1,0 +1,70 @@
+"""What a figure is asked for, and what comes of it."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from bench.errors import NothingMeasured
+from bench.tables.chosen import chosen, runs_in
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a figure shall show; None, or nothing named, where it is left to the figure.
+
+    `runs` are those of the results folder, where they were read already.
+    """
+
+    results: Path
+    metric: str | None = None
+    budget: str | None = None
+    methods: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    runs: pd.DataFrame | None = None
+
+    def frame(self) -> pd.DataFrame:
+        """The runs of these methods on these data sets, whatever their budget.
+
+        Raises:
+            NothingMeasured: there are none.
+        """
+        runs = runs_in(self.results) if self.runs is None else self.runs
+        return chosen(runs, self.results, self.methods, self.datasets)
+
+    def under_budget(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Those of the runs that are under the budget asked for.
+
+        Raises:
+            NothingMeasured: there are none.
+        """
+        if self.budget is None:
+            return frame
+        budgets = sorted(set(frame["budget"].dropna()))
+        if self.budget not in budgets:
+            raise NothingMeasured(
+                f"No run in {self.results} is under the budget {self.budget!r}.",
+                f"There are: {', '.join(budgets)}.",
+            )
+        return frame[frame["budget"] == self.budget]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure, the lines that say what it shows, and sentences on runs that were left out."""
+
+    figure: Figure
+    lines: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+
+def wrapped(text: str) -> str:
+    """A paragraph as lines of at most 100 letters."""
+    return textwrap.fill(text, 100, break_on_hyphens=False)
