@@ -34,6 +34,9 @@ nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 240
 nb_execution_show_tb = True
+nb_execution_in_temp = True
+# How far a run is, which differs each time; what fails stops the build.
+nb_output_stderr = "remove"
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
