@@ -45,7 +45,8 @@ autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 
-doctest_test_doctest_blocks = "default"
+# Examples in docstrings are run by tests/docs/test_examples.py, with the names of their modules.
+doctest_test_doctest_blocks = ""
 
 html_theme = "furo"
 html_title = "CNF Bench"

@@ -33,7 +33,9 @@ def converted(lines: list[str]) -> list[str]:
     is shown as it is. Examples (`>>>`) stay examples.
     """
     paragraphs = [
-        list(group) for empty, group in groupby(lines, key=lambda line: not line.strip()) if not empty
+        list(group)
+        for empty, group in groupby(lines, key=lambda line: not line.strip())
+        if not empty
     ]
     result: list[str] = []
     for paragraph in paragraphs:

@@ -70,10 +70,16 @@ class HyperParameters(Table):
         shared = [field.name for field in fields(Options)]
         own = fields(plugins.method(self.arguments[0]).Config)
         for field in sorted(own, key=lambda field: field.name in shared):
-            kind = f" *({', '.join(field.type.removeprefix('Literal[')[:-1].split(', '))})*" if (
-                isinstance(field.type, str) and field.type.startswith("Literal[")
-            ) else ""
-            yield f"`{field.name}`", f"`{field.default}`", _text(field.metadata["doc"]) + _text(kind)
+            kind = (
+                f" *({', '.join(field.type.removeprefix('Literal[')[:-1].split(', '))})*"
+                if (isinstance(field.type, str) and field.type.startswith("Literal["))
+                else ""
+            )
+            yield (
+                f"`{field.name}`",
+                f"`{field.default}`",
+                _text(field.metadata["doc"]) + _text(kind),
+            )
 
 
 class Presets(Table):

@@ -96,7 +96,7 @@ class Shell:
         """What the command prints on standard output, and its exit code."""
         assert self.process.stdin
         assert self.process.stdout
-        self.process.stdin.write(f"{command}\necho \"{END} $?\"\n")
+        self.process.stdin.write(f'{command}\necho "{END} $?"\n')
         self.process.stdin.flush()
         printed = []
         for line in self.process.stdout:
@@ -159,7 +159,9 @@ def _environment(place: Path, installed: bool) -> dict[str, str]:
 
 def main() -> None:
     """Parse, follow, say how it went."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("page", type=Path)
     parser.add_argument("--installed", action="store_true", help="leave out the installation")
     parser.add_argument("--update", action="store_true", help="put what is printed into the page")
