@@ -148,7 +148,8 @@ class Commands(SphinxDirective):
         """The sections."""
         from bench.cli import main
 
-        return list(_sections(click.Context(main, info_name="bench", terminal_width=100)))
+        context = click.Context(main, info_name="bench", terminal_width=100, **main.context_settings)
+        return list(_sections(context))
 
 
 def _sections(context: click.Context) -> Iterator[nodes.Node]:
