@@ -148,7 +148,8 @@ class Commands(SphinxDirective):
         """The sections."""
         from bench.cli import main
 
-        context = click.Context(main, info_name="bench", terminal_width=100, **main.context_settings)
+        settings = main.context_settings
+        context = click.Context(main, info_name="bench", terminal_width=100, **settings)
         return list(_sections(context))
 
 
