@@ -85,6 +85,7 @@ def outline(spec: RunSpec) -> Record:
             "preset": spec.preset,
             "settings": dict(spec.settings),
             "config": dict(spec.config),
+            **({"include": [Path(file).name for file in spec.include]} if spec.include else {}),
         },
         "dataset": {"name": spec.label, "revision": spec.revision},
         "budget": {
