@@ -159,12 +159,12 @@ def load_flow(content: record.Record, results: Path) -> Flow:
     try:
         kind = plugins.method(saved["method"])
     except UsageError as error:
-        files = content["method"].get("include")
+        files = content.get("include")
         if not files:
             raise
         raise UsageError(
-            f"{error.problem} The run {content['run']} took it from {', '.join(files)}.",
-            "Name that file with --include.",
+            f"{error.problem} The run {content['run']} had included {', '.join(files)}.",
+            "Name the file with --include.",
         ) from error
     try:
         method = kind(saved["d"], kind.Config(**saved["config"]))

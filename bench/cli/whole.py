@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from bench.errors import UsageError
@@ -25,4 +26,5 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             "Name a file in a folder that is there and can be written.",
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)  # it is there where `write` was cut off
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)  # it is there where `write` was cut off

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,7 @@ from bench.contract.subject import BATCH, DIMENSIONS, Subject, named
 from bench.flow import Flow
 from bench.judging.contract import check_claims
 from bench.judging.round_trip import round_trip
-from bench.method import Continuous, Discrete, Field
+from bench.method import Continuous, Discrete, Field, Piece
 from bench.numerics.ode import SolverFailed
 from bench.training import ContractBroken
 
@@ -18,28 +20,45 @@ from bench.training import ContractBroken
 CLOSE = 1e-2
 #: How far rows may come back from where they were, as a share of their root mean square.
 TRIP = 1e-3
+#: How far two ways to one velocity may be apart, in float64.
+SAME = 1e-6
 #: Rows that are asked for; the method learned from batches of another size.
 ROWS = 7
 
 
 def check_shapes(subject: Subject) -> str:
-    """Log-densities `(n,)` and samples `(n, d)`, finite, of the type that was asked for."""
+    """Log-densities `(n,)`, samples and velocities `(n, d)`, finite, of the type of the rows."""
     for d in DIMENSIONS:
         for dtype in (torch.float64, torch.float32):
-            flow = subject.flow(d, dtype)
-            what = "inverse" if isinstance(flow.method, Discrete) else "the field's velocity"
-            _check(flow.log_prob(subject.x(d, ROWS)), (ROWS,), dtype, "log_prob")
-            _check(flow.sample(5), (5, d), dtype, what)
-            _check(flow.log_prob(subject.x(d, 1)), (1,), dtype, "log_prob")
+            for n in (ROWS, 1):
+                _ask(subject.flow(d, dtype), subject.x(d, n))
     return "(n,) and (n, d), float32 and float64"
 
 
-def _check(got: object, shape: tuple[int, ...], dtype: torch.dtype, what: str) -> None:
-    wanted = "(n,)" if len(shape) == 1 else "(n, d)"
-    if not isinstance(got, Tensor) or got.shape != shape:
+def _ask(flow: Flow, x: Tensor) -> None:
+    """Check what the method itself answers for rows `(n, d)`, then what becomes of it."""
+    method, rows = flow.method, x.to(flow.dtype)
+    with torch.no_grad():
+        if isinstance(method, Discrete):
+            _check(method.log_prob(rows), rows, rows.shape[:1], "log_prob")
+            _check(method.inverse(rows), rows, rows.shape, "inverse")
+        elif isinstance(method, Continuous):
+            for piece in method.pieces():
+                t, name = rows.new_tensor(piece.t_noise), type(piece.field).__name__
+                _check(piece.field(t, rows), rows, rows.shape, f"{name}'s velocity")
+                velocity, gain = piece.field.with_divergence(t, rows)
+                _check(velocity, rows, rows.shape, f"{name}'s trace (its velocity)")
+                _check(gain, rows, rows.shape[:1], f"{name}'s trace (its divergence)")
+    _check(flow.log_prob(x), rows, rows.shape[:1], "log_prob")
+    _check(flow.sample(len(x)), rows, rows.shape, "sampling")
+
+
+def _check(got: object, rows: Tensor, shape: Sequence[int], what: str) -> None:
+    dtype, wanted = rows.dtype, "(n,)" if len(shape) == 1 else "(n, d)"
+    if not isinstance(got, Tensor) or got.shape != torch.Size(shape):
         has = tuple(got.shape) if isinstance(got, Tensor) else type(got).__name__
         raise Broken(
-            f"For n = {shape[0]} rows {what} gave {has}, not {shape}.",
+            f"For rows {tuple(rows.shape)} {what} gave {has}, not {tuple(shape)}.",
             f"Look at {what}: it has to return {wanted}.",
         )
     if got.dtype != dtype:
@@ -122,8 +141,22 @@ def check_divergence(subject: Subject) -> str:
                     "Look at pieces: data lie at t_data, noise at t_noise.",
                 )
             by_hand += type(piece.field).trace is not Field.trace
+            _check_velocity(piece, flow.method.affine(subject.x(d, ROWS).to(flow.dtype)))
         _claims(flow, subject, "trace")
     return "written by hand, and true" if by_hand else "by differentiation"
+
+
+def _check_velocity(piece: Piece, x: Tensor) -> None:
+    """The velocity beside the divergence is the field's."""
+    t = x.new_tensor((piece.t_data + 2 * piece.t_noise) / 3)
+    with torch.no_grad():
+        apart = (piece.field.with_divergence(t, x)[0] - piece.field(t, x)).abs().max().item()
+    if apart > SAME:
+        name = type(piece.field).__name__
+        raise Broken(
+            f"{name}'s trace gives a velocity that is {apart:.3g} from that of its forward.",
+            f"Look at {name}.trace: it returns the velocity, then the divergence.",
+        )
 
 
 def check_round_trip(subject: Subject) -> str:

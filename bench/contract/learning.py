@@ -13,7 +13,7 @@ import torch
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from bench import paths
-from bench.contract.outcome import Broken
+from bench.contract.outcome import Broken, NotTried
 from bench.contract.subject import (
     DIMENSIONS,
     UPDATES,
@@ -23,6 +23,7 @@ from bench.contract.subject import (
     learn,
     named,
 )
+from bench.method import evaluations
 from bench.seal import sealed
 from bench.training import ContractBroken, Training, train
 
@@ -64,6 +65,22 @@ def check_budget(subject: Subject) -> str:
                 f"{error}.", "Look at learn: take a mini-batch, make one update, yield; again."
             ) from error
     return f"{UPDATES} mini-batches, {UPDATES} updates"
+
+
+def check_evaluations(subject: Subject) -> str:
+    """Training evaluates a continuous method's fields, which count it."""
+    if not subject.is_continuous:
+        raise NotTried("a discrete method has no velocity")
+    method = subject.make(2)
+    learn(method, subject.stream(2, UPDATES))
+    counted = evaluations(method)
+    if counted < UPDATES:
+        raise Broken(
+            f"{UPDATES} mini-batches took {counted} evaluations of its fields, as they count them.",
+            "Call field(t, x) in learn, and neither field.forward nor the network inside: what "
+            "is not counted is missing in the cost.",
+        )
+    return f"{counted / UPDATES:.3g} a mini-batch"
 
 
 @contextmanager

@@ -36,6 +36,7 @@ CHECKS = (
     Check("budget", learning.check_budget, ("class",)),
     Check("smallest budget", learning.check_smallest),
     Check("parameters", learning.check_parameters),
+    Check("evaluations", learning.check_evaluations),
     Check("torch's settings", learning.check_settings),
     Check("test split", learning.check_test_split),
     Check("same seed", repeating.check_seed),
@@ -95,9 +96,7 @@ def _asked(check: Check, subject: Subject, limit: float | None) -> Finding:
     except Exception as error:  # a contributor's method can raise anything
         said = " ".join(str(error).split())
         problem = f"It raised {type(error).__name__}{f': {said:.300}' if said else ''}."
-        return Finding(
-            check.name, "failed", problem, f"{_place(error, subject.files)}.".lstrip(".")
-        )
+        return Finding(check.name, "failed", problem, _place(error, subject.files))
 
 
 class _Late(BaseException):
