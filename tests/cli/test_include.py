@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from click.testing import CliRunner, Result
 
 from bench import plugins
 from bench.cli import main
+from bench.cluster import fitness
+from bench.cluster.fitness import Needs
 from bench.errors import UsageError
 from bench.spec import RunSpec
 from bench.study_file import read
@@ -190,6 +193,21 @@ def test_where_a_file_lies_is_no_part_of_a_runs_key(tmp_path: Path) -> None:
     there = RunSpec("m", "v", {}, "d", "d", "r", 1, 1, 0, include=("/a/my_flow.py",))
     assert spec.key == there.key
     assert RunSpec.from_json(there.to_json()) == there
+
+
+def test_a_worker_has_to_see_the_file(tmp_path: Path) -> None:
+    path = file_of(tmp_path, "my_flow.py", METHOD)
+    found = plugins.include(path)
+    versions = frozenset([("my-flow", plugins.version(found.methods["my-flow"]))])
+    need = Needs(
+        version("cnf-bench"), fitness._harness(), versions, frozenset(), frozenset([str(path)])
+    )
+    assert fitness.unfit(need) is None
+    path.unlink()
+    problem = fitness.unfit(need)
+    assert problem is not None
+    assert problem[0].startswith(f"it can't include a file of the study: {path} can't be read")
+    assert problem[1] == "Put the file where the workers see it under the same path."
 
 
 def test_a_run_a_sample_and_scores(bench: Bench, tmp_path: Path) -> None:
