@@ -71,7 +71,7 @@ def _of_npy(path: Path, d: int) -> Iterator[Block]:
         )
     _check_width(path, rows.shape[1], d)
     for start in range(0, len(rows), BLOCK):
-        block = np.asarray(rows[start : start + BLOCK], dtype=np.float64)
+        block = np.array(rows[start : start + BLOCK], dtype=np.float64)
         _check_finite(path, block, "row", np.arange(start, start + len(block)))
         yield block
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+import bench
 from bench import plugins
 from bench.cli import main
 from bench.cluster import fitness
@@ -17,8 +18,6 @@ from bench.cluster.fitness import Needs
 from bench.errors import UsageError
 from bench.spec import RunSpec
 from bench.study_file import read
-
-from .conftest import Bench
 
 METHOD = '''"""A Gaussian that stands still."""
 
@@ -210,25 +209,30 @@ def test_a_worker_has_to_see_the_file(tmp_path: Path) -> None:
     assert problem[1] == "Put the file where the workers see it under the same path."
 
 
-def test_a_run_a_sample_and_scores(bench: Bench, tmp_path: Path) -> None:
+def test_a_run_and_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A method and a data set that are in files alone: run in a child process, then used."""
-    file_of(tmp_path, "my_flow.py", METHOD)
-    file_of(tmp_path, "square.py", DATASET)
-    done = bench(
-        *("run", "--include", "my_flow.py", "--include", "square.py", "-m", "my-flow"),
-        *("-d", "square", "--minibatches", "5", "--batch-size", "50", "--test-rows", "100"),
+    files = [file_of(tmp_path, "my_flow.py", METHOD), file_of(tmp_path, "square.py", DATASET)]
+    runs = tmp_path / "runs"
+    frame = bench.run(
+        ["my-flow"],
+        ["square"],
+        minibatches=5,
+        batch_size=50,
+        judge={"test_rows": 40, "integral_cells": 16, "mmd_n": 30, "permutations": 99},
+        results=runs,
+        include=[*map(str, files)],
     )
-    assert done.returncode == 0, done.stderr
-    (folder,) = (tmp_path / "results" / "runs").glob("my-flow-square-s0-*")
-    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-    assert record["status"] == "ok"
+    assert frame["status"].tolist() == ["ok"], frame["reason"].tolist()
+    (name,) = frame["run"]
+    record = json.loads((runs / name / "record.json").read_text(encoding="utf-8"))
     assert record["include"] == ["my_flow.py", "square.py"]
-    asked = ["sample", "my-flow", "-n", "3", "-o", str(tmp_path / "s.csv")]
-    asked += ["--results", str(folder.parent)]
+    monkeypatch.setattr(plugins, "_included", {})
+    plugins.methods.cache_clear()
+    asked = ["sample", name, "-n", "3", "-o", str(tmp_path / "s.csv"), "--results", str(runs)]
     without = call(*asked)
     assert without.exit_code == 2
     assert "had included my_flow.py, square.py. Name the file with --include." in without.stderr
     assert not (tmp_path / "s.csv").exists()
-    with_it = call(*asked, "--include", str(tmp_path / "my_flow.py"))
+    with_it = call(*asked, "--include", str(files[0]))
     assert with_it.exit_code == 0, with_it.output
     assert len((tmp_path / "s.csv").read_text(encoding="utf-8").splitlines()) == 4
