@@ -7,6 +7,7 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ import torch
 PACKAGES = ("cnf-bench", "torch", "torchdiffeq", "numpy", "scipy", "scikit-learn", "pandas")
 
 
-def describe(device: str) -> dict[str, Any]:
-    """What a record says of the machine and the software."""
+def describe(device: str, packages: Iterable[str] = ()) -> dict[str, Any]:
+    """What a record says of the machine and the software, and of `packages` beside its own."""
     return {
         "device": device,
         "threads": torch.get_num_threads(),
@@ -26,7 +27,7 @@ def describe(device: str) -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in (*PACKAGES, *packages)},
         "commit": commit(),
     }
 

@@ -18,6 +18,9 @@ COMMANDS = {
     "data": "See, fetch and check the data.",
     "table": "The comparison, for the terminal or a paper.",
     "plot": "A figure: ranks of the methods, quality by evaluations.",
+    "sample": "Draw rows from a trained flow, into a file.",
+    "score": "The log-density of rows under a trained flow.",
+    "test": "The contract, asked of a method: one's own, or one that is installed.",
     "doctor": "Versions, devices, data, and what is missing.",
 }
 
