@@ -18,6 +18,7 @@ COMMANDS = {
     "data": "See, fetch and check the data.",
     "table": "The comparison, for the terminal or a paper.",
     "plot": "A figure: ranks of the methods, quality by evaluations.",
+    "check": "The regression gate: a small study against its baseline.",
     "doctor": "Versions, devices, data, and what is missing.",
 }
 
