@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from bench.gate.comparing import Comparison, Rule
     from bench.study import Study
 
-#: Seconds that a run of the study may take.
-TIMEOUT = 300.0
-
 #: How many seeds a baseline has, if nothing else is asked for.
 SEEDS = 8
 
@@ -65,6 +62,14 @@ SEEDS = 8
 )
 @click.option("-o", "--output", metavar="FILE", help="Write there as well as to the terminal.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time limit of a run.",
+)
 @click.option("--study", "name", default="check", show_default=True, metavar="NAME|FILE.toml")
 @click.option("--results", metavar="DIR", help="Keep the runs there; all are made anew.")
 @click.option("--no-run", is_flag=True, help="Take the runs that are in --results.")
@@ -81,6 +86,7 @@ def check(
     form: str,
     output: str | None,
     jobs: int,
+    timeout: float,
     name: str,
     results: str | None,
     no_run: bool,
@@ -119,8 +125,11 @@ def check(
     for target in [path] * update + [Path(output or ".")] * bool(output):
         _writable(target)
     baseline = _baseline(path, update, bool(methods or datasets))
-    more = seeds or SEEDS if update else None
-    now = _measured(name, methods, datasets, more, jobs, results, no_run, data)
+    if no_run:
+        now = _there(results or "", methods, datasets)
+    else:
+        study = _study(name, methods, datasets, seeds or SEEDS if update else None)
+        now = _made(study, results, jobs, timeout, data)
     expected = (
         replace(baseline, measured=chosen(baseline.measured, methods, datasets))
         if baseline
@@ -163,34 +172,31 @@ def _baseline(path: Path, update: bool, part: bool) -> Baseline | None:
         return None
 
 
-def _measured(
-    name: str,
-    methods: Sequence[str],
-    datasets: Sequence[str],
-    seeds: int | None,
-    jobs: int,
-    results: str | None,
-    no_run: bool,
-    data: str | None,
-) -> Measured | None:
-    """What the study measures, or what is in the folder."""
+def _there(results: str, methods: Sequence[str], datasets: Sequence[str]) -> Measured:
+    """What is in the folder."""
     from bench.gate.gather import gather
     from bench.record import read_all
 
-    if no_run:
-        assert results is not None
-        folder = Path(results).expanduser()
-        found = gather(read_all(folder), folder, methods, datasets)
-        if not found:
-            raise NothingMeasured(
-                f"There are no such runs in {folder}.", "Leave out --no-run to make them."
-            )
-        return found
-    study = _study(name, methods, datasets, seeds)
+    folder = Path(results).expanduser()
+    found = gather(read_all(folder), folder, methods, datasets)
+    if not found:
+        raise NothingMeasured(
+            f"There are no such runs in {folder}.", "Leave out --no-run to make them."
+        )
+    return found
+
+
+def _made(
+    study: Study, results: str | None, jobs: int, timeout: float, data: str | None
+) -> Measured:
+    """What the study measures, in the folder or in one that goes again."""
+    from bench.gate.gather import gather
+
     with tempfile.TemporaryDirectory(prefix="bench-check-") as temporary:
-        folder = Path(results).expanduser() if results else Path(temporary)
-        made = _make(study, folder, jobs, data_root(data))
-        return gather(made, folder)
+        folder = Path(results or temporary).expanduser()
+        found = gather(_make(study, folder, jobs, timeout, data_root(data)), folder)
+    assert found is not None
+    return found
 
 
 def _study(name: str, methods: Sequence[str], datasets: Sequence[str], seeds: int | None) -> Study:
@@ -219,7 +225,9 @@ def _study(name: str, methods: Sequence[str], datasets: Sequence[str], seeds: in
     )
 
 
-def _make(study: Study, folder: Path, jobs: int, root: Path) -> list[dict[str, object]]:
+def _make(
+    study: Study, folder: Path, jobs: int, timeout: float, root: Path
+) -> list[dict[str, object]]:
     """Make the study's runs anew, each with one thread and measured by the yardstick."""
     from bench import record
     from bench.child import Limits
@@ -227,7 +235,7 @@ def _make(study: Study, folder: Path, jobs: int, root: Path) -> list[dict[str, o
     from bench.planning import plan
     from bench.progress import display
 
-    planned = plan(study, folder, root, "cpu", "all", TIMEOUT)
+    planned = plan(study, folder, root, "cpu", "all", timeout)
     for spec in planned.damaged:
         record.set_aside(folder, spec.run)
     jobs, threads = share_cores(jobs, 1)
@@ -255,7 +263,7 @@ def _make(study: Study, folder: Path, jobs: int, root: Path) -> list[dict[str, o
 
 def _update(
     path: Path,
-    now: Measured | None,
+    now: Measured,
     baseline: Baseline | None,
     expected: Baseline | None,
     rule: Rule,
@@ -266,7 +274,6 @@ def _update(
     from bench.gate.baseline import joined, text
     from bench.gate.comparing import compare
 
-    assert now is not None
     failed = [
         f"{cell.name}, seed {seed}: {run.status}: {run.reason}"
         for cell in now.cells

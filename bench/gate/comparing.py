@@ -56,7 +56,7 @@ class Comparison:
 
 
 def compare(
-    now: Measured | None, baseline: Baseline, rule: Rule = "auto", strict_cost: bool = False
+    now: Measured, baseline: Baseline, rule: Rule = "auto", strict_cost: bool = False
 ) -> Comparison:
     """Compare what was measured with the baseline, cell by cell.
 
@@ -70,9 +70,9 @@ def compare(
         NothingMeasured: they have no cell in common.
     """
     before = {cell.key: cell for cell in baseline.measured.cells}
-    here = {cell.key: cell for cell in now.cells} if now else {}
+    here = {cell.key: cell for cell in now.cells}
     common = sorted(before.keys() & here.keys())
-    if now is None or not common:
+    if not common:
         raise NothingMeasured(
             "Nothing that was measured is in the baseline.",
             f"It has {_listed(baseline.measured)}.",

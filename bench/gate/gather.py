@@ -24,6 +24,13 @@ _PATHS = {
     **{name: ("cost", name) for name in ("nfe_train", "nfe_sample", "nfe_density")},
 }
 
+#: What a record is matched and compared by.
+_NEEDED = (
+    *(("method", "name"), ("method", "version"), ("method", "config"), ("dataset", "name")),
+    *(("dataset", "revision"), ("budget", "minibatches"), ("budget", "batch_size"), ("seed",)),
+    *(("environment", "device"), ("judge",), ("status",), ("reason",), ("run",), ("started",)),
+)
+
 #: Steps with both times that a step's cost is the median of, at least.
 _STEPS = 5
 
@@ -46,31 +53,25 @@ def gather(
 
     Raises:
         UsageError: the runs were made in more than one way, on more than one machine.
-        DataError: a record lacks what every record has.
+        DataError: a record lacks what all have.
     """
     found: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in records:
-        try:
-            method, dataset = record["method"]["name"], record["dataset"]["name"]
-            settings = json.dumps(record["method"].get("settings") or {}, sort_keys=True)
-            if (not methods or method in methods) and (not datasets or dataset in datasets):
-                found[method, settings, dataset].append(record)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise _odd(record, error) from error
+        _check(record)
+        method, dataset = record["method"]["name"], record["dataset"]["name"]
+        settings = json.dumps(record["method"].get("settings") or {}, sort_keys=True)
+        if (not methods or method in methods) and (not datasets or dataset in datasets):
+            found[method, settings, dataset].append(record)
     if not found:
         return None
     chosen = [_latest(group) for _, group in sorted(found.items())]
-    try:
-        cells = tuple(_cell(group, results) for group in chosen)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise _odd(chosen[0][0], error) from error
     every = [record for group in chosen for record in group]
     # A run whose process died knows nothing of where it was.
     known = [r for r in every if r["environment"].get("threads") is not None]
     return Measured(
         environment=_one([kept(r["environment"]) for r in known or every[:1]], "machines"),
         judge=_one([r["judge"] for r in every], "judges"),
-        cells=cells,
+        cells=tuple(_cell(group, results) for group in chosen),
     )
 
 
@@ -151,9 +152,14 @@ def _one(values: Sequence[Any], of: str) -> Any:
     return values[0]
 
 
-def _odd(record: Record, error: Exception) -> DataError:
-    return DataError(
-        f"The record of the run {record.get('run')} is not as it should be: "
-        f"{type(error).__name__}: {error}.",
-        "Move its folder away, and run that cell again.",
-    )
+def _check(record: Record) -> None:
+    """Refuse a record that was edited by hand so that it can't be matched."""
+    for path in _NEEDED:
+        value: Any = record
+        for name in path:
+            if not isinstance(value, dict) or name not in value:
+                raise DataError(
+                    f"The record of the run {record.get('run')} has no {'.'.join(path)}.",
+                    "Move its folder away, and run that cell again.",
+                )
+            value = value[name]
