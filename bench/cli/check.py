@@ -238,6 +238,10 @@ def _make(
     planned = plan(study, folder, root, "cpu", "all", timeout)
     for spec in planned.damaged:
         record.set_aside(folder, spec.run)
+    for spec in planned.runs:  # what was begun by other sources is not to be gone on with
+        for run in (record.part(folder, spec.run), folder / spec.run):
+            for checkpoint in run.glob(record.CHECKPOINTS):
+                checkpoint.unlink()
     jobs, threads = share_cores(jobs, 1)
     limits = Limits(threads, memory_of(None, False), yardstick=True)
     lost: dict[str, str] = {}

@@ -6,6 +6,7 @@ import io
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -163,7 +164,7 @@ def _values(finding: Finding) -> Iterator[str]:
         elif abs(value) < 0.01:
             yield str(scientific(value))
         else:
-            yield measured(value, abs(finding.change) or None).value
+            yield str(replace(measured(value, abs(finding.change) or None), error=""))
 
 
 def _change(finding: Finding) -> str:
