@@ -23,6 +23,7 @@ def describe(device: str, packages: Iterable[str] = ()) -> dict[str, Any]:
         "device": device,
         "threads": torch.get_num_threads(),
         "cpu": _cpu(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
         "python": platform.python_version(),

@@ -25,6 +25,7 @@ from bench.numerics.ode import SolverFailed
 from bench.reach import reaches
 from bench.spec import Judge, RunSpec
 from bench.training import ContractBroken, Diverged, Interrupted, Report, TimedOut
+from bench.yardstick import Yardstick, arithmetic
 
 
 def execute(
@@ -33,6 +34,7 @@ def execute(
     report: Report,
     stop: threading.Event | None = None,
     every: float = 60.0,
+    yardstick: bool = False,
 ) -> record.Record:
     """Run `spec`, or go on with it, and publish its record below `results`, however it ends.
 
@@ -43,6 +45,7 @@ def execute(
         stop: when set, the run is left after the step in hand: its status is `interrupted`, it has
             no record, and goes on where it stopped when it is made again.
         every: seconds between two checkpoints.
+        yardstick: whether each step is measured by `bench.yardstick` beside its seconds.
     """
     folder = record.begin(results, spec.run)
     content = record.outline(spec)
@@ -50,6 +53,7 @@ def execute(
         stop or threading.Event(),
         every,
         time.monotonic() + spec.timeout if spec.timeout else float("inf"),
+        Yardstick() if yardstick and spec.device == "cpu" else None,
     )
     try:
         _fill(content, spec, folder, report, control)
@@ -89,6 +93,8 @@ def _fill(
         raise DataError(f"The rows of {spec.label} changed since this run was planned.")
     extra = plugins.packages(plugins.methods()[spec.method])
     content["environment"] = environment.describe(spec.device, extra)
+    if control.yardstick:
+        content["environment"]["arithmetic"] = arithmetic()
     content["dataset"] |= {
         "kind": data.kind,
         "note": data.note,

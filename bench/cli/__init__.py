@@ -21,6 +21,7 @@ COMMANDS = {
     "sample": "Draw rows from a trained flow, into a file.",
     "score": "The log-density of rows under a trained flow.",
     "test": "The contract, asked of a method: one's own, or one that is installed.",
+    "check": "The regression gate: a small study against its baseline.",
     "doctor": "Versions, devices, data, and what is missing.",
 }
 
