@@ -18,6 +18,7 @@ COMMANDS = {
     "data": "See, fetch and check the data.",
     "table": "The comparison, for the terminal or a paper.",
     "plot": "A figure: ranks of the methods, quality by evaluations.",
+    "export": "Records, tables and figures in one folder, with checksums.",
     "doctor": "Versions, devices, data, and what is missing.",
 }
 
