@@ -81,7 +81,7 @@ def run(
         include=tuple(include),
         judge=replace(study.judge, **(judge or {})),
     )
-    folder = results_dir(results)
+    folder = results_dir(results, write=True)
     planned = plan(study, folder, data_root(data), device)
     for spec in planned.damaged:
         record.set_aside(folder, spec.run)

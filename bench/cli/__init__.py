@@ -22,6 +22,7 @@ COMMANDS = {
     "score": "The log-density of rows under a trained flow.",
     "test": "The contract, asked of a method: one's own, or one that is installed.",
     "check": "The regression gate: a small study against its baseline.",
+    "export": "Records, tables and figures in one folder, with checksums.",
     "doctor": "Versions, devices, data, and what is missing.",
 }
 

@@ -67,16 +67,8 @@ def plot(kind: str, output: str | None, results: str | None, **asked: Any) -> No
 
 
 def _write(path: Path, figure: Figure) -> None:
-    """Write the figure whole, or not at all; the same numbers give the same bytes."""
-    import matplotlib
+    """Write the figure whole, or not at all."""
+    from bench.figures.saving import save
 
     form = path.suffix.lower().lstrip(".")
-    undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
-
-    def write(temporary: Path) -> None:
-        with matplotlib.rc_context({"svg.hashsalt": "bench", "pdf.fonttype": 42}):
-            figure.savefig(
-                temporary, format=form, dpi=200, bbox_inches="tight", metadata=undated[form]
-            )
-
-    write_whole(path, write)
+    write_whole(path, lambda temporary: save(figure, temporary, form))

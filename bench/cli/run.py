@@ -154,7 +154,7 @@ def run(
     include_all(include)
     study = study_of(study_name, methods, datasets, settings)
     study = overridden(study, seeds, budget, minibatches, batch_size, test_rows)
-    folder = results_dir(results)
+    folder = results_dir(results, write=True)
     click.echo("Planning (the first time, data are read and cached) ...", err=True)
     from bench.planning import plan
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -13,7 +13,7 @@ from bench.stats.significance import Decision, Scores, Test, decide
 from bench.tables.densities import Densities, densities
 from bench.tables.format import whole
 from bench.tables.frame import Cell
-from bench.tables.marks import BEST, LEVEL, amounts_of, heading_of
+from bench.tables.marks import BEST, LEVEL, SECOND, amounts_of, heading_of
 
 _HOW: dict[Test, str] = {
     "paired": (
@@ -49,6 +49,11 @@ class Contest:
         """The rows that are not significantly worse than the best."""
         return [self.cells[j] for j in self.decision.kept]
 
+    def second(self, below: Collection[int]) -> list[Cell]:
+        """The second best and all that tie with it, without the cells (by id) below the floor."""
+        out = [j for j, cell in enumerate(self.cells) if id(cell) in below]
+        return [self.cells[j] for j in self.decision.second(out)]
+
 
 def contests(known: Iterable[Cell], results: Path | None) -> list[Contest]:
     """Compare the NLLs of each group's rows; the cells come in the order of their rows.
@@ -70,8 +75,10 @@ def contests(known: Iterable[Cell], results: Path | None) -> list[Contest]:
     return found
 
 
-def best_notes(found: Sequence[Contest], known: Iterable[Cell]) -> Iterator[tuple[str, str]]:
-    """The footnote's mark and text: what bold means, and how it was decided where."""
+def best_notes(
+    found: Sequence[Contest], known: Iterable[Cell], *, second: bool
+) -> Iterator[tuple[str, str]]:
+    """The footnotes' marks and texts: what bold means, how it was decided where; underlining."""
     if not found:
         return
     alike = defaultdict(list)
@@ -87,6 +94,12 @@ def best_notes(found: Sequence[Contest], known: Iterable[Cell]) -> Iterator[tupl
         text += " Rows with a failed seed take no part."
     marked = any(contest.decision.kept for contest in found)
     yield (BEST if marked else ""), text
+    if second:
+        yield (
+            SECOND,
+            "The lowest of those that are neither bold nor below the floor, and every one not "
+            "significantly higher than it, by the same tests.",
+        )
 
 
 def _how(decision: Decision) -> str:

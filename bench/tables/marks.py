@@ -30,8 +30,8 @@ LEVEL = 0.05
 #: The marks; `bench.tables.footnotes` says what each means.
 BELOW, SOLVER, SAME, BLIND, ONE, MIXED = "†", "‡", "°", "‖", "¶", "§"
 GAP, MASS, TRIP = "≠", "∫", "↔"
-#: Stands in text beside what is bold elsewhere.
-BEST = "*"
+#: Stand in text beside what is bold elsewhere, and beside what is underlined.
+BEST, SECOND = "*", "₂"
 
 #: statistic -> its threshold, and the column of its p-value (the U-statistics have none)
 STATISTICS = {
