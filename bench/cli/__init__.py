@@ -18,6 +18,8 @@ COMMANDS = {
     "data": "See, fetch and check the data.",
     "table": "The comparison, for the terminal or a paper.",
     "plot": "A figure: ranks of the methods, quality by evaluations.",
+    "report": "One HTML page with all of it.",
+    "watch": "The same page in a browser, while runs are made.",
     "doctor": "Versions, devices, data, and what is missing.",
 }
 

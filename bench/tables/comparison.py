@@ -6,7 +6,7 @@ A table is plain data; `bench.tables.render` turns it into text, LaTeX, Markdown
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -55,13 +55,14 @@ _KINDS = {
 class Entry:
     """One cell: a number, or the word that stands in its place; then its marks.
 
-    The best ones are shown in bold.
+    The best ones are shown in bold. `value` is the number before it was rounded, to sort by.
     """
 
     number: Number | None = None
     word: str = "–"
     marks: str = ""
     best: bool = False
+    value: float | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return (str(self.number) if self.number else self.word) + self.marks
@@ -207,7 +208,8 @@ def _row(
         main = next((i for i, m in enumerate(metrics) if m not in AMOUNTS), 0)
         entries = [Entry(word=ended) if i == main else Entry() for i in range(len(metrics))]
         if "params" in metrics and (params := cell.shared("params")) is not None:
-            entries[list(metrics).index("params")] = Entry(_form("params", params))
+            number = _form("params", params)
+            entries[list(metrics).index("params")] = Entry(number, value=float(params))
         return Row(label, "", seeds, tuple(entries))
     marks = ""
     nll = cell.mean("nll")
@@ -232,7 +234,7 @@ def _entry(cell: Cell, name: str, one: str, best: bool) -> Entry:
     if any(name == tau and is_blind(cell, s) for s, (tau, _) in STATISTICS.items()):
         marks += BLIND
     number = _form(name, mean, None if sd != sd else sd)
-    return Entry(number, marks=marks, best=best and name == "nll")
+    return Entry(number, marks=marks, best=best and name == "nll", value=mean)
 
 
 def _form(name: str, value: float, error: float | None = None) -> Number:
