@@ -25,7 +25,10 @@ ACROSS = ("ranks",)
 
 #: A vector drawing with more bytes than these gives way to pixels.
 VECTOR_BYTES = 300_000
-DOTS_PER_INCH = 170
+DOTS_PER_INCH = 200
+
+#: CSS pixels of an inch of a figure: letters of 7 points, right on paper, are small on a screen.
+PIXELS = 132
 
 #: The figures of a data set show so many methods, and so many seeds of each, where it has more
 #: runs than `MOST_RUNS`.
@@ -165,7 +168,7 @@ def _draw(kind: str, asked: Asked, place: str) -> Shown | NotDrawn:
     caption = tuple(paragraphs(lines))
     prose = " ".join(text for fixed, text in caption if not fixed)
     title = KINDS[kind]
-    width, height = (round(96 * float(side)) for side in drawn.figure.get_size_inches())
+    width, height = (round(PIXELS * float(side)) for side in drawn.figure.get_size_inches())
     alt = f"{title[:1].upper()}{title[1:]} {prose}"
     return Shown(kind, title, _uri(drawn.figure), width, height, caption, alt)
 
