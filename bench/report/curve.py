@@ -124,7 +124,9 @@ def _drawing(
         " ".join(f"{x:g},{y:g}" for x, y in map(place, line)) for line in _unbroken(points)
     )
     marked = tuple(place(point) for point in known) if dots else ()
-    shown = (measured(v) if 0.01 <= abs(v) < 1e6 else scientific(v) for v in (low, high, values[-1]))
+    shown = (
+        measured(v) if 0.01 <= abs(v) < 1e6 else scientific(v) for v in (low, high, values[-1])
+    )
     return Drawing(title, paths, marked, *shown, note, whole(end))
 
 

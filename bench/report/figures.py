@@ -122,9 +122,7 @@ def _budgets(runs: pd.DataFrame) -> list[str | None]:
     return [*found] if len(found) > 1 else [None]
 
 
-def _few(
-    runs: pd.DataFrame, methods: int | None = None, seeds: int | None = None
-) -> pd.DataFrame:
+def _few(runs: pd.DataFrame, methods: int | None = None, seeds: int | None = None) -> pd.DataFrame:
     """Of each method on each data set the row that validates best; so many methods and seeds."""
     row = runs.groupby(list(CELL), dropna=False)
     rows = runs.assign(

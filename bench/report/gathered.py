@@ -48,6 +48,4 @@ def gather(results: Path) -> Gathered:
     records = tuple(read_all(results))
     frame = frame_of(list(records))
     compared, left_out = latest(frame)
-    return Gathered(
-        results, records, frame, compared, tuple(left_out), tuple(under_way(results))
-    )
+    return Gathered(results, records, frame, compared, tuple(left_out), tuple(under_way(results)))

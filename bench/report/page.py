@@ -152,9 +152,7 @@ def _details(mine: pd.DataFrame, gathered: Gathered) -> tuple[tuple[str, tuple[L
     """What each figure of a data set rests on, a block for each row of its comparison."""
     if len(mine) > MOST_DETAILED:
         return ()
-    return tuple(
-        (method, tuple(lines)) for _, method, lines in details(mine, gathered.results)
-    )
+    return tuple((method, tuple(lines)) for _, method, lines in details(mine, gathered.results))
 
 
 def _alike(found: list[figures.NotDrawn]) -> list[tuple[str, str, str]]:
@@ -162,9 +160,7 @@ def _alike(found: list[figures.NotDrawn]) -> list[tuple[str, str, str]]:
     places: dict[tuple[str, str], list[str]] = {}
     for each in found:
         places.setdefault((each.kind, each.why), []).append(each.place)
-    return [
-        (kind, ", ".join(filter(None, where)), why) for (kind, why), where in places.items()
-    ]
+    return [(kind, ", ".join(filter(None, where)), why) for (kind, why), where in places.items()]
 
 
 def _failures(parts: list[runs.Part], lines: list[runs.Line]) -> list[runs.Line | runs.Part]:

@@ -199,8 +199,8 @@ def _certificate(record: Record, flags: str) -> Iterator[Fact]:
     yield Fact(
         "Solver",
         f"{_plain(judge.get('solver'))}, rtol {_short(tolerance)}",
-        f"{_plain(judge.get('dtype'))}, exact divergence; asked for rtol {_plain(judge.get('rtol'))}, "
-        f"atol {_plain(judge.get('atol'))}",
+        f"{_plain(judge.get('dtype'))}, exact divergence; asked for rtol "
+        f"{_plain(judge.get('rtol'))}, atol {_plain(judge.get('atol'))}",
     )
     if (off := get.get("nll_solver_error")) is not None:
         most = get.get("nll_solver_error_max")
@@ -208,7 +208,9 @@ def _certificate(record: Record, flags: str) -> Iterator[Fact]:
         note += f"; of one row at most {scientific(most)}" if most is not None else ""
         why = f": {metrics['nll_uncertified']}" if metrics.get("nll_uncertified") else ""
         bound = f"not below {SOLVER_ERROR} nat{why}"
-        yield Fact("Solver error", f"{scientific(off)} nats", note, bound if SOLVER in flags else "")
+        yield Fact(
+            "Solver error", f"{scientific(off)} nats", note, bound if SOLVER in flags else ""
+        )
     native = get.get("nll_native")
     if native is not None:
         bound = f"more than {GAP_BOUND} nats off" if GAP in flags else ""
@@ -278,7 +280,9 @@ def _environment(record: Record) -> Iterator[Fact]:
     for name in ("started", "finished"):
         if record.get(name):
             yield Fact(name, _plain(record[name]))
-    yield Fact("record", f"{_plain(record.get('run'))}/record.json", f"key {_plain(record.get('key'))}")
+    yield Fact(
+        "record", f"{_plain(record.get('run'))}/record.json", f"key {_plain(record.get('key'))}"
+    )
 
 
 def _named(values: dict[str, Any]) -> Iterator[Fact]:
@@ -299,5 +303,3 @@ def _count(value: object) -> str:
 
 def _short(value: float | None) -> str:
     return "?" if value is None else f"{value:g}"
-
-

@@ -86,9 +86,7 @@ def ranges(numbers: Sequence[int]) -> str:
             starts[-1].append(each)
         else:
             starts.append([each])
-    parts = [
-        f"{run[0]}–{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in starts
-    ]
+    parts = [f"{run[0]}–{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in starts]
     return ", ".join(parts)
 
 

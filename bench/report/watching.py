@@ -113,9 +113,7 @@ def server(watched: Watched, port: int) -> ThreadingHTTPServer:
     return made
 
 
-def watch(
-    watched: Watched, serving: ThreadingHTTPServer, tell: Callable[[str], object]
-) -> None:
+def watch(watched: Watched, serving: ThreadingHTTPServer, tell: Callable[[str], object]) -> None:
     """Serve and look until it is interrupted; `tell` gets a line for each new page or trouble.
 
     Raises:

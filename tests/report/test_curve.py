@@ -37,9 +37,7 @@ def test_what_is_not_finite_breaks_the_line_and_a_cut_line_is_passed_over(tmp_pa
     assert loss.end == "5"
 
 
-def test_a_long_curve_is_thinned_to_means(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_curve_is_thinned_to_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "POINTS", 2)
     curve(tmp_path, [1.0, 3.0, 5.0, 9.0], every=99)
     (loss,) = drawings(tmp_path)

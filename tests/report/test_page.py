@@ -273,9 +273,7 @@ def test_a_long_comparison_keeps_the_best_rows_in_their_order(results: Path, wri
     table = comparison(records(results))
     short, said = shortened(table, 2)
     assert [row.label for row in short.groups[0].rows] == ["m1", "m3"]
-    assert said == [
-        "moons: the 2 rows of lowest NLL of 5; bold and notes rest on all of them"
-    ]
+    assert said == ["moons: the 2 rows of lowest NLL of 5; bold and notes rest on all of them"]
     assert shortened(table, 5) == (table, [])
 
 
