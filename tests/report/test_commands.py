@@ -112,7 +112,7 @@ def test_one_method_with_several_settings_takes_several_commands(
 
 
 def test_hostile_names_stay_single_words(write: Write, results: Path) -> None:
-    write(HOSTILE, HOSTILE, method__settings={HOSTILE: HOSTILE})
+    write(HOSTILE, HOSTILE, run="hostile", method__settings={HOSTILE: HOSTILE})
     (command,) = commands(read_all(results))
     words = shlex.split(command.line)
     assert words[words.index("-m") + 1] == HOSTILE

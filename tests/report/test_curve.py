@@ -32,7 +32,7 @@ def test_what_is_not_finite_breaks_the_line_and_a_cut_line_is_passed_over(tmp_pa
     curve(tmp_path, [1.0, 2.0, None, 2.0, 3.0])
     with open(tmp_path / "curve.jsonl", "a") as file:
         file.write('{"minibatch": 6, "lo')
-    (loss,) = drawings(tmp_path)
+    loss, _ = drawings(tmp_path)
     assert [len(path.split()) for path in loss.paths] == [2, 2]
     assert loss.end == "5"
 
