@@ -124,10 +124,20 @@ def _drawing(
         " ".join(f"{x:g},{y:g}" for x, y in map(place, line)) for line in _unbroken(points)
     )
     marked = tuple(place(point) for point in known) if dots else ()
-    shown = (
-        measured(v) if 0.01 <= abs(v) < 1e6 else scientific(v) for v in (low, high, values[-1])
+    return Drawing(
+        title=title,
+        paths=paths,
+        dots=marked,
+        low=_form(low),
+        high=_form(high),
+        last=_form(values[-1]),
+        note=note,
+        end=whole(end),
     )
-    return Drawing(title, paths, marked, *shown, note, whole(end))
+
+
+def _form(value: float) -> Number:
+    return measured(value) if 0.01 <= abs(value) < 1e6 or value == 0 else scientific(value)
 
 
 def _bulk(values: Sequence[float]) -> float:

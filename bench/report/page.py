@@ -39,6 +39,17 @@ MOST_COMMANDS = 40
 MOST_DETAILED = 120
 
 
+#: Control characters, and those that set the direction of what follows them.
+_UNSEEN = {
+    code: f"[U+{code:04X}]"
+    for code in (
+        *(c for c in range(0x20) if chr(c) not in "\n\t"),
+        *range(0x7F, 0xA0),
+        *(0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)),
+    )
+}
+
+
 @dataclass(frozen=True)
 class DataSection:
     """A data set's section: its revisions, its figures, what each number rests on."""
@@ -75,12 +86,12 @@ def page(gathered: Gathered, kept: figures.Kept | None = None, *, watched: bool 
         "script": _text("page.js"),
         "policy": _policy(watched),
     }
-    return _environment().get_template("page.html.j2").render(content)
+    return _plain(_environment().get_template("page.html.j2").render(content))
 
 
 def runs_under_way(known: tuple[UnderWay, ...]) -> str:
     """The list of the runs under way alone."""
-    return _environment().get_template("under_way.html.j2").render(under_way=known)
+    return _plain(_environment().get_template("under_way.html.j2").render(under_way=known))
 
 
 def _empty() -> dict[str, Any]:
@@ -174,6 +185,11 @@ def _more(asked: list[Command]) -> str:
     if not left:
         return ""
     return f"And {len(left)} further commands for {sum(each.runs for each in left)} runs."
+
+
+def _plain(text: str) -> str:
+    """The text with the code points of letters that no page shows and that turn others round."""
+    return text.translate(_UNSEEN)
 
 
 def _policy(watched: bool) -> str:

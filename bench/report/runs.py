@@ -16,7 +16,7 @@ from bench.report.commands import commands
 from bench.report.curve import Drawing, drawings
 from bench.report.parts import anchor, number, section
 from bench.report.under_way import tail
-from bench.tables.format import Number, measured, memory, scientific, significant, whole
+from bench.tables.format import measured, memory, scientific, significant, whole
 from bench.tables.marks import (
     GAP,
     GAP_BOUND,
@@ -28,6 +28,7 @@ from bench.tables.marks import (
     TRIP_BOUND,
     flags_of,
 )
+from bench.tables.measures import MEASURES
 
 #: So many runs are shown in full; of more, those that failed and the latest, so many of each.
 IN_FULL, FAILED_IN_FULL, LATEST_IN_FULL = 200, 100, 100
@@ -80,13 +81,8 @@ class Part:
     traceback: str
 
 
-#: The numbers of the list of all runs: column, heading.
-NUMBERS = {
-    "nll": "NLL",
-    "mmd_m": "MMD-m",
-    "mmd_1": "MMD-1",
-    "train_seconds": "train (s)",
-}
+#: The numbers of the list of all runs.
+NUMBERS = {name: MEASURES[name] for name in ("nll", "mmd_m", "mmd_1", "train_seconds")}
 
 
 def in_full(records: Sequence[Record]) -> set[str]:
@@ -106,15 +102,10 @@ def lines(
     found = []
     for i, record in enumerate(records):
         run, method = str(record.get("run")), str(section(record, "method").get("name"))
-        forms = [
-            (str(form(value)) if value == value else "–", value if value == value else None)
-            for value, form in (
-                (columns["nll"][i], _nll),
-                (columns["mmd_m"][i], scientific),
-                (columns["mmd_1"][i], scientific),
-                (columns["train_seconds"][i], significant),
-            )
-        ]
+        numbers = (
+            (str(measure.form(columns[name][i], None)), columns[name][i])
+            for name, measure in NUMBERS.items()
+        )
         found.append(
             Line(
                 run=run,
@@ -125,17 +116,13 @@ def lines(
                 seed=str(record.get("seed")),
                 status=str(record.get("status")),
                 reason=str(record.get("reason") or ""),
-                numbers=tuple(forms),
+                numbers=tuple((t, v) if v == v else ("–", None) for t, v in numbers),
                 started=str(record.get("started") or "")[:16].replace("T", " "),
                 compared=run in compared,
                 full=run in full,
             )
         )
     return found
-
-
-def _nll(value: float) -> Number:
-    return measured(value) if abs(value) < 1e6 else scientific(value)
 
 
 def part(record: Record, line: Line, row: pd.DataFrame, results: Path) -> Part:

@@ -73,7 +73,7 @@ def setting(records: Sequence[Record]) -> Iterator[Term]:
         if r.get(name)
     )
     if times:
-        yield Term("Made", (f"{times[0]} to {times[-1]} (UTC)",))
+        yield Term("Runs made", (f"{times[0]} to {times[-1]} (UTC)",))
 
 
 def ranges(numbers: Sequence[int]) -> str:
@@ -167,7 +167,7 @@ def _judge(record: Record) -> str:
 def _machine(record: Record) -> str:
     environment = section(record, "environment")
     if not environment.get("cpu"):
-        return "unknown: the run failed before it said so"
+        return "not recorded"
     parts = [str(environment["cpu"])]
     if environment.get("gpu"):
         parts.append(str(environment["gpu"]))
@@ -188,7 +188,7 @@ def _code(record: Record) -> str:
         known.append(
             f"commit {str(commit).rstrip('+')}" + (", with changes of its own" if changed else "")
         )
-    return ", ".join(known) or "unknown: the run failed before it said so"
+    return ", ".join(known) or "not recorded"
 
 
 def _plain(value: object) -> str:

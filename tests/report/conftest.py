@@ -10,13 +10,16 @@ import pytest
 
 from ..stats.conftest import Write, few_steps, results, write
 
-__all__ = ["HOSTILE", "Study", "Write", "results", "write"]
+__all__ = ["HOSTILE", "SHOWN", "Study", "Write", "results", "write"]
 
 #: A name that is markup, an attribute's end, a script's end, a template and a shell command.
 HOSTILE = (
     "\"'><img src=x onerror=alert(1)></td></script><script>alert(2)</script>"
     "{{ 7*7 }} $(touch pwned); `id` \\ \u202e"
 )
+
+#: As a page shows it: a letter that turns the text after it round is named.
+SHOWN = HOSTILE.replace("\u202e", "[U+202E]")
 
 Study = Callable[[], Path]
 

@@ -23,7 +23,7 @@ def test_points_lie_where_their_values_are(tmp_path: Path) -> None:
     heights = [(low + high) / 2, low + (high - low) / 4, low, high]
     expected = " ".join(f"{x:g},{y:g}" for x, y in zip(across, heights, strict=True))
     assert loss.paths == (expected,)
-    assert (str(loss.low), str(loss.high), str(loss.last)) == ("0", "8.00", "8.00")
+    assert (str(loss.low), str(loss.high), str(loss.last)) == ("0.00", "8.00", "8.00")
     assert (loss.dots, loss.note, loss.end) == ((), "each mini-batch", "4")
     assert validation.dots == ((across[1], low), (across[3], high))
 

@@ -20,7 +20,7 @@ from bench.report.shortened import shortened
 from bench.tables.comparison import comparison
 from bench.tables.frame import records
 
-from .conftest import HOSTILE, Study, Write, curve
+from .conftest import SHOWN, Study, Write, curve
 
 Call = Callable[..., Result]
 
@@ -112,10 +112,11 @@ def test_names_of_records_are_text_everywhere(study: Study) -> None:
     assert len(shown.all("script")) == 1
     assert all(a["src"].startswith("data:image/") for a in shown.all("img"))
     assert not any(name.startswith("on") for _, a in shown.elements for name in a)
-    assert HOSTILE in "".join(shown.text)
+    assert SHOWN in "".join(shown.text)
     options = [a["value"] for a in shown.all("option")]
-    assert HOSTILE in options
+    assert SHOWN in options
     assert "49 $(touch" not in text
+    assert "\u202e" not in text
 
 
 def test_the_page_asks_no_one_and_lets_only_its_own_script_run(study: Study) -> None:
