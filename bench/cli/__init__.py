@@ -23,6 +23,8 @@ COMMANDS = {
     "test": "The contract, asked of a method: one's own, or one that is installed.",
     "check": "The regression gate: a small study against its baseline.",
     "export": "Records, tables and figures in one folder, with checksums.",
+    "report": "One HTML page with all of it.",
+    "watch": "The same page in a browser, while runs are made.",
     "doctor": "Versions, devices, data, and what is missing.",
 }
 

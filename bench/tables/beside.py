@@ -82,7 +82,7 @@ def _entry(name: str, value: float, floor: float | None) -> Entry:
         return Entry()
     number: Number = measured(value) if name == "nll" else scientific(value)
     below = name == "nll" and floor is not None and value > floor
-    return Entry(number, marks=BELOW if below else "")
+    return Entry(number, marks=BELOW if below else "", value=value)
 
 
 def _known(notes: Sequence[Note], more: Sequence[Note]) -> tuple[Note, ...]:

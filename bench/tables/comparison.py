@@ -161,7 +161,8 @@ def _row(cell: Cell, label: str, metrics: Sequence[str], below: bool, one: str) 
         main = next((i for i, m in enumerate(metrics) if m not in AMOUNTS), 0)
         entries = [Entry(word=ended) if i == main else Entry() for i in range(len(metrics))]
         if "params" in metrics and (params := cell.shared("params")) is not None:
-            entries[list(metrics).index("params")] = Entry(_form("params", params))
+            number = _form("params", params)
+            entries[list(metrics).index("params")] = Entry(number, value=float(params))
         return Row(label, "", seeds, tuple(entries))
     marks = BELOW if below else ""
     marks += flags_of(cell.ok)
@@ -182,7 +183,8 @@ def _entry(cell: Cell, name: str, one: str) -> Entry:
         marks += SAME if is_undistinguished(cell, name) else ""
     if any(name == tau and is_blind(cell, s) for s, (tau, _) in STATISTICS.items()):
         marks += BLIND
-    return Entry(_form(name, mean, None if sd != sd else sd), marks=marks)
+    number = _form(name, mean, None if sd != sd else sd)
+    return Entry(number, marks=marks, value=mean)
 
 
 def _form(name: str, value: float, error: float | None = None) -> Number:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bench.tables.footnotes import Note
 from bench.tables.format import Number
@@ -14,7 +14,8 @@ from bench.tables.measures import Column
 class Entry:
     """One cell: a number, or the word that stands in its place; then its marks.
 
-    The best ones are shown in bold, the second best underlined.
+    The best ones are shown in bold, the second best underlined. `value` is the number before it was
+    rounded, to sort by.
     """
 
     number: Number | None = None
@@ -22,6 +23,7 @@ class Entry:
     marks: str = ""
     best: bool = False
     second: bool = False
+    value: float | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return (str(self.number) if self.number else self.word) + self.marks

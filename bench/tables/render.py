@@ -63,15 +63,30 @@ def markdown(table: Table) -> str:
 
 def html(table: Table) -> str:
     """The table and its notes as an HTML fragment: a `table.bench` and a `ul.notes`."""
+    return html_grid(table) + html_notes(table)
+
+
+def html_grid(table: Table, caption: str = "") -> Markup:
+    """The table alone, with another caption; a cell's `data-value` is its number unrounded."""
+    return _html("table.html.j2", table=table, caption=caption or table.caption)
+
+
+def html_notes(table: Table) -> Markup:
+    """The notes alone."""
+    return _html("notes.html.j2", table=table)
+
+
+def _html(name: str, **content: object) -> Markup:
     environment = Environment(
         loader=_TEMPLATES,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         autoescape=True,
+        keep_trailing_newline=True,
     )
     environment.filters |= {"entry": _html_entry, "marks": _html_marks}
-    return environment.get_template("table.html.j2").render(table=table)
+    return Markup(environment.get_template(name).render(**content))
 
 
 _TEMPLATES = PackageLoader("bench.tables", "templates")
