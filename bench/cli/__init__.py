@@ -17,7 +17,7 @@ COMMANDS = {
     "info": "All about a method, a data set or a run.",
     "data": "See, fetch and check the data.",
     "table": "The comparison, for the terminal or a paper.",
-    "plot": "A figure: ranks of the methods, quality by evaluations.",
+    "plot": "A figure: samples, density, trajectories, curves, pareto, ranks and others.",
     "doctor": "Versions, devices, data, and what is missing.",
 }
 
