@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 #: Letters in points: of titles, of axes' names and legends, of numbers at ticks.
 TITLE, NAME, TICK = 8.5, 7.5, 7
 
+#: How the lines of one method differ that ran with several settings.
+DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)))
+
 #: The width of a page of two columns, in inches.
 PAGE = 7.2
 

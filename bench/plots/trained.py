@@ -1,21 +1,24 @@
-"""Trained flows for figures: the one module here that needs torch, imported where it is used."""
+"""Trained flows for figures: the one module here that asks torch, imported where it is used."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from bench.errors import BenchError
-from bench.execution import load_flow
-from bench.flow import Flow
-from bench.method import Continuous, Field
-from bench.numerics.ode import SolverFailed, State, integrate
 from bench.record import Record
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bench.flow import Flow
+    from bench.method import Piece
+    from bench.numerics.ode import Solver
 
 Array = NDArray[np.float64]
 
@@ -41,14 +44,15 @@ def flow_of(record: Record, results: Path) -> Flow:
     Raises:
         Unusable: it has no model that can be read, or its method is another one now.
     """
+    from bench.execution import load_flow
+
     try:
         return load_flow(record, results)
     except BenchError as error:
         raise Unusable(error.problem) from error
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
-        name = record.get("run")
         raise Unusable(
-            f"The model of {name} does not fit the method as it is installed: "
+            f"The model of {record.get('run')} does not fit the method as it is installed: "
             f"{type(error).__name__}."
         ) from error
 
@@ -59,6 +63,10 @@ def density(flow: Flow, points: Array) -> Array:
     Raises:
         Unusable: the solver gave up.
     """
+    import torch
+
+    from bench.numerics.ode import SolverFailed
+
     try:
         return np.exp(flow.log_prob(torch.from_numpy(points)).double().cpu().numpy())
     except SolverFailed as error:
@@ -76,41 +84,51 @@ def from_noise(flow: Flow, z: Array, points: int) -> Paths:
     Raises:
         Unusable: the method has no velocity, or the solver gave up.
     """
-    return _paths(flow, torch.from_numpy(z), points, to_data=True)
+    import torch
+
+    legs = [(piece, piece.t_noise, piece.t_data) for piece in reversed(_pieces(flow))]
+    return _paths(flow, torch.from_numpy(z).to(flow.dtype), legs, points)
 
 
 def from_data(flow: Flow, rows: Array, points: int) -> Paths:
     """The way of rows `(n, d)` to noise, as `from_noise`."""
-    x = torch.from_numpy(rows).to(flow.dtype)
-    return _paths(flow, flow.method.affine(x), points, to_data=False)
+    import torch
+
+    legs = [(piece, piece.t_data, piece.t_noise) for piece in _pieces(flow)]
+    return _paths(flow, flow.method.affine(torch.from_numpy(rows).to(flow.dtype)), legs, points)
 
 
-def _paths(flow: Flow, start: Tensor, points: int, *, to_data: bool) -> Paths:
-    if not isinstance(flow.method, Continuous) or flow.solver is None:
+def _pieces(flow: Flow) -> list[Piece]:
+    from bench.method import Continuous
+
+    if not isinstance(flow.method, Continuous):
         raise Unusable("Its method has no velocity.")
-    pieces = list(flow.method.pieces())
-    each = max(8, points // len(pieces))
-    x = start.to(flow.dtype)
+    return list(flow.method.pieces())
+
+
+def _paths(flow: Flow, x: Tensor, legs: list[tuple[Piece, float, float]], points: int) -> Paths:
+    import torch
+
+    from bench.numerics.ode import SolverFailed
+
+    assert flow.solver is not None
+    each = max(8, points // len(legs))
     states = [x]
     try:
         with torch.no_grad():
-            for piece in reversed(pieces) if to_data else pieces:
-                ends = (piece.t_noise, piece.t_data) if to_data else (piece.t_data, piece.t_noise)
-                times = np.linspace(*ends, each + 1)
-                for t0, t1 in zip(times[:-1], times[1:], strict=True):
-                    (x,) = integrate(_Motion(piece.field), (x,), t0, t1, flow.solver)
-                    states.append(x)
+            for piece, start, end in legs:
+                times = np.linspace(start, end, each + 1).tolist()
+                for t0, t1 in itertools.pairwise(times):
+                    states.append(_moved(piece, states[-1], t0, t1, flow.solver))
             rows = [flow.method.affine.inverse(state).double().numpy() for state in states]
     except SolverFailed as error:
         raise Unusable(f"Its paths can't be solved for: {error}.") from error
-    return Paths(np.stack(rows), tuple(each * k for k in range(1, len(pieces))))
+    return Paths(np.stack(rows), tuple(each * k for k in range(1, len(legs))))
 
 
-class _Motion:
-    """dx/dt = v(t, x)."""
+def _moved(piece: Piece, x: Tensor, t0: float, t1: float, solver: Solver) -> Tensor:
+    """Where rows are at `t1` that are at `x` at `t0`."""
+    from bench.numerics.ode import integrate
 
-    def __init__(self, field: Field) -> None:
-        self.field = field
-
-    def __call__(self, t: Tensor, state: State) -> State:
-        return (self.field(t, state[0]),)
+    (end,) = integrate(lambda t, state: (piece.field(t, state[0]),), (x,), t0, t1, solver)
+    return end
