@@ -143,7 +143,7 @@ def load_flow(content: record.Record, results: Path) -> Flow:
     """The flow that a finished run has learned.
 
     Raises:
-        DataError: there is no model, or it can't be read.
+        DataError: there is no model, it can't be read, or it does not fit its method.
     """
     path = results / content["run"] / "model.pt"
     try:
@@ -153,10 +153,17 @@ def load_flow(content: record.Record, results: Path) -> Flow:
             f"The run {content['run']} ({content['status']}) has no model that can be read: "
             f"{path}: {error}."
         ) from error
-    kind = plugins.method(saved["method"])
-    method = kind(saved["d"], kind.Config(**saved["config"]))
-    method.load_state_dict(saved["state"])
-    judge = Judge(**content["judge"])
+    try:
+        kind = plugins.method(saved["method"])
+        method = kind(saved["d"], kind.Config(**saved["config"]))
+        method.load_state_dict(saved["state"])
+        judge = Judge(**content["judge"])
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise DataError(
+            f"The model of {content['run']} does not fit the method as it is installed: {reason}",
+            "Run that cell again (--only all), or use the version that made it.",
+        ) from error
     return Flow(method, reference_solver(judge), getattr(torch, judge.dtype), judge.rows_at_once)
 
 

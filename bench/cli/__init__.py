@@ -18,6 +18,8 @@ COMMANDS = {
     "data": "See, fetch and check the data.",
     "table": "The comparison, for the terminal or a paper.",
     "plot": "A figure: samples, density, trajectories, curves, pareto, ranks and others.",
+    "sample": "Draw rows from a trained flow.",
+    "score": "Log-densities of rows under a trained flow.",
     "doctor": "Versions, devices, data, and what is missing.",
 }
 

@@ -20,8 +20,9 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         write(temporary)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UsageError(
             f"{path} can't be written: {error.strerror or error}.",
             "Name a file in a folder that is there and can be written.",
         ) from error
+    finally:
+        temporary.unlink(missing_ok=True)

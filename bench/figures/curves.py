@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def _rows(part: Part) -> int:
 
 
 def _validation(place: SubFigure, part: Part) -> None:
-    """Validation NLL against mini-batches and against seconds; the state that was kept is ringed."""
+    """Validation NLL against mini-batches and seconds; the state that was kept is ringed."""
     grid = place.subplots(1, 2, sharey=True)
     names = ("mini-batches", "training (s)")
     for column, (axes, name) in enumerate(zip(grid, names, strict=True)):
@@ -171,7 +172,7 @@ def outline(x: Array, y: Array, most: int) -> tuple[Array, Array]:
         return x, y
     ends = np.linspace(0, len(y), most // 2 + 1).astype(int)
     kept = []
-    for start, end in zip(ends[:-1], ends[1:], strict=True):
+    for start, end in itertools.pairwise(ends.tolist()):
         part = y[start:end]
         kept += sorted({start + int(part.argmin()), start + int(part.argmax())})
     return x[kept], y[kept]

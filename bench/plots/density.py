@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bench.figures.density import Strip
 
 #: Data sets and methods at most; rows that the frame is made of; cells along each axis.
-GROUPS, ROWS, POINTS, CELLS = 3, 7, 2_000, 90
+GROUPS, ROWS, POINTS, CELLS = 3, 7, 2_000, 64
 
 
 def draw(asked: Asked) -> Drawn:

@@ -50,11 +50,6 @@ def flow_of(record: Record, results: Path) -> Flow:
         return load_flow(record, results)
     except BenchError as error:
         raise Unusable(error.problem) from error
-    except (RuntimeError, TypeError, ValueError, KeyError) as error:
-        raise Unusable(
-            f"The model of {record.get('run')} does not fit the method as it is installed: "
-            f"{type(error).__name__}."
-        ) from error
 
 
 def density(flow: Flow, points: Array) -> Array:
