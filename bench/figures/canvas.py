@@ -67,7 +67,7 @@ def legend(figure: Figure | SubFigure, handles: Mapping[str, Any], across: int =
     if not across:
         longest = max(map(len, handles))
         across = max(
-            1, min(4, len(handles), int(figure.bbox.width / figure.dpi / 0.075) // (longest + 9))
+            1, min(4, len(handles), int(figure.bbox.width / figure.dpi / 0.066) // (longest + 9))
         )
     found = figure.legend(
         list(handles.values()), list(handles), loc="outside lower center", ncol=across,

@@ -15,6 +15,7 @@ from bench.figures.looks import PALE, look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
@@ -61,19 +62,21 @@ def diagram(panels: Sequence[Panel], costs: Sequence[str]) -> Figure:
                 _panel(axes, panel, k)
                 name_axes(axes, cost if panel is panels[-1] else "", "" if k else panel.loss)
         for axes in grid[-1]:
-            _ticks(axes)
+            _ticks(axes.xaxis, *axes.get_xlim())
+        for axes, panel in zip(grid[:, 0], panels, strict=True):
+            if panel.log:
+                _ticks(axes.yaxis, *axes.get_ylim())
         legend(figure, _handles(panels))
     return figure
 
 
-def _ticks(axes: Axes) -> None:
-    """Numbers as they are read, at 1, 2 and 5 where the axis is short."""
+def _ticks(axis: Axis, low: float, high: float) -> None:
+    """Numbers as they are read, at 1, 2 and 5 where the logarithmic axis is short."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    low, high = axes.get_xlim()
-    axes.xaxis.set_major_locator(LogLocator(subs=(1,) if high / low > 100 else (1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(LogLocator(subs=(1,) if high / low > 100 else (1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _panel(axes: Axes, panel: Panel, k: int) -> None:

@@ -118,8 +118,8 @@ def _caption(panels: list[Panel], metric: str, groups: tuple[Group, ...]) -> Ite
     )
     if any(panel.loss.startswith("NLL above") for panel in panels):
         yield (
-            "Where the entropy is known, the NLL is drawn above it, on a logarithmic axis; "
-            "elsewhere an NLL, which can be negative, has a linear one."
+            "Where the entropy is known and every NLL lies above it, it is drawn above it, on a "
+            "logarithmic axis; else an NLL, which can be negative, has a linear one."
         )
     if seeds[-1] > 1:
         number = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
