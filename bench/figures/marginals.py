@@ -78,13 +78,20 @@ def _corner(part: SubFigure, corner: Corner, shown: Corners) -> None:
             else:
                 _pair(axes, corner, shown, j, i)
             axes.xaxis.set_major_locator(_few_ticks())
-            name_axes(axes, shown.names[j] if i == k - 1 else "", _name(shown, i, j))
+            name_axes(axes, _in_lines(shown.names[j]) if i == k - 1 else "", _name(shown, i, j))
+            axes.xaxis.label.set_fontsize(6.5)
+            axes.yaxis.label.set_fontsize(6.5)
 
 
 def _name(shown: Corners, i: int, j: int) -> str:
     if j:
         return ""
-    return shown.names[i] if i else "density (1/unit)"
+    return _in_lines(shown.names[i] if i else "density (1/unit)")
+
+
+def _in_lines(name: str) -> str:
+    """A name and below it its unit: the panels are narrow."""
+    return name.replace(" (", "\n(")
 
 
 def _few_ticks() -> Any:
@@ -110,13 +117,17 @@ def _single(axes: Axes, corner: Corner, shown: Corners, j: int) -> None:
 def _pair(axes: Axes, corner: Corner, shown: Corners, j: int, i: int) -> None:
     low, high = shown.low[[j, i]], shown.high[[j, i]]
     x, y = (a + (b - a) * _MIDDLES for a, b in zip(low, high, strict=True))
+    cell = float(np.prod((high - low) / CELLS))
     axes.set_ylim(low[1], high[1])
     axes.yaxis.set_major_locator(_few_ticks())
     if shown.data is not None:
         density = smooth_2d(shown.data[:, [j, i]], low, high)
-        axes.contourf(x, y, density, [*levels(density), np.inf], colors=_GREYS)
+        if ends := levels(density, cell):
+            axes.contourf(x, y, density, [*ends, np.inf], colors=_GREYS[-len(ends) :])
     density = smooth_2d(corner.samples[:, [j, i]], low, high)
-    axes.contour(x, y, density, levels(density), colors=corner.colour, linewidths=(0.8, 1.2))
+    if ends := levels(density, cell):
+        widths = (0.8, 1.2)[-len(ends) :]
+        axes.contour(x, y, density, ends, colors=corner.colour, linewidths=widths)
 
 
 _MIDDLES = (np.arange(CELLS) + 0.5) / CELLS
@@ -154,13 +165,16 @@ def smooth_2d(values: Array, low: Array, high: Array) -> Array:
     return density
 
 
-def levels(density: Array, shares: Sequence[float] = SHARES) -> list[float]:
-    """The densities above which so large shares of all mass lie, the largest share first."""
+def levels(density: Array, cell: float, shares: Sequence[float] = SHARES) -> list[float]:
+    """The densities above which so large shares of all rows lie, rising; `cell` is a cell's area.
+
+    A share that lies in part beyond the grid has none.
+    """
     ordered = np.sort(density, axis=None)[::-1]
-    mass = np.cumsum(ordered) / ordered.sum()
-    found = [float(ordered[np.searchsorted(mass, share)]) for share in shares]
+    mass = np.cumsum(ordered) * cell
+    places = np.searchsorted(mass, shares)
     # A contour needs levels that rise; of a spike in one cell they are all the same.
-    return list(np.unique(found)) if len(set(found)) < len(found) else found
+    return [float(level) for level in np.unique(ordered[places[places < len(mass)]])]
 
 
 def _handles(shown: Corners) -> dict[str, Any]:

@@ -53,12 +53,13 @@ def diagram(panels: Sequence[Panel]) -> Figure:
     down = math.ceil(len(panels) / across)
     with canvas(_WIDTHS[across - 1] * across, _HEIGHT * down + 0.4) as figure:
         grid = figure.subplots(down, across, squeeze=False)
+        log = _wide(panels)
         for place, (axes, panel) in enumerate(zip(grid.flat, panels, strict=False)):
             dress(axes, panel.title)
             horizontal_grid(axes)
             for chain in panel.chains:
                 _chain(axes, chain)
-            _scale(axes, panel)
+            _scale(axes, log=log)
             name_axes(
                 axes, "block, from data to noise", "" if place % across else "W2 movement (unit²)"
             )
@@ -68,14 +69,19 @@ def diagram(panels: Sequence[Panel]) -> Figure:
     return figure
 
 
-def _scale(axes: Axes, panel: Panel) -> None:
-    """Logarithmic where the movements differ by more than 30 times, else from 0."""
-    from matplotlib.ticker import MaxNLocator
+def _wide(panels: Sequence[Panel]) -> bool:
+    """Whether the movements of some panel differ by more than 30 times."""
+    every = [np.concatenate([seed for chain in p.chains for seed in chain.seeds]) for p in panels]
+    return all(v.min() > 0 for v in every) and any(v.max() > 30 * v.min() for v in every)
+
+
+def _scale(axes: Axes, *, log: bool) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    every = np.concatenate([seed for chain in panel.chains for seed in chain.seeds])
-    if every.min() > 0 and every.max() > 30 * every.min():
+    if log:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     else:
         axes.set_ylim(bottom=0)
 
@@ -83,7 +89,11 @@ def _scale(axes: Axes, panel: Panel) -> None:
 def _chain(axes: Axes, chain: Chain) -> None:
     style, mean = look(chain.method), chain.mean()
     for seed in chain.seeds if len(chain.seeds) > 1 or mean is None else ():
-        axes.plot(np.arange(1, len(seed) + 1), seed, color=style.colour, lw=0.5, alpha=0.6)
+        (line,) = axes.plot(
+            np.arange(1, len(seed) + 1), seed, color=style.colour, lw=0.5, alpha=0.6
+        )
+        if mean is None:  # seeds of other numbers of blocks: each counts for itself
+            line.set(marker=style.marker, markersize=3.4, markeredgewidth=0, alpha=1.0)
     if mean is not None:
         (line,) = axes.plot(
             np.arange(1, len(mean) + 1), mean, color=style.colour, marker=style.marker, ms=4,

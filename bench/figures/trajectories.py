@@ -97,7 +97,7 @@ def _way(axes: Axes, way: Way, colour: str) -> None:
     axes.plot(*way.points[0].T, ls="none", marker="o", ms=2.4, mfc="white", mec=colour, mew=0.6)
     axes.plot(*way.points[-1].T, ls="none", marker="o", ms=2.4, color=colour, mew=0, zorder=3)
     for joint in way.joints:
-        axes.plot(*way.points[joint].T, ls="none", marker="d", ms=2.2, color=INK, mew=0, zorder=4)
+        axes.plot(*way.points[joint].T, ls="none", marker="d", ms=1.6, color=INK, mew=0, zorder=4)
 
 
 def _handles(strips: Sequence[Strip]) -> dict[str, object]:

@@ -104,7 +104,8 @@ def _ends(curves: Sequence[Curve]) -> tuple[float, float]:
     if not any(map(len, known)):
         return 0.0, 1.0
     later = np.concatenate([values[min(1, len(values) - 1) :] for values in known if len(values)])
-    low, high = float(later.min()), float(later.max())
+    last = [values[-1] for values in known if len(values)]
+    low, high = float(later.min()), float(max(*last, np.quantile(later, 0.9)))
     margin = 0.06 * (high - low) or 0.1
     return low - margin, high + margin
 

@@ -91,8 +91,7 @@ def _corners(
 
     metric = asked.metric or "mmd_m"
     data = None if real.rows is None else real.rows[:, columns]
-    basis = data if data is not None else np.concatenate([r[:, columns] for r in kept.values()])
-    low, high = frame_around(basis)
+    low, high = _frame(data, np.concatenate([rows[:, columns] for rows in kept.values()]))
     corners = tuple(
         Corner(
             f"{one.label}, {one.figure(metric)}",
@@ -106,6 +105,16 @@ def _corners(
     return Corners(group.title, names, low, high, data, corners)
 
 
+def _frame(data: Array | None, drawn: Array) -> tuple[Array, Array]:
+    """The ends of axes that hold the data and most of the samples, at most thrice as long."""
+    if data is None:
+        return frame_around(drawn)
+    low, high = frame_around(data)
+    least, most = np.quantile(drawn, [0.02, 0.98], axis=0)
+    span = high - low
+    return np.clip(least, low - span, low), np.clip(most, high, high + span)
+
+
 def _about(
     group: Group, kept: dict[str, Array], real: TestRows, columns: list[int], why: str
 ) -> Iterator[str]:
@@ -116,7 +125,8 @@ def _about(
     beside = f"{len(real.rows):,} of {real.total:,} test rows" if real.rows is not None else ""
     yield (
         f"Contours hold 90 % and 50 % of {each} samples of a method (lines) and of "
-        f"{beside or 'no data'} (grey); Gaussian kernels, Scott's bandwidth."
+        f"{beside or 'no data'} (grey); Gaussian kernels, Scott's bandwidth. One "
+        "that would reach far beyond the axes is left out."
     )
     if real.rows is None:
         yield f"No data beside them: {real.reason}"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bench.plots.trained import Paths
 
 #: Data sets and methods at most; paths each way; points of a path; rows behind the paths.
-GROUPS, ROWS, PATHS, STEPS, CLOUD = 2, 4, 40, 48, 1_500
+GROUPS, ROWS, PATHS, STEPS, CLOUD = 2, 5, 40, 48, 1_500
 
 #: The seed of the noise that the paths begin with.
 NOISE = 0

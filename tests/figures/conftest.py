@@ -82,7 +82,9 @@ def overlaps(figure: Figure) -> list[str]:
     for axes in figure.axes:
         texts += [axes.title, axes.xaxis.label, axes.yaxis.label]
         for axis in (axes.xaxis, axes.yaxis):
-            texts += [tick.label1 for tick in axis.get_major_ticks() if tick.label1.get_visible()]
+            low, high = sorted(axis.get_view_interval())
+            ticks = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+            texts += [tick.label1 for tick in ticks if tick.label1.get_visible()]
     for part in [figure, *figure.subfigs, *(s for f in figure.subfigs for s in f.subfigs)]:
         texts += [text for one in part.legends for text in one.get_texts()]
         texts += [part._suptitle] if part._suptitle else []
