@@ -22,16 +22,21 @@ Array = NDArray[np.float64]
 
 _WIDTH, _HEIGHT = 3.2, 2.3
 
+#: How the markers of one method differ that ran with several settings.
+_FILLS: tuple[Any, ...] = ("full", "left", "bottom", "right", "top")
+
 
 @dataclass(frozen=True)
 class Point:
     """A row of the comparison: its seeds' losses `(seeds,)` and costs `(costs, seeds)`.
 
-    `counts` says whether it may be on the front: not where a seed failed or a bound does.
+    `place` counts the rows of the same method, which share a colour and not the filling. `counts`
+    says whether it may be on the front: not where a seed failed or a bound does.
     """
 
     label: str
     method: str
+    place: int
     loss: Array
     costs: Array
     counts: bool
@@ -55,6 +60,9 @@ def diagram(panels: Sequence[Panel], costs: Sequence[str]) -> Figure:
     """A row for each data set, with a panel for each cost."""
     with canvas(_WIDTH * len(costs), _HEIGHT * len(panels) + 0.4) as figure:
         grid = figure.subplots(len(panels), len(costs), squeeze=False, sharey="row", sharex="col")
+        points = [point for panel in panels for point in panel.points]
+        for k, axes in enumerate(grid[-1]):
+            axes.set_xlim(*_ends(np.concatenate([p.costs[k] for p in points]), log=True))
         for row, panel in zip(grid, panels, strict=True):
             for k, (axes, cost) in enumerate(zip(row, costs, strict=True)):
                 dress(axes, panel.title)
@@ -79,11 +87,21 @@ def _ticks(axis: Axis, low: float, high: float) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def _ends(values: Array, *, log: bool) -> tuple[float, float]:
+    """The ends of an axis that holds the values, with a margin, and a range where there is one."""
+    low, high = float(values.min()), float(values.max())
+    if log:
+        margin = max((high / low) ** 0.1, 1.25)
+        return low / margin, high * margin
+    margin = 0.1 * (high - low) or 0.1 * max(abs(high), 1.0)
+    return low - margin, high + margin
+
+
 def _panel(axes: Axes, panel: Panel, k: int) -> None:
     axes.set_xscale("log")
     if panel.log:
         axes.set_yscale("log")
-    axes.margins(x=0.08, y=0.1)
+    axes.set_ylim(*_ends(np.concatenate([point.loss for point in panel.points]), log=panel.log))
     for point in panel.points:
         style = look(point.method)
         x, y = float(point.costs[k].mean()), float(point.loss.mean())
@@ -97,6 +115,7 @@ def _panel(axes: Axes, panel: Panel, k: int) -> None:
         axes.errorbar(
             x, y, xerr=errors[0], yerr=errors[1], color=style.colour, elinewidth=0.9, zorder=3,
             marker=style.marker, ms=6, mew=1.1, mfc=style.colour if point.counts else "white",
+            fillstyle=_FILLS[point.place % len(_FILLS)], markerfacecoloralt="white",
         )  # fmt: skip
     front = [
         (panel.points[i].costs[k].mean(), panel.points[i].loss.mean()) for i in panel.fronts[k]
@@ -115,7 +134,15 @@ def _handles(panels: Sequence[Panel]) -> dict[str, Any]:
     for label in seen:
         style = look(first[label].method)
         handles[label] = Line2D(
-            [], [], ls="none", marker=style.marker, ms=5, color=style.colour, mew=0
+            [],
+            [],
+            ls="none",
+            marker=style.marker,
+            ms=5,
+            color=style.colour,
+            mew=0.8,
+            fillstyle=_FILLS[first[label].place % len(_FILLS)],
+            markerfacecoloralt="white",
         )
     handles["Pareto front"] = Line2D([], [], color=PALE, lw=1.0)
     if not all(point.counts for panel in panels for point in panel.points):

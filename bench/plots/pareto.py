@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -69,13 +71,17 @@ def _panel(group: Group, metric: str) -> Panel:
     from bench.figures.pareto import Panel
 
     entropy = group.rows[0].run["entropy"]
-    points = [point for one in group.rows if (point := _point(one, metric)) is not None]
+    places: Counter[str] = Counter()
+    points: list[Point] = []
+    for one in group.rows:
+        point = _point(one, metric, places[one.method])
+        if point is not None:
+            points.append(point)
+            places[one.method] += 1
     name, log = _axis(metric), metric != "nll"
     if metric == "nll" and entropy == entropy:
         over = [point.loss - entropy for point in points]
         if all((values > 0).all() for values in over):
-            from dataclasses import replace
-
             points = [replace(p, loss=values) for p, values in zip(points, over, strict=True)]
             name, log = "NLL above the entropy (nats)", True
     fronts = tuple(_front(points, k) for k in range(len(COSTS)))
@@ -86,7 +92,7 @@ def _axis(metric: str) -> str:
     return "NLL (nats)" if metric == "nll" else f"{measure(metric).title}, squared"
 
 
-def _point(one: Shown, metric: str) -> Point | None:
+def _point(one: Shown, metric: str, place: int) -> Point | None:
     """The point of a row; None where one of its runs that ended well lacks a number."""
     from bench.figures.pareto import Point
 
@@ -101,7 +107,7 @@ def _point(one: Shown, metric: str) -> Point | None:
     if not (np.isfinite(loss).all() and np.isfinite(costs).all() and (costs > 0).all()):
         return None
     whole = len(ok) == len(one.cell.runs)
-    return Point(one.label, one.method, loss, costs, whole and not flags_of(ok))
+    return Point(one.label, one.method, place, loss, costs, whole and not flags_of(ok))
 
 
 def _front(points: list[Point], k: int) -> tuple[int, ...]:

@@ -100,32 +100,35 @@ def select(asked: Asked, frame: pd.DataFrame, groups: int, rows: int) -> Selecti
     Raises:
         NothingMeasured: no row has one.
     """
-    found, not_shown = [], []
+    found, not_shown, beyond = [], [], []
     every = groups_of(frame)
     budgets = Counter(heading_of(members[0])[0] for members in every)
     for members in every:
+        dataset, revision, budget = heading_of(members[0])
+        alone = budgets[dataset] == 1
+        title = str(dataset) if alone else f"{dataset} ({budget}, {str(revision)[:8]})"
         if len(found) == groups:
-            break
-        group, missing = _group(asked, members, rows, alone=budgets[members[0].key["dataset"]] == 1)
+            beyond.append(title)
+            continue
+        group, missing = _group(asked, title, members, rows)
         not_shown += missing
         if group is not None:
             found.append(group)
     if not found:
         raise NothingMeasured("No run that is asked for ended well.", _few(not_shown))
-    beyond = list(dict.fromkeys(str(m[0].key["dataset"]) for m in every[len(found) :]))
-    if len(found) == groups and (others := [n for n in beyond if n not in _names(found)]):
+    if beyond:
+        room = f"{groups} data {'set' if groups == 1 else 'sets'}"
+        how = "-d, -b" if len(budgets) < len(every) else "-d"
         not_shown.append(
-            f"There is room for {groups} data {'set' if groups == 1 else 'sets'}; not shown: "
-            f"{_listed(others)} (choose with -d)."
+            f"There is room for {room}; not shown: {_listed(beyond)} (choose with {how})."
         )
     return Selection(tuple(found), tuple(not_shown))
 
 
 def _group(
-    asked: Asked, members: Sequence[Cell], most: int, *, alone: bool
+    asked: Asked, title: str, members: Sequence[Cell], most: int
 ) -> tuple[Group | None, list[str]]:
-    dataset, revision, budget = heading_of(members[0])
-    title = str(dataset) if alone else f"{dataset} ({budget}, {str(revision)[:8]})"
+    dataset, revision, _ = heading_of(members[0])
     shown, missing = [], []
     for cell, label in zip(members, labels(members), strict=True):
         run = _run(cell, asked.seed)
@@ -156,10 +159,6 @@ def _reason(cell: Cell, seed: int | None) -> str:
     if not len(runs):
         return f"no run of seed {seed}"
     return ", ".join(dict.fromkeys(str(status) for status in runs["status"]))
-
-
-def _names(groups: Iterable[Group]) -> set[str]:
-    return {group.dataset for group in groups}
 
 
 def _listed(names: Sequence[str], most: int = 8) -> str:

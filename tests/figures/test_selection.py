@@ -64,6 +64,9 @@ def test_budgets_are_told_apart(results: Path, write: Write) -> None:
     write("jko", "moons", budget__name="table1")
     titles = [group.title for group in chosen(results).groups]
     assert titles == ["moons (equal, 01234567)", "moons (table1, 01234567)"]
+    assert chosen(results, groups=1).not_shown == (
+        f"There is room for 1 data set; not shown: {titles[1]} (choose with -d, -b).",
+    )
 
 
 @pytest.mark.parametrize("columns", [(0, 0), (-1,)])
