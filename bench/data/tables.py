@@ -71,7 +71,7 @@ def _npy(path: Path, at_once: int) -> Iterator[NDArray[np.float64]]:
             "not rows of numbers (n, d)."
         )
     for start in range(0, len(rows), at_once):
-        yield np.asarray(rows[start : start + at_once], dtype=np.float64)
+        yield np.array(rows[start : start + at_once], dtype=np.float64)
 
 
 def _csv(path: Path, at_once: int) -> Iterator[NDArray[np.float64]]:
@@ -88,7 +88,7 @@ def _csv(path: Path, at_once: int) -> Iterator[NDArray[np.float64]]:
             for part in reader:
                 # what is no number becomes NaN, which is found with its row and column
                 numbers = part.apply(pd.to_numeric, errors="coerce")
-                yield numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+                yield numbers.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
         raise DataError(f"{path} can't be read: {error}.") from error
 

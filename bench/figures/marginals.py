@@ -136,13 +136,13 @@ _MIDDLES = (np.arange(CELLS) + 0.5) / CELLS
 def smooth_1d(values: Array, low: float, high: float) -> tuple[Array, Array]:
     """The middles of cells and a Gaussian kernel's density `(CELLS,)` there of values `(n,)`.
 
-    The bandwidth is Scott's, n^(-1/5) of the standard deviation.
+    The bandwidth is Scott's, n^(-1/5) of the standard deviation, and half a cell at least.
     """
     from scipy.ndimage import gaussian_filter1d
 
     cell = (high - low) / CELLS
     counts, _ = np.histogram(values, CELLS, (low, high))
-    bandwidth = len(values) ** -0.2 * float(values.std()) / cell
+    bandwidth = max(len(values) ** -0.2 * float(values.std()) / cell, 0.5)
     density = gaussian_filter1d(counts / (len(values) * cell), bandwidth, mode="constant")
     return low + (high - low) * _MIDDLES, density
 
@@ -150,7 +150,7 @@ def smooth_1d(values: Array, low: float, high: float) -> tuple[Array, Array]:
 def smooth_2d(values: Array, low: Array, high: Array) -> Array:
     """A Gaussian kernel's density `(CELLS, CELLS)` of values `(n, 2)`; rows are of the second.
 
-    The bandwidth is Scott's, n^(-1/6) of each standard deviation.
+    The bandwidth is Scott's, n^(-1/6) of each standard deviation, and half a cell at least.
     """
     from scipy.ndimage import gaussian_filter
 
@@ -158,7 +158,7 @@ def smooth_2d(values: Array, low: Array, high: Array) -> Array:
     counts, _, _ = np.histogram2d(
         values[:, 1], values[:, 0], CELLS, ((low[1], high[1]), (low[0], high[0]))
     )
-    bandwidth = len(values) ** (-1 / 6) * values.std(axis=0) / cells
+    bandwidth = np.maximum(len(values) ** (-1 / 6) * values.std(axis=0) / cells, 0.5)
     density: Array = gaussian_filter(
         counts / (len(values) * cells.prod()), (bandwidth[1], bandwidth[0]), mode="constant"
     )

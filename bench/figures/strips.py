@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: Panels side by side at most; inches of a panel; letters of a title's line.
 ACROSS, _WIDTH, _HEIGHT, _LETTERS = 4, 1.75, 1.95, 26
 
+#: Inches around titles; with less, that of a strip may touch those of its panels.
+_PAD = 0.07
+
 
 @dataclass(frozen=True)
 class Drawing:
@@ -51,6 +54,9 @@ def strips(
     across = min(ACROSS, max(map(len, titles)))
     heights = [math.ceil(len(each) / across) * _HEIGHT + 0.35 for each in titles]
     with canvas(max(across * _WIDTH, 2.4) + 0.4, sum(heights)) as figure:
+        layout = figure.get_layout_engine()
+        assert layout is not None
+        layout.set(h_pad=_PAD)
         parts = figure.subfigures(len(titles), 1, squeeze=False, height_ratios=heights)
         yield (
             figure,

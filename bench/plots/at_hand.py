@@ -23,13 +23,11 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class TestRows:
+class RealRows:
     """Test rows `(n, d)` of a data set, at most as many as were asked for, of `total`.
 
     None where they are not at hand, for the `reason`; `dataset` is None where it is not installed.
     """
-
-    __test__ = False
 
     rows: Array | None
     total: int = 0
@@ -37,23 +35,23 @@ class TestRows:
     dataset: Dataset | None = None
 
 
-def test_rows(group: Group, root: Path | None, most: int) -> TestRows:
+def real_rows(group: Group, root: Path | None, most: int) -> RealRows:
     """The test rows of the revision that a group's runs had; the same ones for every figure."""
     try:
         dataset = plugins.dataset(group.dataset)
     except BenchError as error:
-        return TestRows(None, reason=error.problem)
+        return RealRows(None, reason=error.problem)
     try:
         loaded = load(dataset, data_root(root))
     except BenchError as error:
-        return TestRows(None, reason=error.problem, dataset=dataset)
+        return RealRows(None, reason=error.problem, dataset=dataset)
     if loaded.revision != group.revision:
-        return TestRows(
+        return RealRows(
             None,
             reason=f"The rows of {group.dataset} on disk are of revision {loaded.revision}, those "
             f"of the runs of {group.revision}.",
         )
-    return TestRows(some(loaded.test, most), len(loaded.test), dataset=dataset)
+    return RealRows(some(loaded.test, most), len(loaded.test), dataset=dataset)
 
 
 def samples(results: Path, run: str, most: int) -> Array | None:
@@ -73,12 +71,12 @@ def some(rows: NDArray[np.float32], most: int) -> Array:
     return np.asarray(rows, dtype=np.float64)
 
 
-def rows_of(selection: Selection, root: Path | None, most: int) -> list[TestRows]:
+def rows_of(selection: Selection, root: Path | None, most: int) -> list[RealRows]:
     """The test rows of each group."""
-    return [test_rows(group, root, most) for group in selection.groups]
+    return [real_rows(group, root, most) for group in selection.groups]
 
 
-def without_rows(selection: Selection, found: list[TestRows]) -> list[str]:
+def without_rows(selection: Selection, found: list[RealRows]) -> list[str]:
     """A sentence on each group whose test rows are not at hand."""
     return [
         f"No data beside the samples of {group.title}: {one.reason}"

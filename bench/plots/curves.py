@@ -35,6 +35,7 @@ def draw(asked: Asked) -> Drawn:
     frame, left_out = latest(asked.under_budget(asked.frame()))
     selection = select(asked, frame, GROUPS, ROWS)
     parts: list[Part] = []
+    drawn: list[Group] = []
     lines: list[str] = []
     for group in selection.groups:
         found = {one.label: learning(asked.results, one.name) for one in group.rows}
@@ -44,6 +45,7 @@ def draw(asked: Asked) -> Drawn:
         if kept:
             part = _part(group, kept)
             parts.append(part)
+            drawn.append(group.only(kept))
             lines += _about(part, list(kept.values()))
     if not parts:
         raise NothingMeasured(
@@ -56,7 +58,7 @@ def draw(asked: Asked) -> Drawn:
         "which only some methods share; pale: every mini-batch, thick: the running mean over "
         f"{WINDOW:.0%} of them. Seconds are those inside the method's updates.",
     )
-    return Drawn(diagram(parts), (*map(wrapped, lines), *selection.runs()), tuple(left_out))
+    return Drawn(diagram(parts), (*map(wrapped, lines), *selection.lines(drawn)), tuple(left_out))
 
 
 def _part(group: Group, kept: dict[str, Learning]) -> Part:

@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.errors import NothingMeasured
 from bench.plots.asked import Asked, Drawn, wrapped
-from bench.plots.at_hand import Array, TestRows, rows_of, samples
+from bench.plots.at_hand import Array, RealRows, rows_of, samples
 from bench.plots.columns import frame_around, name_of
 from bench.plots.selection import Group, select
 from bench.tables.measures import measure
@@ -43,33 +43,36 @@ def draw(asked: Asked) -> Drawn:
         )
     selection = select(asked, frame[frame["dataset"].isin(plane)], GROUPS, ROWS)
     strips: list[Strip] = []
+    drawn: list[Group] = []
     lines: list[str] = []
     rows = rows_of(selection, asked.data, POINTS)
     for group, real in zip(selection.groups, rows, strict=True):
-        strip, told = _strip(asked, group, real)
+        strip, kept, told = _strip(asked, group, real)
         lines += told
         if strip is not None:
             strips.append(strip)
+            drawn.append(kept)
     if not strips:
         raise NothingMeasured(
             f"No trained flow in {asked.results} can be asked for its density.", " ".join(lines[:3])
         )
     if others:
         lines.append(f"Not two-dimensional, and not shown: {', '.join(others)}.")
-    return Drawn(diagram(strips), (*map(wrapped, lines), *selection.runs()), tuple(left_out))
+    return Drawn(diagram(strips), (*map(wrapped, lines), *selection.lines(drawn)), tuple(left_out))
 
 
-def _strip(asked: Asked, group: Group, real: TestRows) -> tuple[Strip | None, list[str]]:
+def _strip(asked: Asked, group: Group, real: RealRows) -> tuple[Strip | None, Group, list[str]]:
+    """The strip of a group, if there is one; the group of what it shows; lines of its caption."""
     from bench.figures.density import Panel, Strip
 
     box = real.rows if real.rows is not None else _all_samples(asked, group)
     if box is None:
-        return None, [f"Not shown: {group.title}. {real.reason}"]
+        return None, group, [f"Not shown: {group.title}. {real.reason}"]
     low, high = frame_around(box)
     points = grid(low, high)
     found, lines = _densities(asked, group, points)
     if not found:
-        return None, lines
+        return None, group, lines
     titles = {one.label: f"{one.label}\n{one.figure(asked.metric or 'nll')}" for one in group.rows}
     truth = _truth(group, real, points)
     known = {**({truth[0]: truth[1]} if truth else {}), **{titles[k]: v for k, v in found.items()}}
@@ -79,7 +82,7 @@ def _strip(asked: Asked, group: Group, real: TestRows) -> tuple[Strip | None, li
     area = float(np.prod((high - low) / CELLS))
     masses = {**({"true": truth[1]} if truth else {}), **found}
     lines += _about(group, masses, top, area, known=truth is not None)
-    return Strip(group.title, names, low, high, top, panels), lines
+    return Strip(group.title, names, low, high, top, panels), group.only(found), lines
 
 
 def grid(low: Array, high: Array) -> Array:
@@ -95,7 +98,7 @@ def _all_samples(asked: Asked, group: Group) -> Array | None:
     return np.concatenate(kept) if kept else None
 
 
-def _truth(group: Group, real: TestRows, points: Array) -> tuple[str, Array] | None:
+def _truth(group: Group, real: RealRows, points: Array) -> tuple[str, Array] | None:
     if real.dataset is None or real.dataset.log_density is None:
         return None
     entropy = real.dataset.entropy

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench.errors import NothingMeasured
 from bench.plots.asked import Asked, Drawn, wrapped
-from bench.plots.at_hand import Array, TestRows, samples, test_rows
+from bench.plots.at_hand import Array, RealRows, real_rows, samples
 from bench.plots.columns import columns_of, frame_around, name_of, outside
 from bench.plots.selection import Group, select
 from bench.tables.versions import latest
@@ -41,13 +41,17 @@ def draw(asked: Asked) -> Drawn:
             f"No run on {group.title} in {asked.results} keeps samples that can be drawn.",
             "Run them again: bench run keeps samples.npz beside the record.",
         )
-    real = test_rows(group, asked.data, POINTS)
+    real = real_rows(group, asked.data, POINTS)
     columns, why = _columns(asked, group, real, list(kept.values()))
     shown = _corners(asked, group, kept, real, columns)
     lines = [*_about(group, kept, real, columns, why), *_beyond(shown)]
     if missing := [label for label, rows in found.items() if rows is None]:
         lines.append(f"No samples: {', '.join(missing)}.")
-    return Drawn(diagram(shown), (*map(wrapped, lines), *selection.runs()), tuple(left_out))
+    return Drawn(
+        diagram(shown),
+        (*map(wrapped, lines), *selection.lines([group.only(kept)])),
+        tuple(left_out),
+    )
 
 
 def _tables_first(frame: pd.DataFrame) -> pd.DataFrame:
@@ -57,7 +61,7 @@ def _tables_first(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _columns(
-    asked: Asked, group: Group, real: TestRows, kept: Sequence[Array]
+    asked: Asked, group: Group, real: RealRows, kept: Sequence[Array]
 ) -> tuple[list[int], str]:
     """The columns to show, in order, and why these."""
     if asked.columns or real.rows is None or group.d <= CHOSEN:
@@ -84,7 +88,7 @@ def distance(a: Array, b: Array) -> Array:
 
 
 def _corners(
-    asked: Asked, group: Group, kept: dict[str, Array], real: TestRows, columns: list[int]
+    asked: Asked, group: Group, kept: dict[str, Array], real: RealRows, columns: list[int]
 ) -> Corners:
     from bench.figures.looks import look
     from bench.figures.marginals import Corner, Corners
@@ -116,7 +120,7 @@ def _frame(data: Array | None, drawn: Array) -> tuple[Array, Array]:
 
 
 def _about(
-    group: Group, kept: dict[str, Array], real: TestRows, columns: list[int], why: str
+    group: Group, kept: dict[str, Array], real: RealRows, columns: list[int], why: str
 ) -> Iterator[str]:
     numbers = ", ".join(map(str, columns))
     sizes = sorted({len(rows) for rows in kept.values()})

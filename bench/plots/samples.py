@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.errors import NothingMeasured
 from bench.plots.asked import Asked, Drawn, wrapped
-from bench.plots.at_hand import Array, TestRows, rows_of, samples, without_rows
+from bench.plots.at_hand import Array, RealRows, rows_of, samples, without_rows
 from bench.plots.columns import UNIT, columns_of, frame_around, name_of, outside
 from bench.plots.selection import Group, select
 from bench.tables.versions import latest
@@ -34,7 +34,7 @@ def draw(asked: Asked) -> Drawn:
     metric = asked.metric or "mmd_m"
     frame, left_out = latest(asked.frame())
     selection = select(asked, asked.under_budget(frame), GROUPS, ROWS)
-    strips, lines = [], []
+    strips, drawn, lines = [], [], []
     rows = rows_of(selection, asked.data, POINTS)
     for group, real in zip(selection.groups, rows, strict=True):
         kept, missing = _with_samples(group, asked)
@@ -42,6 +42,7 @@ def draw(asked: Asked) -> Drawn:
         if kept:
             strip, told = _strip(asked, group, kept, real, metric)
             strips.append(strip)
+            drawn.append(group.only(kept))
             lines += told
     if not strips:
         raise NothingMeasured(
@@ -49,7 +50,7 @@ def draw(asked: Asked) -> Drawn:
             "Run them again: bench run keeps samples.npz beside the record.",
         )
     lines += without_rows(selection, rows)
-    return Drawn(diagram(strips), (*map(wrapped, lines), *selection.runs()), tuple(left_out))
+    return Drawn(diagram(strips), (*map(wrapped, lines), *selection.lines(drawn)), tuple(left_out))
 
 
 def _with_samples(group: Group, asked: Asked) -> tuple[dict[str, Array], list[str]]:
@@ -61,7 +62,7 @@ def _with_samples(group: Group, asked: Asked) -> tuple[dict[str, Array], list[st
 
 
 def _strip(
-    asked: Asked, group: Group, kept: dict[str, Array], real: TestRows, metric: str
+    asked: Asked, group: Group, kept: dict[str, Array], real: RealRows, metric: str
 ) -> tuple[Strip, list[str]]:
     n = min(len(rows) for rows in (*kept.values(), *([] if real.rows is None else [real.rows])))
     sets = {label: rows[:n] for label, rows in kept.items()}
@@ -77,7 +78,7 @@ def _strip(
 
 
 def _points(
-    group: Group, sets: dict[str, Array], columns: list[int], real: TestRows, metric: str
+    group: Group, sets: dict[str, Array], columns: list[int], real: RealRows, metric: str
 ) -> tuple[Strip, list[str]]:
     from bench.figures.samples import Strip
 
@@ -93,14 +94,14 @@ def _points(
     return _filled(strip, group, sets, metric), told
 
 
-def _about_points(group: Group, sets: dict[str, Array], columns: list[int], real: TestRows) -> str:
+def _about_points(group: Group, sets: dict[str, Array], columns: list[int], real: RealRows) -> str:
     each = len(next(iter(sets.values())))
     plane = "" if group.d == 2 else f", columns {columns[0]} and {columns[1]} of {group.d}"
     beside = f" and as many of {real.total:,} test rows" if "" in sets else ""
     return f"{group.title}: {each:,} samples of each method{beside}{plane}."
 
 
-def _pictures(group: Group, sets: dict[str, Array], real: TestRows, metric: str) -> Strip:
+def _pictures(group: Group, sets: dict[str, Array], real: RealRows, metric: str) -> Strip:
     from bench.figures.samples import SIDE, Strip
 
     assert real.dataset is not None
@@ -112,12 +113,12 @@ def _pictures(group: Group, sets: dict[str, Array], real: TestRows, metric: str)
     return _filled(strip, group, shown, metric)
 
 
-def _about_pictures(group: Group, strip: Strip, real: TestRows) -> Iterator[str]:
+def _about_pictures(group: Group, strip: Strip, real: RealRows) -> Iterator[str]:
     n, height, width = strip.panels[0].values.shape
-    beside = f", and of {real.total:,} test rows" if real.rows is not None else ""
+    beside = f" and {n} of {real.total:,} test rows" if real.rows is not None else ""
     yield (
-        f"{group.title}: {n} samples of each method as pictures of {height}x{width}, not chosen"
-        f"{beside}; one grey scale, whose ends leave out 0.5 % of the pixels of "
+        f"{group.title}: {n} samples of each method{beside}, the first ones, as pictures of "
+        f"{height}x{width}; one grey scale, whose ends leave out 0.5 % of the pixels of "
         f"{'data' if real.rows is not None else 'all of them'} at each side."
     )
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +65,10 @@ class Group:
     d: int
     rows: tuple[Shown, ...]
 
+    def only(self, labels: Container[str]) -> Group:
+        """The group with those of its rows alone that were drawn."""
+        return replace(self, rows=tuple(one for one in self.rows if one.label in labels))
+
     def about(self) -> str:
         """The data set and what its rows are, where they are not all of the published ones."""
         run = self.rows[0].run
@@ -80,11 +84,11 @@ class Selection:
     groups: tuple[Group, ...]
     not_shown: tuple[str, ...]
 
-    def runs(self) -> Iterator[str]:
-        """The names of the runs shown, as a line of a caption, and what their rows are."""
-        names = [shown.name for group in self.groups for shown in group.rows]
-        seeds = sorted({shown.seed for group in self.groups for shown in group.rows})
-        kinds = list(dict.fromkeys(filter(None, (group.about() for group in self.groups))))
+    def lines(self, drawn: Sequence[Group]) -> Iterator[str]:
+        """Lines of a caption: the runs that were drawn, what their rows are, what is not shown."""
+        names = [shown.name for group in drawn for shown in group.rows]
+        seeds = sorted({shown.seed for group in drawn for shown in group.rows})
+        kinds = list(dict.fromkeys(filter(None, (group.about() for group in drawn))))
         told = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
         yield wrapped(f"Runs ({told}): {', '.join(names)}.")
         if kinds:

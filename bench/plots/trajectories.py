@@ -10,10 +10,9 @@ import numpy as np
 
 from bench.errors import NothingMeasured, UsageError
 from bench.plots.asked import Asked, Drawn, wrapped
-from bench.plots.at_hand import Array, TestRows, rows_of, samples
+from bench.plots.at_hand import Array, RealRows, rows_of, samples
 from bench.plots.columns import UNIT, columns_of, frame_around, name_of
 from bench.plots.selection import Group, select
-from bench.tables.marks import FLOOR
 from bench.tables.versions import latest
 
 if TYPE_CHECKING:
@@ -53,32 +52,33 @@ def draw(asked: Asked) -> Drawn:
 
     asked.refuse("trajectories", "metric")
     frame, left_out = latest(asked.under_budget(asked.frame()))
-    if FLOOR not in asked.methods and not frame["method"].eq(FLOOR).all():
-        frame = frame[frame["method"] != FLOOR]
     selection = select(asked, frame, GROUPS, ROWS)
     strips: list[Strip] = []
+    drawn: list[Group] = []
     lines: list[str] = []
     rows = rows_of(selection, asked.data, CLOUD)
     for group, real in zip(selection.groups, rows, strict=True):
-        strip, told = _strip(asked, group, real)
+        strip, kept, told = _strip(asked, group, real)
         lines += told
         if strip is not None:
             strips.append(strip)
+            drawn.append(kept)
     if not strips:
         raise NothingMeasured(
             f"No trained flow in {asked.results} has paths that can be drawn.",
             " ".join(lines[:3]) or "bench run -m flow-matching makes one that has.",
         )
-    return Drawn(diagram(strips), (*map(wrapped, lines), *selection.runs()), tuple(left_out))
+    return Drawn(diagram(strips), (*map(wrapped, lines), *selection.lines(drawn)), tuple(left_out))
 
 
-def _strip(asked: Asked, group: Group, real: TestRows) -> tuple[Strip | None, list[str]]:
+def _strip(asked: Asked, group: Group, real: RealRows) -> tuple[Strip | None, Group, list[str]]:
+    """The strip of a group, if there is one; the group of what it shows; lines of its caption."""
     from bench.figures.looks import look
     from bench.figures.trajectories import Panel, Strip, Way
 
     ways, lines = _ways(asked, group, real)
     if not ways:
-        return None, lines
+        return None, group, lines
     basis = real.rows
     if basis is None:
         basis = np.concatenate([forth.points[-1] for forth, _ in ways.values()])
@@ -94,11 +94,12 @@ def _strip(asked: Asked, group: Group, real: TestRows) -> tuple[Strip | None, li
     low, high = frame_around(np.concatenate([plane(basis), *seen]))
     cloud = None if real.rows is None else plane(real.rows)
     lines += _about(group, plane, real)
-    return Strip(group.title, plane.names, low, high, cloud, tuple(panels)), lines
+    strip = Strip(group.title, plane.names, low, high, cloud, tuple(panels))
+    return strip, group.only(ways), lines
 
 
 def _ways(
-    asked: Asked, group: Group, real: TestRows
+    asked: Asked, group: Group, real: RealRows
 ) -> tuple[dict[str, tuple[Paths, Paths | None]], list[str]]:
     """Each row's paths, there and back, by its label; a sentence on each that has none."""
     from bench.plots import trained
@@ -150,7 +151,7 @@ def plane_of(asked: Asked, group: Group, rows: Array) -> Plane:
     return Plane(directions[:2].T, origin, names, about)
 
 
-def _about(group: Group, plane: Plane, real: TestRows) -> Iterator[str]:
+def _about(group: Group, plane: Plane, real: RealRows) -> Iterator[str]:
     judge = group.rows[0].run["judge"]
     starts = "test rows" if real.rows is not None else "samples"
     yield (

@@ -111,11 +111,12 @@ def test_wrong_calls(call: Call, tmp_path: Path, arguments: list[str], said: str
 
 def test_rows_are_read_a_part_at_a_time(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).standard_normal((10, 2))
-    np.save(tmp_path / "a.npy", rows.astype(np.float32))
+    np.save(tmp_path / "a.npy", rows)
     np.savetxt(tmp_path / "a.csv", rows, delimiter=",")
     for name in ("a.npy", "a.csv"):
         parts = list(read_rows(tmp_path / name, 2, 4))
         assert [len(part) for part in parts] == [4, 4, 2]
+        assert all(part.flags.writeable for part in parts)  # as torch wants it
         assert np.concatenate(parts) == pytest.approx(rows, rel=1e-6)
     np.save(tmp_path / "b.npy", np.array([[1, np.inf]]))
     with pytest.raises(DataError, match="row 0, column 1"):

@@ -39,7 +39,7 @@ def test_blocks_before_and_after_reparametrisation(results: Path, write: Write) 
         *("block, from data to noise", "W2 movement (unit²)"),
     )
     text = " ".join(" ".join(found.lines).split())
-    assert "moons, jko (reparametrisations=0) (2 seeds): 0.80, 0.40, 0.20." in text
+    assert "moons, jko (reparametrisations=0) (2 seeds): 0.800, 0.400, 0.200." in text
     assert overlaps(found.figure) == []
 
 

@@ -98,14 +98,14 @@ def test_pictures_are_drawn_on_one_grey_scale(
     keep(write("jko", "patches", dataset__d=5, dataset__subset=True), rows)
     found = draw(Asked(results))
     data, jko, _ = found.figure.axes
-    sheet = jko.images[0].get_array()
+    sheet = np.asarray(jko.images[0].get_array())
     assert sheet.shape == (5 * 3 - 1, 5 * 4 - 1)
     assert sheet[0, :3] == pytest.approx(rows[0, :3].astype(np.float32))
     assert sheet[1, 2] == pytest.approx(-rows[0].sum(), abs=1e-5)
     assert sheet[0, 4] == pytest.approx(np.float32(rows[1, 0]))
     assert data.images[0].get_clim() == jko.images[0].get_clim()
     text = " ".join(" ".join(found.lines).split())
-    assert "patches: 25 samples of each method as pictures of 2x3, not chosen" in text
+    assert "patches: 25 samples of each method and 25 of 90 test rows, the first ones, as" in text
     assert "patches (a subset of the real set)" in text
 
 

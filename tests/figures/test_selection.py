@@ -61,7 +61,7 @@ def test_only_failed_runs_are_nothing_to_draw(results: Path, write: Write) -> No
 
 def test_budgets_are_told_apart(results: Path, write: Write) -> None:
     write("jko", "moons", budget__name="equal")
-    write("jko", "moons", budget__name="table1")
+    write("jko", "moons", budget__name="table1", budget__minibatches=3_000)
     titles = [group.title for group in chosen(results).groups]
     assert titles == ["moons (equal, 01234567)", "moons (table1, 01234567)"]
     assert chosen(results, groups=1).not_shown == (
