@@ -40,6 +40,9 @@ def nll(log_prob: Tensor, groups: Tensor | None = None) -> Likelihood:
     which takes groups for independent and nothing else. (Liang & Zeger 1986, Biometrika 73, of a
     mean.) All sums are in float64.
 
+    >>> nll(torch.tensor([-1.0, -3.0]))
+    Likelihood(nll=2.0, se=1.0, se_rows=1.0, rows=2, groups=None)
+
     Args:
         log_prob: `(n,)`.
         groups: the group of each row, `(n,)` integers; None where the rows are independent.

@@ -160,6 +160,12 @@ def two_sample(
 def discrepancy(x: Tensor, y: Tensor, gamma: float, *, tile: int = TILE) -> tuple[float, float]:
     """The squared MMD of two samples `(n, d)`: V and U, without a threshold.
 
+    Of a narrow kernel V keeps its floor alone, 2/n, whatever the samples:
+
+    >>> x = torch.tensor([[0.0], [100.0]])
+    >>> discrepancy(x, x + 50.0, gamma=1.0)
+    (1.0, 0.0)
+
     Raises:
         ValueError: samples of different shape, of fewer than 2 rows, or with values that are not
             finite.
@@ -184,6 +190,9 @@ def median_distance(x: Tensor, *, tile: int = TILE) -> float:
     is even. Non-negative floats are ordered as their bit patterns are, so two passes over the
     distances suffice: a histogram of the upper 16 bits, then one of the lower 16 bits within the
     bin that holds the median. Memory is one tile and the histograms, whatever n.
+
+    >>> median_distance(torch.tensor([[0.0], [1.0], [4.0]]))
+    3.0
 
     Args:
         x: sample, `(n, d)`.

@@ -23,6 +23,9 @@ def exact(f: Map, x: Tensor) -> tuple[Tensor, Tensor]:
     """The exact divergence, from d Jacobian-vector products in forward mode.
 
     Costs about 2d evaluations of `f`; the memory is that of `ROWS_AT_ONCE` rows.
+
+    >>> exact(lambda x: 3 * x, torch.ones(1, 2))
+    (tensor([[3., 3.]]), tensor([6.]))
     """
     velocity, divergence, _ = exact_with_norm(f, x)
     return velocity, divergence
@@ -48,6 +51,12 @@ def hutchinson(f: Map, x: Tensor, probe: Tensor) -> tuple[Tensor, Tensor]:
     Unbiased where E[ee'] = I. Its variance is 2|S|_F^2 for Gaussian probes, with S the symmetric
     part of J, and 2(|S|_F^2 - sum_i S_ii^2) for Rademacher probes. Within one solve the probe has
     to stay the same: fresh noise at every evaluation makes the field rough.
+
+    Signs give a diagonal Jacobian's trace without noise:
+
+    >>> hutchinson(lambda x: 3 * x, torch.ones(1, 2), torch.tensor([[1.0, -1.0]]))[1]
+    tensor([6.])
+
     Source: Grathwohl et al. 2019 (FFJORD), section 3.1.
     """
     velocity, pushed = jvp(f, (x,), (probe,))  # type: ignore[misc]

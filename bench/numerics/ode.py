@@ -82,6 +82,11 @@ def integrate(
     respect to that module's parameters come from the adjoint equation (Chen et al. 2018), in
     memory that does not grow with the steps; without it, from plain backpropagation.
 
+    >>> start = (torch.ones(1),)
+    >>> (x,) = integrate(lambda t, state: state, start, 0.0, 1.0, Solver("rk4", steps=100))
+    >>> round(x.item(), 4)
+    2.7183
+
     Raises:
         SolverFailed: more than `max_num_steps` steps, a step underflow, or a value not finite.
     """

@@ -56,6 +56,10 @@ class Paired(Interval):
 def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     """Student's t-interval of the mean of independent values, `(n,)`.
 
+    >>> found = mean_interval([2.0, 4.0, 6.0])
+    >>> found.mean, round(found.low, 3), round(found.high, 3)
+    (4.0, -0.968, 8.968)
+
     Raises:
         ValueError: fewer than two values.
     """

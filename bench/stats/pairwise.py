@@ -24,6 +24,9 @@ class Pair:
 def holm(p: Sequence[float]) -> list[float]:
     """Holm's adjusted p-values, in the order given: reject what is at most the level.
 
+    >>> holm([0.04, 0.01])
+    [0.04, 0.02]
+
     S. Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6 (1979).
     """
     adjusted = [0.0] * len(p)

@@ -1,0 +1,75 @@
+"""Docstrings, which are written in Markdown, as Sphinx reads them: reStructuredText."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+#: Code in backticks, or a formula in dollars.
+_SPAN = re.compile(r"`(?P<code>[^`]+)`|(?<![\w$])\$(?P<formula>[^$]+)\$")
+
+#: What reStructuredText takes for markup, and a docstring does not mean so.
+_MARKUP = re.compile(r"[\\*|]|(?<=\w)_(?=\W|$)")
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Convert before napoleon takes the sections apart."""
+    app.connect("autodoc-process-docstring", _process, priority=400)
+    return {"parallel_read_safe": True}
+
+
+def _process(
+    app: Any, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    lines[:] = converted(lines)
+
+
+def converted(lines: list[str]) -> list[str]:
+    """The lines in reStructuredText: code, formulas, and indented blocks as they stand.
+
+    A block that is indented by four spaces or more, after an empty line and outside of a section,
+    is shown as it is. Examples (`>>>`) stay examples.
+    """
+    paragraphs = [
+        list(group)
+        for empty, group in groupby(lines, key=lambda line: not line.strip())
+        if not empty
+    ]
+    result: list[str] = []
+    for paragraph in paragraphs:
+        result += [*_paragraph(paragraph), ""]
+    return result
+
+
+def _paragraph(lines: list[str]) -> Iterator[str]:
+    if lines[0].lstrip().startswith(">>>"):
+        yield from lines
+    elif lines[0].startswith("$$"):
+        yield ".. math::"
+        yield ""
+        body = "\n".join(lines).strip().strip(",.").strip("$")
+        yield from (f"   {line}" for line in body.splitlines())
+    elif lines[0].startswith("    "):
+        yield "::"
+        yield ""
+        yield from (f"  {line}" for line in lines)
+    else:
+        yield from _inline("\n".join(lines)).splitlines()
+
+
+def _inline(text: str) -> str:
+    parts, end = [], 0
+    for match in _SPAN.finditer(text):
+        parts.append(_escaped(text[end : match.start()]))
+        if match["code"] is not None:
+            parts.append(f"``{' '.join(match['code'].split())}``")
+        else:
+            parts.append(f":math:`{' '.join(match['formula'].split())}`")
+        end = match.end()
+    return "".join([*parts, _escaped(text[end:])])
+
+
+def _escaped(text: str) -> str:
+    return _MARKUP.sub(lambda found: f"\\{found[0]}", text)
