@@ -18,10 +18,10 @@ from bench.tables.parts import Entry, Group, Row, Table
 #: No text table is wider, however wide the terminal.
 WIDTH = 100
 
-#: A longer label goes on in the next line.
-_LABEL = 48
+#: A longer label goes on in the next line, and so does a longer title.
+_LABEL, _TITLE = 48, 40
 
-#: The columns of a group as text, `[column][line]`; the first line is the title.
+#: The columns of a group as text, `[column][line]`; the title comes first.
 Columns = list[list[str]]
 
 
@@ -52,12 +52,15 @@ def _panels(table: Table, group: Group, width: int) -> Iterator[list[Text]]:
     left = min(max(map(cell_len, labels)), _LABEL)
     head = [[table.titles[1], *(row.seeds for row in rows)]] if table.titles[1] else []
     columns = [_column(table, rows, i) for i in range(len(table.columns))]
-    before, widths = ([max(map(cell_len, column)) for column in some] for some in (head, columns))
+    before, widths = ([_width(column) for column in some] for some in (head, columns))
     start = left + sum(1 + n for n in before)
     gap = 2 if start + 1 + sum(2 + n for n in widths) <= width else 1
     panels: list[list[int]] = [[]]
     used = start
     for i, n in enumerate(widths):
+        # Of a table that was turned, the methods that were not run here.
+        if not table.titles[1] and not any(cell.strip() for cell in columns[i][1:]):
+            continue
         if panels[-1] and used + gap + n > width:
             panels.append([])
             used = start
@@ -81,6 +84,16 @@ def _lines(
     end: int,
 ) -> Iterator[Text]:
     """The titles, a rule, the rows, and after a gap the thresholds."""
+    titles = [chop_cells(column[0], _TITLE) or [""] for column in shown]
+    height = max(map(len, titles), default=1)
+    for i in range(height - 1):
+        above = (part[i - height] if len(part) >= height - i else "" for part in titles)
+        line = "".join(
+            " " * gap + " " * (size - cell_len(part)) + part
+            for size, part in zip(sizes, above, strict=True)
+        )
+        yield Text(" " * left + line, style="bold")
+    shown = [[title[-1], *column[1:]] for title, column in zip(titles, shown, strict=True)]
     for number, label in enumerate(labels):
         if number == 1:
             yield Text("─" * (left + sum(gap + n for n in sizes)))
@@ -97,6 +110,10 @@ def _lines(
             line.append(column[number], style=face or None)
         yield line
         yield from (Text(part) for part in more)
+
+
+def _width(column: list[str]) -> int:
+    return max([min(cell_len(column[0]), _TITLE), *map(cell_len, column[1:])])
 
 
 def _padded(label: str, width: int) -> str:
