@@ -69,10 +69,11 @@
       : "In the first order.";
   };
 
-  // Filtering.
+  // Filtering. A form's own `dataset` is hidden by its field of that name.
+  const placeOf = (form) => form.getAttribute("data-of");
   const rowsOf = (form) => {
-    const section = document.getElementById(form.dataset.of);
-    return form.dataset.of === "runs"
+    const section = document.getElementById(placeOf(form));
+    return placeOf(form) === "runs"
       ? at(section, "table.runs tbody tr, details.run")
       : at(section, "table.bench tbody tr:not(.group, .reference)");
   };
@@ -97,7 +98,7 @@
         shown += fits;
       }
     }
-    if (form.dataset.of === "comparison")
+    if (placeOf(form) === "comparison")
       for (const body of document.querySelectorAll("#comparison table.bench tbody"))
         body.hidden = ![...body.rows].some((row) => !row.matches(".group, .reference") && !row.hidden);
     form.querySelector("[role=status]").textContent =
@@ -173,7 +174,7 @@
       field.focus({ preventScroll: true });
       if (typeof focus[2] === "number") field.setSelectionRange(focus[2], focus[2]);
     } else if (focus) document.getElementById(focus)?.focus({ preventScroll: true });
-    scrollTo({ top: height, behavior: "instant" });
+    scrollTo(scrollX, height);
   };
 
   const ask = async () => {
