@@ -311,7 +311,7 @@ def _signed(measured: Measured) -> Baseline:
     import datetime
     from importlib.metadata import version
 
-    from bench.environment import commit
+    from bench.checkout import commit
     from bench.gate.baseline import Baseline
 
     today = datetime.datetime.now(datetime.UTC).date().isoformat()

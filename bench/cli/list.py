@@ -25,7 +25,7 @@ def methods() -> Lines:
 
     lines = []
     for name, plugin in sorted(plugins.methods().items()):
-        line = {"name": name, "summary": "", "from": _from(plugin), "unavailable": None}
+        line: dict[str, Any] = {"name": name, "summary": "", "from": _from(plugin), "unavailable": None}
         try:
             line["summary"] = plugins.summary(plugin)
             if plugins.from_elsewhere(plugin):
@@ -33,10 +33,10 @@ def methods() -> Lines:
         except (BenchError, SyntaxError) as error:
             line["unavailable"] = str(error)
         lines.append(line)
-    return lines + _clashes("bench.methods")
+    return [*lines, *_clashes("bench.methods")]
 
 
-def _clashes(group: str) -> list[dict[str, Any]]:
+def _clashes(group: str) -> Lines:
     """A line for each plug-in whose name another one has."""
     from bench import plugins
 
@@ -55,7 +55,7 @@ def not_included(files: tuple[str, ...]) -> Lines:
     """Include the files; a line for each that can't be imported, with the reason."""
     from bench import plugins
 
-    nothing = {"d": None, "summary": "", "kind": None, "note": None}
+    nothing: dict[str, Any] = {"d": None, "summary": "", "kind": None, "note": None}
     lines = []
     for file in files:
         try:

@@ -84,7 +84,7 @@ def test(
         findings.append(finding)
         if not as_json:
             _print(finding)
-    counts = Counter(finding.outcome for finding in findings)
+    counts: Counter[str] = Counter(finding.outcome for finding in findings)
     if as_json:
         click.echo(json.dumps(_content(subject, findings), indent=1))
     else:

@@ -106,7 +106,7 @@ def check_rows_apart(subject: Subject) -> str:
             "Asked twice for the density of the same rows, it gives two answers.",
             "Look at log_prob: it has to draw nothing and to keep nothing; dropout is off in eval.",
         )
-    alone = torch.cat([flow.log_prob(row) for row in x.split(1)])
+    alone = torch.cat([flow.log_prob(row) for row in torch.split(x, 1)])
     apart = (first - alone).abs().max().item()
     if apart > CLOSE:
         raise Broken(

@@ -105,7 +105,7 @@ def _boxes(mass: Tensor) -> Tensor:
     strips = _parts(mass.sum(1))
     boxes = torch.zeros(mass.shape, dtype=torch.long)
     count = 0
-    for strip in strips.unique():
+    for strip in range(int(strips.max()) + 1):
         inside = strips == strip
         parts = _parts(mass[inside].sum(0))
         boxes[inside] = count + parts
@@ -117,7 +117,8 @@ def _parts(mass: Tensor) -> Tensor:
     """Numbers from 0 for cells in a row, so that each number has about the same mass."""
     middle = mass.cumsum(0) - mass / 2
     numbers = (middle / mass.sum() * BOXES).long().clamp(0, BOXES - 1)
-    return torch.unique(numbers, return_inverse=True)[1]
+    found: Tensor = torch.unique(numbers, return_inverse=True)[1]
+    return found
 
 
 def _where(grid: _Grid, boxes: Tensor, box: int) -> str:

@@ -54,8 +54,10 @@ def strips(
     across = min(ACROSS, max(map(len, titles)))
     heights = [math.ceil(len(each) / across) * _HEIGHT + 0.35 for each in titles]
     with canvas(max(across * _WIDTH, 2.4) + 0.4, sum(heights)) as figure:
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
+
         layout = figure.get_layout_engine()
-        assert layout is not None
+        assert isinstance(layout, ConstrainedLayoutEngine)
         layout.set(h_pad=_PAD)
         parts = figure.subfigures(len(titles), 1, squeeze=False, height_ratios=heights)
         yield (

@@ -39,9 +39,9 @@ def show(comparison: Comparison, console: Console, *, everything: bool = False) 
     console.print(Text(headline(comparison), style=colour), highlight=False)
     for sentence in basis(comparison):
         console.print(Text(sentence, style="dim"), highlight=False)
-    for sentence in _sentences(comparison):
-        word, style = VERDICTS[sentence.verdict]
-        console.print(Text(f"{word}: {_told(sentence)}", style=style), highlight=False)
+    for finding in _sentences(comparison):
+        word, style = VERDICTS[finding.verdict]
+        console.print(Text(f"{word}: {_told(finding)}", style=style), highlight=False)
     rows = _numbers(comparison, everything)
     if rows:
         grid = Grid(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
@@ -125,7 +125,7 @@ def basis(comparison: Comparison) -> list[str]:
 
 def footing(comparison: Comparison) -> str:
     """How many findings there are of each kind."""
-    counted = Counter(f.verdict for f in comparison.findings)
+    counted: Counter[str] = Counter(f.verdict for f in comparison.findings)
     told = [f"{counted[v]} {word}" for v, (word, _) in VERDICTS.items() if counted[v]]
     return f"{_many(len(comparison.findings), 'figure')}: {', '.join(told)}."
 

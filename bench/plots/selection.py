@@ -104,7 +104,9 @@ def select(asked: Asked, frame: pd.DataFrame, groups: int, rows: int) -> Selecti
     Raises:
         NothingMeasured: no row has one.
     """
-    found, not_shown, beyond = [], [], []
+    found: list[Group] = []
+    not_shown: list[str] = []
+    beyond: list[str] = []
     every = groups_of(frame)
     budgets = Counter(heading_of(members[0])[0] for members in every)
     for members in every:

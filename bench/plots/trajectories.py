@@ -86,8 +86,9 @@ def _strip(asked: Asked, group: Group, real: RealRows) -> tuple[Strip | None, Gr
     panels = []
     for one in group.rows:
         if one.label in ways:
-            forth, back = (way and Way(plane(way.points), way.joints) for way in ways[one.label])
-            assert forth
+            there, again = ways[one.label]
+            forth = Way(plane(there.points), there.joints)
+            back = Way(plane(again.points), again.joints) if again else None
             title = f"{one.label}\n{one.figure('straightness')}"
             panels.append(Panel(title, look(one.method).colour, forth, back))
     seen = [panel.forth.points.reshape(-1, 2) for panel in panels]

@@ -206,7 +206,7 @@ def _part(
         beyond = 0.27 * layout.letter * (widths[i] - columns[i].width) * (columns[i].span == 2)
         preamble += rf">{{\hspace{{{beyond:.1f}pt}}}}" if beyond > 1 else ""
         preamble += columns[i].preamble
-    heads = [escape_latex(table.titles[0].capitalize())]
+    heads: list[str] = [escape_latex(table.titles[0].capitalize())]
     heads += [escape_latex(table.titles[1].capitalize())] if seeds else []
     for i in chosen:
         heads.append(_head(table, i, columns[i], layout))

@@ -100,15 +100,15 @@ def _lines(
         if number == end + 1:
             yield Text("")
         first, *more = chop_cells(label, left) or [""]
-        line = Text(_padded(first, left), style="bold" if number == 0 else "")
+        whole = Text(_padded(first, left), style="bold" if number == 0 else "")
         if number:
-            line.stylize(_style(table, rows[number - 1]))
+            whole.stylize(_style(table, rows[number - 1]))
         faces = [_face(rows[number - 1].entries[i]) if number else "" for i in panel]
         faces = [""] * (len(shown) - len(panel)) + faces
         for column, size, face in zip(shown, sizes, faces, strict=True):
-            line.append(" " * gap + " " * (size - cell_len(column[number])))
-            line.append(column[number], style=face or None)
-        yield line
+            whole.append(" " * gap + " " * (size - cell_len(column[number])))
+            whole.append(column[number], style=face or None)
+        yield whole
         yield from (Text(part) for part in more)
 
 
