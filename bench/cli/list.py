@@ -25,7 +25,12 @@ def methods() -> Lines:
 
     lines = []
     for name, plugin in sorted(plugins.methods().items()):
-        line: dict[str, Any] = {"name": name, "summary": "", "from": _from(plugin), "unavailable": None}
+        line: dict[str, Any] = {
+            "name": name,
+            "summary": "",
+            "from": _from(plugin),
+            "unavailable": None,
+        }
         try:
             line["summary"] = plugins.summary(plugin)
             if plugins.from_elsewhere(plugin):

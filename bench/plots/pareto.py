@@ -96,18 +96,13 @@ def _point(one: Shown, metric: str, place: int) -> Point | None:
     """The point of a row; None where one of its runs that ended well lacks a number."""
     from bench.figures.pareto import Point
 
-    ok = one.cell.ok
-    loss = ok[metric].to_numpy(dtype="float64", na_value=np.nan)
-    costs = np.array(
-        [
-            ok[column].to_numpy(dtype="float64", na_value=np.nan) / unit
-            for column, (_, unit) in COSTS.items()
-        ]
-    )
+    cell = one.cell
+    loss = cell.numbers(metric)
+    costs = np.array([cell.numbers(column) / unit for column, (_, unit) in COSTS.items()])
     if not (np.isfinite(loss).all() and np.isfinite(costs).all() and (costs > 0).all()):
         return None
-    whole = len(ok) == len(one.cell.runs)
-    return Point(one.label, one.method, place, loss, costs, whole and not flags_of(ok))
+    whole = len(cell.well) == len(cell.rows)
+    return Point(one.label, one.method, place, loss, costs, whole and not flags_of(cell))
 
 
 def _front(points: list[Point], k: int) -> tuple[int, ...]:
@@ -142,6 +137,6 @@ def _missing(group: Group, panel: Panel) -> Iterator[str]:
         if one.label not in drawn:
             yield f"Not shown on {group.title}: {one.label}, which lacks a number."
         elif not drawn[one.label].counts:
-            n, of, flags = len(one.cell.ok), len(one.cell.runs), flags_of(one.cell.ok)
+            n, of, flags = len(one.cell.well), len(one.cell.rows), flags_of(one.cell)
             why = f"{n} of {of} runs ended well" if n < of else f"the table flags it ({flags})"
             yield f"Not on the front on {group.title}: {one.label}; {why}."

@@ -23,6 +23,7 @@ from bench.report.shortened import shortened
 from bench.report.under_way import UnderWay, said
 from bench.tables.comparison import comparison
 from bench.tables.details import details
+from bench.tables.frame import cells
 from bench.tables.line import Line
 from bench.tables.render import html_grid, html_notes
 
@@ -108,7 +109,7 @@ def _content(gathered: Gathered, kept: figures.Kept) -> dict[str, Any]:
     full = runs.in_full(records)
     lines = runs.lines(records, frame, set(gathered.compared["run"]), full)
     parts = [
-        runs.part(each, line, frame.iloc[[i]], gathered.results)
+        runs.part(each, line, next(cells(frame.iloc[[i]], by_run=True)), gathered.results)
         for i, (each, line) in enumerate(zip(records, lines, strict=True))
         if line.full
     ]

@@ -17,6 +17,7 @@ from bench.report.curve import Drawing, drawings
 from bench.report.parts import anchor, number, section
 from bench.report.under_way import tail
 from bench.tables.format import measured, memory, scientific, significant, whole
+from bench.tables.frame import Cell
 from bench.tables.marks import (
     GAP,
     GAP_BOUND,
@@ -125,15 +126,15 @@ def lines(
     return found
 
 
-def part(record: Record, line: Line, row: pd.DataFrame, results: Path) -> Part:
-    """A run in full; `row` is its row of the frame."""
+def part(record: Record, line: Line, cell: Cell, results: Path) -> Part:
+    """A run in full; `cell` holds it alone."""
     folder = results / line.run
     failed = line.status != "ok"
     return Part(
         line=line,
         asked=tuple(_asked(record)),
         config=tuple(_named(section(section(record, "method"), "config"))),
-        certificate=tuple(_certificate(record, "" if failed else flags_of(row))),
+        certificate=tuple(_certificate(record, "" if failed else flags_of(cell))),
         results=tuple(_results(record)),
         curves=tuple(drawings(folder)),
         environment=tuple(_environment(record)),

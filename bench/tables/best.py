@@ -90,7 +90,7 @@ def best_notes(
     )
     for how, places in alike.items():
         text += f" {', '.join(dict.fromkeys(places))}: {how}."
-    if any(len(cell.ok) and not _whole(cell) for cell in known):
+    if any(len(cell.well) and not _whole(cell) for cell in known):
         text += " Rows with a failed seed take no part."
     marked = any(contest.decision.kept for contest in found)
     yield (BEST if marked else ""), text
@@ -115,7 +115,7 @@ def _seeds(number: int) -> str:
 
 def _whole(cell: Cell) -> bool:
     """Whether every seed ended well, with an NLL that is a number."""
-    return len(cell.ok) == len(cell.runs) > 0 and math.isfinite(cell.mean("nll"))
+    return len(cell.well) == len(cell.rows) > 0 and math.isfinite(cell.mean("nll"))
 
 
 def _rivals(members: list[Cell]) -> Iterator[list[Cell]]:
@@ -138,7 +138,7 @@ def _scores(rivals: Sequence[Cell], results: Path | None) -> list[Scores]:
     paired = all(each is not None for each in kept) and len(same) == 1
     found = []
     for cell, each in zip(rivals, kept, strict=True):
-        pairs = zip(cell.ok["seed"], cell.ok["nll"], strict=True)
+        pairs = zip(cell.numbers("seed"), cell.numbers("nll"), strict=True)
         nll = {int(seed): float(value) for seed, value in pairs}
         if paired and each:
             groups = next(iter(each.values())).groups
@@ -154,7 +154,7 @@ def _densities(cell: Cell, results: Path | None) -> dict[int, Densities] | None:
     if results is None:
         return None
     found = {}
-    for run, seed in zip(cell.ok["run"], cell.ok["seed"], strict=True):
+    for run, seed in zip(cell.known("run"), cell.numbers("seed"), strict=True):
         one = densities(results, str(run))
         if one is None:
             return None

@@ -15,12 +15,12 @@ def caption_of(known: Sequence[Cell], metrics: Sequence[str]) -> str:
     where = f" on {datasets[0]}" if len(datasets) == 1 else f" on {len(datasets)} data sets"
     what = f"The method {methods[0]}" if len(methods) == 1 else f"{len(methods)} methods"
     sentences = [f"{what}{where}, {_budgets(known)}, {_seeds(known)}."]
-    several = any(len(cell.ok) > 1 for cell in known)
-    if any(len(cell.ok) for cell in known) and (several or "nll" in metrics):
+    several = any(len(cell.well) > 1 for cell in known)
+    if any(len(cell.well) for cell in known) and (several or "nll" in metrics):
         over = "standard deviation over seeds" if several else "standard error over test rows"
         sentences.append(f"± is the {over}.")
     if any(name.startswith("nll") for name in metrics):
-        judges = sorted({str(v) for c in known for v in c.ok["judge"].dropna().unique() if v})
+        judges = sorted({str(v) for c in known for v in c.known("judge") if v})
         by = f", by {' or '.join(judges)} and the exact divergence" if judges else ""
         sentences.append(f"NLL in nats per row{by}.")
     part = sorted({str(c.key["dataset"]) for c in known if c.shared("subset")})
@@ -43,5 +43,5 @@ def _budgets(known: Sequence[Cell]) -> str:
 def _seeds(known: Sequence[Cell]) -> str:
     import pandas as pd
 
-    counts = span(pd.Series([cell.runs["seed"].nunique() for cell in known]))
+    counts = span(pd.Series([len(cell.rows) for cell in known]))
     return f"{counts} {'seed' if counts == '1' else 'seeds'}"

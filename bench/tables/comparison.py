@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bench.tables.arrange import ROWS, Block, By, blocks, place_notes
@@ -75,7 +76,7 @@ def comparison(
     if by != "dataset":
         metrics = _with_thresholds(metrics)
     floors = _floors(known)
-    one = ONE if any(len(cell.ok) > 1 for cell in known) else ""
+    one = ONE if any(len(cell.well) > 1 for cell in known) else ""
     compared = contests(known, results) if "nll" in metrics and not by_run else []
     best = {id(cell) for contest in compared for cell in contest.best}
     below = {id(cell) for cell in known if _is_below(cell, floors)}
@@ -124,8 +125,7 @@ def _floors(known: Iterable[Cell]) -> dict[tuple[Any, Any], float]:
     """The lowest NLL of a fitted Gaussian on each revision of each data set."""
     floors: dict[tuple[Any, Any], float] = {}
     for cell in known:
-        nll = cell.mean("nll")
-        if cell.key["method"] == FLOOR and nll == nll:
+        if cell.key["method"] == FLOOR and (nll := cell.mean("nll")) == nll:
             place = heading_of(cell)[:2]
             floors[place] = min(nll, floors.get(place, nll))
     return floors
@@ -152,12 +152,12 @@ def _ranked(row: Row, place: int, *, best: bool) -> Row:
 
 
 def _row(cell: Cell, label: str, metrics: Sequence[str], below: bool, one: str) -> Row:
-    ok, total = len(cell.ok), len(cell.runs)
+    ok, total = len(cell.well), len(cell.rows)
     seeds = str(total) if ok == total else f"{ok}/{total}"
     if "run" in cell.key:
         seeds = str(cell.shared("seed"))
     if not ok:
-        ended = " + ".join(str(s) for s in cell.runs["status"].unique())
+        ended = " + ".join(str(s) for s in dict.fromkeys(cell.columns.plain("status")[cell.rows]))
         main = next((i for i, m in enumerate(metrics) if m not in AMOUNTS), 0)
         entries = [Entry(word=ended) if i == main else Entry() for i in range(len(metrics))]
         if "params" in metrics and (params := cell.shared("params")) is not None:
@@ -165,8 +165,8 @@ def _row(cell: Cell, label: str, metrics: Sequence[str], below: bool, one: str) 
             entries[list(metrics).index("params")] = Entry(number, value=float(params))
         return Row(label, "", seeds, tuple(entries))
     marks = BELOW if below else ""
-    marks += flags_of(cell.ok)
-    if cell.ok["hardware"].nunique() > 1:
+    marks += flags_of(cell)
+    if len(set(cell.known("hardware"))) > 1:
         marks += MIXED
     return Row(label, marks, seeds, tuple(_entry(cell, name, one) for name in metrics))
 
@@ -176,7 +176,7 @@ def _entry(cell: Cell, name: str, one: str) -> Entry:
     if mean != mean:
         return Entry()
     marks = ""
-    if name == "nll" and len(cell.ok) == 1:
+    if name == "nll" and len(cell.well) == 1:
         sd = cell.mean("nll_se")
         marks += one
     if name in STATISTICS:
@@ -194,7 +194,9 @@ def _form(name: str, value: float, error: float | None = None) -> Number:
 def _true_data(members: list[Cell], metrics: Sequence[str]) -> Row:
     """The row of thresholds: what the statistics of two samples of true data stay below."""
     taus = [STATISTICS[name][0] for name in metrics if name in STATISTICS]
-    ok = pd.concat([cell.ok[list(dict.fromkeys(["seed", *taus]))] for cell in members])
+    ok = pd.DataFrame(
+        {name: np.concatenate([c.numbers(name) for c in members]) for name in ("seed", *taus)}
+    )
     entries = []
     for name in metrics:
         tau = STATISTICS[name][0] if name in STATISTICS else None
@@ -204,7 +206,7 @@ def _true_data(members: list[Cell], metrics: Sequence[str]) -> Row:
             entries.append(Entry(word=""))
         else:
             sd = float(known.std()) if len(known) > 1 else None
-            blind = any(len(cell.ok) and is_blind(cell, name) for cell in members)
+            blind = any(len(cell.well) and is_blind(cell, name) for cell in members)
             number = scientific(float(known.mean()), sd)
             entries.append(Entry(number, marks=BLIND if blind else ""))
     return Row("true data, τ", "", "", tuple(entries))
