@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
@@ -68,5 +68,5 @@ def require(frame: pd.DataFrame, names: Sequence[str]) -> None:
         raise NothingMeasured(f"No run has {' or '.join(names)}.", f"There are: {_list(known)}.")
 
 
-def _list(names: Sequence[str] | dict[str, object]) -> str:
+def _list(names: Iterable[str]) -> str:
     return ", ".join(names)
