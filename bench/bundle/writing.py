@@ -140,7 +140,10 @@ def _fill(
     kept = [_copy(results, inside, str(run), models) for run in runs["run"]]
     frame, _ = latest(records(inside))
     tables = tuple(_tables(folder / "tables", frame, inside))
-    drawn, not_drawn = _figures(folder / "figures", results, frame) if figures else ((), {})
+    drawn: tuple[str, ...] = ()
+    not_drawn: dict[str, str] = {}
+    if figures:
+        drawn, not_drawn = _figures(folder / "figures", results, frame)
     text = _README.format(runs=len(runs), manifest=MANIFEST, sums=SUMS)
     (folder / "README.md").write_text(text, encoding="utf-8")
     return Written(len(runs), sum(kept), tables, drawn, not_drawn)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pandas as pd
+
 from bench.tables.format import span, whole
 from bench.tables.frame import Cell
 from bench.tables.marks import amounts_of, heading_of
@@ -41,7 +43,5 @@ def _budgets(known: Sequence[Cell]) -> str:
 
 
 def _seeds(known: Sequence[Cell]) -> str:
-    import pandas as pd
-
     counts = span(pd.Series([len(cell.rows) for cell in known]))
     return f"{counts} {'seed' if counts == '1' else 'seeds'}"

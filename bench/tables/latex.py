@@ -282,21 +282,21 @@ def _title_width(table: Table, i: int, of: Column) -> float:
 
 
 def _head(table: Table, i: int, of: Column, layout: Layout) -> str:
-    title, latex = table.columns[i].title, table.columns[i].latex
-    if "$" not in latex:
-        lines = stacked(latex or title, of.width)
+    title, shown = table.columns[i].title, table.columns[i].latex
+    if "$" not in shown:
+        lines = stacked(shown or title, of.width)
         if max(map(len, lines)) > _TITLE:
             width = 0.54 * layout.letter * _TITLE
-            latex = rf"\parbox[b]{{{width:.0f}pt}}{{\raggedleft {breakable(title)}}}"
+            shown = rf"\parbox[b]{{{width:.0f}pt}}{{\raggedleft {breakable(title)}}}"
         elif len(lines) > 1:
             where = "c" if of.span > 1 or of.preamble.startswith("S") else "r"
             both = r"\\".join(map(escape_latex, lines))
-            latex = rf"\shortstack[{where}]{{{both}}}"
+            shown = rf"\shortstack[{where}]{{{both}}}"
         else:
-            latex = escape_latex(lines[0])
+            shown = escape_latex(lines[0])
     if of.preamble.startswith("S"):
-        return f"{{{latex}}}"
-    return rf"\multicolumn{{{of.span}}}{{c}}{{{latex}}}" if of.span > 1 else latex
+        return f"{{{shown}}}"
+    return rf"\multicolumn{{{of.span}}}{{c}}{{{shown}}}" if of.span > 1 else shown
 
 
 def _line(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ def test_mixed_revisions(call: Call, write: Write, form: str) -> None:
     mixed = call("-f", form, "--mixed")
     assert mixed.stderr == ""
     if form != "csv":
-        assert "2 revisions of the data, which can't be compared" in mixed.stdout
+        assert "2 revisions of the data, which can't be compared" in unescape(mixed.stdout)
 
 
 @EVERY_FORM
