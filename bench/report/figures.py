@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import re
 from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,10 @@ ACROSS = ("ranks",)
 
 #: A vector drawing with more bytes than these gives way to pixels.
 VECTOR_BYTES = 300_000
+
+#: The size of a drawing in points, as matplotlib writes it.
+_SIZE = re.compile(rb'<svg [^>]*?width="([\d.]+)pt" height="([\d.]+)pt"')
+
 DOTS_PER_INCH = 200
 
 #: CSS pixels of an inch of a figure: letters of 7 points, right on paper, are small on a screen.
@@ -166,9 +171,8 @@ def _draw(kind: str, asked: Asked, place: str) -> Shown | NotDrawn:
     caption = tuple(paragraphs(lines))
     prose = " ".join(text for fixed, text in caption if not fixed)
     title = KINDS[kind]
-    width, height = (round(PIXELS * float(side)) for side in drawn.figure.get_size_inches())
     alt = f"{title[:1].upper()}{title[1:]} {prose}"
-    return Shown(kind, title, _uri(drawn.figure), width, height, caption, alt)
+    return Shown(kind, title, *_embedded(drawn.figure), caption, alt)
 
 
 def paragraphs(lines: Sequence[str]) -> Iterator[tuple[bool, str]]:
@@ -187,13 +191,17 @@ def paragraphs(lines: Sequence[str]) -> Iterator[tuple[bool, str]]:
         yield True, "\n".join(columns)
 
 
-def _uri(figure: Figure) -> str:
-    """The figure as a data URI: a drawing, or pixels where that would be too large."""
+def _embedded(figure: Figure) -> tuple[str, int, int]:
+    """The figure as a data URI, its width and height in CSS pixels.
+
+    It is a drawing, or pixels where that would be too large.
+    """
     drawing = _saved(figure, "svg", metadata={"Date": None})
+    width, height = (round(PIXELS * float(side) / 72) for side in _SIZE.findall(drawing)[0])
     if len(drawing) <= VECTOR_BYTES:
-        return f"data:image/svg+xml;base64,{base64.b64encode(drawing).decode()}"
+        return f"data:image/svg+xml;base64,{base64.b64encode(drawing).decode()}", width, height
     pixels = _saved(figure, "png", dpi=DOTS_PER_INCH)
-    return f"data:image/png;base64,{base64.b64encode(pixels).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(pixels).decode()}", width, height
 
 
 def _saved(figure: Figure, form: str, **options: Any) -> bytes:
@@ -201,5 +209,7 @@ def _saved(figure: Figure, form: str, **options: Any) -> bytes:
 
     file = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "bench"}):
-        figure.savefig(file, format=form, facecolor="white", **options)
+        figure.savefig(
+            file, format=form, facecolor="white", bbox_inches="tight", pad_inches=0.06, **options
+        )
     return file.getvalue()

@@ -12,11 +12,11 @@ import pandas as pd
 
 from bench.figures.looks import look
 from bench.record import Record
-from bench.report.commands import commands
+from bench.report.commands import Command, commands
 from bench.report.curve import Drawing, drawings
 from bench.report.parts import anchor, number, section
 from bench.report.under_way import tail
-from bench.tables.format import measured, memory, scientific, significant, whole
+from bench.tables.format import count, measured, memory, scientific, significant, whole
 from bench.tables.frame import Cell
 from bench.tables.marks import (
     GAP,
@@ -77,7 +77,7 @@ class Part:
     results: tuple[Fact, ...]
     curves: tuple[Drawing, ...]
     environment: tuple[Fact, ...]
-    command: str
+    command: Command
     log: str
     traceback: str
 
@@ -138,7 +138,7 @@ def part(record: Record, line: Line, cell: Cell, results: Path) -> Part:
         results=tuple(_results(record)),
         curves=tuple(drawings(folder)),
         environment=tuple(_environment(record)),
-        command=commands([record])[0].line,
+        command=commands([record])[0],
         log=tail(folder / "log.txt", LOG_BYTES) if failed else "",
         traceback=tail(folder / "traceback.txt", LOG_BYTES) if failed else "",
     )
@@ -250,7 +250,7 @@ def _results(record: Record) -> Iterator[Fact]:
 
 def _evaluations(cost: dict[str, Any], name: str) -> str:
     value = number(cost.get("nfe_" + name.removesuffix("_seconds")))
-    return "" if value is None else f"{significant(value)} evaluations of the velocity"
+    return "" if value is None else f"{count(value)} evaluations of the velocity"
 
 
 def _environment(record: Record) -> Iterator[Fact]:

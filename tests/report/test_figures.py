@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from bench.errors import NothingMeasured
 from bench.plots.asked import Asked, Drawn
@@ -59,7 +61,7 @@ def test_each_kind_is_asked_for_each_data_set_and_ranks_over_all(
         (False, "Left out: moons: 1 run."),
     )
     assert quality.alt == "Q. a line of text end Left out: moons: 1 run."
-    assert (quality.width, quality.height) == (2 * figures.PIXELS, figures.PIXELS)
+    assert quality.source.startswith("data:image/svg+xml;base64,")
 
 
 def test_several_budgets_are_drawn_apart(
@@ -112,17 +114,23 @@ def test_of_many_runs_the_rows_that_validate_best_are_shown(
 
 
 def test_a_large_drawing_becomes_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    figure = Figure(figsize=(2, 1))
-    figure.subplots().plot([0, 1], [0, 1])
-    small = figures._uri(figure)
-    assert small == figures._uri(figure)
-    kind, _, content = small.partition(",")
+    figure = Figure(figsize=(4, 2))
+    figure.subplots().text(-1, 0.5, "this stands outside of the axes")
+    small = figures._embedded(figure)
+    assert small == figures._embedded(figure)
+    kind, _, content = small[0].partition(",")
     assert kind == "data:image/svg+xml;base64"
     assert b"<svg" in base64.b64decode(content)
     monkeypatch.setattr(figures, "VECTOR_BYTES", 10)
-    kind, _, content = figures._uri(figure).partition(",")
+    large = figures._embedded(figure)
+    kind, _, content = large[0].partition(",")
     assert kind == "data:image/png;base64"
-    assert base64.b64decode(content).startswith(b"\x89PNG")
+    with Image.open(io.BytesIO(base64.b64decode(content))) as image:
+        ratio = image.width / image.height
+    # Nothing is cut off: the picture is wider than the figure was meant to be.
+    assert small[1:] == large[1:]
+    assert small[1] / small[2] == pytest.approx(ratio, rel=0.01)
+    assert ratio > 2.2
 
 
 def test_columns_at_the_end_stay_columns() -> None:

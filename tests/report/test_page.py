@@ -182,6 +182,8 @@ def test_a_sound_likelihood_fails_no_bound(results: Path, write: Write) -> None:
     assert [f.name for f in part.certificate] == ["NLL", "Solver", "Solver error"]
     assert not any(fact.fails for fact in part.certificate)
     assert part.log == part.traceback == ""
+    assert "--study study.toml -m ffjord -d moons -s 0" in part.command.line
+    assert 'dtype = "float64"' in part.command.study
 
 
 def test_runs_that_are_left_out_are_named(results: Path, write: Write, call: Call) -> None:

@@ -137,12 +137,14 @@
     if (button) turn(button);
   });
   let waiting = 0;
-  document.addEventListener("input", (event) => {
+  const asked = (event) => {
     const form = event.target.closest("form.filter");
     if (!form) return;
     clearTimeout(waiting);
     waiting = setTimeout(() => sift(form), 60);
-  });
+  };
+  // Not every browser tells of a choice in a list by the first of these.
+  for (const kind of ["input", "change"]) document.addEventListener(kind, asked);
   document.addEventListener("submit", (event) => event.preventDefault());
   addEventListener("hashchange", open);
   prepare();
