@@ -87,7 +87,7 @@ def _csv(path: Path, at_once: int) -> Iterator[NDArray[np.float64]]:
         with reader:
             for part in reader:
                 # what is no number becomes NaN, which is found with its row and column
-                numbers = part.apply(pd.to_numeric, errors="coerce")
+                numbers = part.apply(lambda column: pd.to_numeric(column, errors="coerce"))
                 yield numbers.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
         raise DataError(f"{path} can't be read: {error}.") from error

@@ -66,9 +66,11 @@ def _points(drawing: Drawing, strip: Strip) -> None:
 
 
 def _pictures(drawing: Drawing, strip: Strip) -> None:
-    ends = {"vmin": float(strip.low[0]), "vmax": float(strip.high[0])}
+    low, high = float(strip.low[0]), float(strip.high[0])
     for axes, panel in zip(drawing.panels, strip.panels, strict=True):
-        image = axes.imshow(sheet_of(panel.values), cmap="gray", interpolation="nearest", **ends)
+        image = axes.imshow(
+            sheet_of(panel.values), cmap="gray", vmin=low, vmax=high, interpolation="nearest"
+        )
         axes.set_axis_off()
     drawing.bar(image, strip.names[0], "both")
 

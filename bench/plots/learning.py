@@ -59,10 +59,10 @@ def learning(results: Path, run: str) -> Learning | None:
 
 
 def _learning(lines: list[dict[str, Any]], every: int) -> Learning:
-    columns = [
+    minibatches, seconds, loss = (
         np.array([_number(line[name]) for line in lines])
         for name in ("minibatch", "seconds", "loss")
-    ]
+    )
     validation = [
         [_number(line["minibatch"]), _number(line["seconds"]), _number(line["validation_nll"])]
         for line in lines
@@ -73,7 +73,8 @@ def _learning(lines: list[dict[str, Any]], every: int) -> Learning:
     begun = tuple(
         int(lines[i]["minibatch"]) for i in range(1, len(values)) if values[i] != values[i - 1]
     )
-    return Learning(*columns, np.array(validation).reshape(-1, 3), begun, stage, every)
+    points = np.array(validation).reshape(-1, 3)
+    return Learning(minibatches, seconds, loss, points, begun, stage, every)
 
 
 def _number(value: Any) -> float:

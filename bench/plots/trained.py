@@ -63,9 +63,11 @@ def density(flow: Flow, points: Array) -> Array:
     from bench.numerics.ode import SolverFailed
 
     try:
-        return np.exp(flow.log_prob(torch.from_numpy(points)).double().cpu().numpy())
+        log_prob = flow.log_prob(torch.from_numpy(points)).double().cpu().numpy()
     except SolverFailed as error:
         raise Unusable(f"Its density can't be solved for: {error}.") from error
+    found: Array = np.exp(log_prob)
+    return found
 
 
 def noise(flow: Flow, n: int, seed: int) -> Array:
