@@ -171,7 +171,7 @@ def outline(x: Array, y: Array, most: int) -> tuple[Array, Array]:
     if len(y) <= most:
         return x, y
     ends = np.linspace(0, len(y), most // 2 + 1).astype(int)
-    kept = []
+    kept: list[int] = []
     for start, end in itertools.pairwise(ends.tolist()):
         part = y[start:end]
         kept += sorted({start + int(part.argmin()), start + int(part.argmax())})

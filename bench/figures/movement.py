@@ -36,7 +36,10 @@ class Chain:
 
     def mean(self) -> Array | None:
         """The mean over seeds; None where they have different numbers of blocks."""
-        return np.mean(self.seeds, axis=0) if len({len(s) for s in self.seeds}) == 1 else None
+        if len({len(seed) for seed in self.seeds}) > 1:
+            return None
+        mean: Array = np.mean(self.seeds, axis=0)
+        return mean
 
 
 @dataclass(frozen=True)

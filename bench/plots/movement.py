@@ -33,9 +33,11 @@ def draw(asked: Asked) -> Drawn:
 
     asked.refuse("movement", "metric", "seed", "columns")
     frame, left_out = latest(asked.under_budget(asked.frame()))
-    several = frame["w2_movement"].fillna("").map(lambda text: len(movement_of(text)) > 1)
-    chains = frame[["method", "dataset"]].agg(tuple, axis=1)
-    kin = frame[chains.isin(set(chains[several]))]
+    rows = list(
+        zip(frame["method"], frame["dataset"], frame["w2_movement"].fillna(""), strict=True)
+    )
+    chains = {(method, name) for method, name, moved in rows if len(movement_of(moved)) > 1}
+    kin = frame[[(method, name) in chains for method, name, _ in rows]]
     if not len(kin):
         raise NothingMeasured(
             f"No run in {asked.results} is of a flow with several blocks and says how far each "

@@ -16,4 +16,5 @@ def pareto_front(cost: NDArray[np.float64], loss: NDArray[np.float64]) -> NDArra
     no_worse = (cost[:, None] <= cost) & (loss[:, None] <= loss)
     better = (cost[:, None] < cost) | (loss[:, None] < loss)
     beaten = (no_worse & better & known[:, None]).any(axis=0)
-    return known & ~beaten
+    front: NDArray[np.bool_] = known & ~beaten
+    return front
