@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bench.gate.baseline import Baseline
     from bench.gate.cells import Measured
     from bench.gate.comparing import Comparison, Rule
+    from bench.record import Record
     from bench.study import Study
 
 #: How many seeds a baseline has, if nothing else is asked for.
@@ -115,34 +116,36 @@ def check(
       bench check --update -m jko                   only its cells are replaced
       bench check --results mine --no-run --baseline mine.json --update
     """
-    from bench.gate.baseline import DEFAULT, chosen
+    from bench.gate.baseline import DEFAULT, chosen, joined
 
     path = Path(file) if file else DEFAULT
     if no_run and not results:
         raise UsageError("--no-run takes the runs of a folder.", "Name it with --results.")
     if seeds and (no_run or not update):
         raise UsageError("--seeds is for --update, where it makes the runs.", "Leave it out.")
-    for target in [path] * update + [Path(output or ".")] * bool(output):
-        _writable(target)
+    if update:
+        _writable(path)
+    if output:
+        _writable(Path(output))
     baseline = _baseline(path, update, bool(methods or datasets))
     if no_run:
         now = _there(results or "", methods, datasets)
     else:
         study = _study(name, methods, datasets, seeds or SEEDS if update else None)
         now = _made(study, results, jobs, timeout, data)
-    expected = (
-        replace(baseline, measured=chosen(baseline.measured, methods, datasets))
-        if baseline
-        else None
-    )
+    if update and _any_failed(now):
+        sys.exit(1)
+    comparison = None
+    if baseline:
+        expected = replace(baseline, measured=chosen(baseline.measured, methods, datasets))
+        comparison = _compared(now, expected, rule, strict_cost, update)
+    if comparison:
+        _show(comparison, form, output, everything)
     if update:
-        sys.exit(_update(path, now, baseline, expected, rule, everything))
-    assert expected is not None
-    from bench.gate.comparing import compare
-
-    comparison = compare(now, expected, rule, strict_cost)
-    _show(comparison, form, output, everything)
-    sys.exit(1 if comparison.worse else 0)
+        whole = joined(baseline, now) if baseline and (methods or datasets) else now
+        _write(path, whole)
+        sys.exit(0)
+    sys.exit(1 if comparison and comparison.worse else 0)
 
 
 def _writable(path: Path) -> None:
@@ -225,9 +228,7 @@ def _study(name: str, methods: Sequence[str], datasets: Sequence[str], seeds: in
     )
 
 
-def _make(
-    study: Study, folder: Path, jobs: int, timeout: float, root: Path
-) -> list[dict[str, object]]:
+def _make(study: Study, folder: Path, jobs: int, timeout: float, root: Path) -> list[Record]:
     """Make the study's runs anew, each with one thread and measured by the yardstick."""
     from bench import record
     from bench.child import Limits
@@ -265,22 +266,11 @@ def _make(
     return found
 
 
-def _update(
-    path: Path,
-    now: Measured,
-    baseline: Baseline | None,
-    expected: Baseline | None,
-    rule: Rule,
-    everything: bool,
-) -> int:
-    """Show what changes and write the new baseline, unless a run failed; the exit code."""
-    from bench.errors import BenchError
-    from bench.gate.baseline import joined, text
-    from bench.gate.comparing import compare
-
+def _any_failed(measured: Measured) -> bool:
+    """Whether a run failed, of which no baseline is made; each is named."""
     failed = [
         f"{cell.name}, seed {seed}: {run.status}: {run.reason}"
-        for cell in now.cells
+        for cell in measured.cells
         for seed, run in sorted(cell.runs.items())
         if not run.ok
     ]
@@ -288,22 +278,31 @@ def _update(
         click.secho(line, fg="red", err=True)
     if failed:
         click.echo("A baseline is of runs that ended well: nothing was written.", err=True)
-        return 1
-    measured = joined(baseline, now) if baseline and expected and _part(baseline, expected) else now
-    if expected:
-        try:
-            _show(compare(now, expected, rule), "text", None, everything)
-        except BenchError as error:
-            click.echo(f"{error}", err=True)
+    return bool(failed)
+
+
+def _compared(
+    now: Measured, expected: Baseline, rule: Rule, strict_cost: bool, update: bool
+) -> Comparison | None:
+    """The comparison; an update goes on where there is nothing to compare with."""
+    from bench.gate.comparing import compare
+
+    try:
+        return compare(now, expected, rule, strict_cost)
+    except NothingMeasured:
+        if not update:
+            raise
+        click.echo("None of these cells was in the baseline.", err=True)
+        return None
+
+
+def _write(path: Path, measured: Measured) -> None:
+    """Write the baseline, whole."""
+    from bench.gate.baseline import text
+
     new = text(_signed(measured))
     write_whole(path, lambda temporary: temporary.write_text(new, encoding="utf-8"))
-    click.echo(f"Written: {path}, {len(measured.cells)} cells")
-    return 0
-
-
-def _part(baseline: Baseline, expected: Baseline) -> bool:
-    """Whether cells were left out."""
-    return len(expected.measured.cells) < len(baseline.measured.cells)
+    click.echo(f"Written: {path}, {len(measured.cells)} cells", err=True)
 
 
 def _signed(measured: Measured) -> Baseline:
@@ -325,13 +324,10 @@ def _show(comparison: Comparison, form: str, output: str | None, everything: boo
 
     from bench.gate import pages
 
+    page = (pages.markdown if form == "markdown" else pages.text)(comparison, everything=everything)
     if form == "text" and sys.stdout.isatty():
         pages.show(comparison, Console(), everything=everything)
     else:
-        written = pages.markdown if form == "markdown" else pages.text
-        click.echo(written(comparison, everything=everything), nl=False)
+        click.echo(page, nl=False)
     if output:
-        page = (pages.markdown if form == "markdown" else pages.text)(
-            comparison, everything=everything
-        )
         write_whole(Path(output), lambda file: file.write_text(page, encoding="utf-8"))

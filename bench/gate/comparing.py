@@ -79,7 +79,8 @@ def compare(
         )
     place = differences(now.environment, baseline.measured.environment)
     exact = not place if rule == "auto" else rule == "exact"
-    alike, findings = [], []
+    alike: list[tuple[Cell, Cell]] = []
+    findings: list[Finding] = []
     for key in sorted(before.keys() | here.keys()):
         if key not in here:
             findings.append(Finding(before[key].name, "", "worse", "not measured"))
@@ -149,7 +150,7 @@ def _stuck(pairs: Sequence[tuple[Cell, Cell]]) -> Iterator[Finding]:
     for figure in FIGURES.values():
         if figure.kind not in ("quality", "bound"):
             continue
-        now, was = set(), set()
+        now, was = set[float](), set[float]()
         runs = 0
         for cell, before in pairs:
             for seed in cell.runs.keys() & before.runs.keys():
