@@ -85,8 +85,9 @@ class Columns:
         """A column `(runs,)` of Python's own values, with None for NA and NaN."""
         if name not in self._plain:
             column = self.frame[name]
-            values = column.to_numpy(dtype=object)
-            self._plain[name] = np.where(column.isna().to_numpy(), None, values)
+            values = column.to_numpy(dtype=object, copy=True)
+            values[column.isna().to_numpy()] = None
+            self._plain[name] = values
         return self._plain[name]
 
 
@@ -106,7 +107,8 @@ class Cell:
     @cached_property
     def well(self) -> NDArray[np.intp]:
         """The rows of the runs that ended well."""
-        return self.rows[self.columns.plain("status")[self.rows] == "ok"]
+        well: NDArray[np.intp] = self.rows[self.columns.plain("status")[self.rows] == "ok"]
+        return well
 
     @cached_property
     def runs(self) -> pd.DataFrame:
@@ -181,7 +183,7 @@ def cells(frame: pd.DataFrame, *, by_run: bool = False) -> Iterator[Cell]:
     places = columns.frame.groupby(names, dropna=False, sort=True).indices
     key: Any
     for key, size in sizes.items():
-        rows = places[key]
+        rows = np.asarray(places[key])
         plain = {n: None if pd.isna(v) else v for n, v in zip(names, key, strict=True)}
         yield Cell(plain, columns, rows, int(size) - len(rows))
 

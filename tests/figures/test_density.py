@@ -76,7 +76,7 @@ def test_what_can_not_be_asked_is_named(
     ]
     text = " ".join(" ".join(found.lines).split())
     assert "Not shown on moons: jko. The run jko-moons-s0" in text
-    assert f"ffjord. The model of {other} does not fit the method as it is installed" in text
+    assert f"ffjord. The model of the run {other} does not fit gaussian as it is now" in text
     assert "Not two-dimensional, and not shown: digits." in text
 
 

@@ -14,11 +14,11 @@ from click.testing import CliRunner, Result
 
 from bench.cli import main
 from bench.report import runs
-from bench.report.gathered import gather
+from bench.report.gathered import Gathered, gather
 from bench.report.page import page
 from bench.report.shortened import shortened
 from bench.tables.comparison import comparison
-from bench.tables.frame import records
+from bench.tables.frame import Cell, cells, records
 
 from .conftest import SHOWN, Study, Write, curve
 
@@ -98,7 +98,7 @@ def test_every_table_has_a_caption_and_heads_and_every_picture_words(study: Stud
     assert all(re.search(r"<caption>[^<]+", t) and '<th scope="col">' in t for t in tables)
     assert all('<th scope="row">' in t for t in tables)
     pictures = shown.all("img")
-    assert len(pictures) == 3  # ranks; quality on both data sets
+    assert len(pictures) == 5  # ranks, Pareto front; quality on both data sets
     assert all(len(a["alt"]) > 40 for a in pictures)
     assert all(a.get("aria-label") for a in shown.all("svg"))
     assert shown.all("html") == [{"lang": "en"}]
@@ -139,6 +139,12 @@ def test_the_page_asks_no_one_and_lets_only_its_own_script_run(study: Study) -> 
     assert "No run has ended yet." in watched
 
 
+def only(gathered: Gathered) -> Cell:
+    """The cell of the only run."""
+    (cell,) = cells(gathered.frame, by_run=True)
+    return cell
+
+
 def test_the_certificate_of_a_likelihood(results: Path, write: Write) -> None:
     write(
         *("jko", "moons"),
@@ -156,7 +162,7 @@ def test_the_certificate_of_a_likelihood(results: Path, write: Write) -> None:
     )
     gathered = gather(results)
     (line,) = runs.lines(gathered.records, gathered.frame, set(), {"x"})
-    part = runs.part(gathered.records[0], line, gathered.frame, results)
+    part = runs.part(gathered.records[0], line, only(gathered), results)
     known = {fact.name: fact for fact in part.certificate}
     assert (known["NLL"].value, known["NLL"].remark) == (
         "2.500 ± 0.011 nats",
@@ -178,7 +184,7 @@ def test_a_sound_likelihood_fails_no_bound(results: Path, write: Write) -> None:
     write("ffjord", "moons")
     gathered = gather(results)
     lines = runs.lines(gathered.records, gathered.frame, set(), set())
-    part = runs.part(gathered.records[0], lines[0], gathered.frame, results)
+    part = runs.part(gathered.records[0], lines[0], only(gathered), results)
     assert [f.name for f in part.certificate] == ["NLL", "Solver", "Solver error"]
     assert not any(fact.fails for fact in part.certificate)
     assert part.log == part.traceback == ""
