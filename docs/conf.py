@@ -17,7 +17,6 @@ extensions = [
     "sphinx.ext.doctest",
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
-    "sphinx_click",
     "sphinx_copybutton",
     "docstrings",
     "generated",
@@ -26,8 +25,6 @@ exclude_patterns = ["_build", "_ext", "_data"]
 
 myst_enable_extensions = ["deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3
-# A `$` in a shell line is no formula.
-myst_dmath_double_inline = True
 
 # The notebook is run when the documentation is built, once for all builders.
 nb_execution_mode = "cache"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import click
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
@@ -19,8 +20,9 @@ DATA = Path(__file__).parents[1] / "_data"
 def setup(app: Any) -> dict[str, bool]:
     """Register the directives."""
     for directive in (
-        HyperParameters, Presets, Judge, Budgets, Studies, Columns, Record, Published, Methods
-    ):  # fmt: skip
+        *(HyperParameters, Presets, Judge, Budgets, Studies, Columns, Record, Published, Methods),
+        Commands,
+    ):
         app.add_directive(directive.name, directive)
     return {"parallel_read_safe": True}
 
@@ -70,16 +72,8 @@ class HyperParameters(Table):
         shared = [field.name for field in fields(Options)]
         own = fields(plugins.method(self.arguments[0]).Config)
         for field in sorted(own, key=lambda field: field.name in shared):
-            kind = (
-                f" *({', '.join(field.type.removeprefix('Literal[')[:-1].split(', '))})*"
-                if (isinstance(field.type, str) and field.type.startswith("Literal["))
-                else ""
-            )
-            yield (
-                f"`{field.name}`",
-                f"`{field.default}`",
-                _text(field.metadata["doc"]) + _text(kind),
-            )
+            about = _text(field.metadata["doc"]) + _choices(field)
+            yield f"`{field.name}`", f"`{field.default}`", about
 
 
 class Presets(Table):
@@ -145,6 +139,33 @@ class Studies(Table):
             yield f"`{name}`", study.summary, *lists, f"`{study.budget}`"
 
 
+class Commands(SphinxDirective):
+    """What `--help` prints of every command, a section each."""
+
+    name = "commands"
+
+    def run(self) -> list[nodes.Node]:
+        """The sections."""
+        from bench.cli import main
+
+        return list(_sections(click.Context(main, info_name="bench", terminal_width=100)))
+
+
+def _sections(context: click.Context) -> Iterator[nodes.Node]:
+    """The section of a command, then those of the commands below it."""
+    path, command = context.command_path, context.command
+    section = nodes.section(ids=[nodes.make_id(path)])
+    section += nodes.title(path, path)
+    shown = command.get_help(context)
+    section += nodes.literal_block(shown, shown, language="none")
+    yield section
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner
+            yield from _sections(click.Context(inner, context, name, terminal_width=100))
+
+
 class Columns(Table):
     """The columns of a table of runs; each has to be explained, and no other."""
 
@@ -197,15 +218,22 @@ class Published(Table):
             yield [_text(row[name]) for name in names]
 
 
+def _choices(field: Field[Any]) -> str:
+    """The values that a hyper-parameter may have, where they are listed."""
+    if not (isinstance(field.type, str) and field.type.startswith("Literal[")):
+        return ""
+    values = field.type.removeprefix("Literal[").removesuffix("]").split(", ")
+    return f" ({', '.join(f'`{value[1:-1]}`' for value in values)})"
+
+
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
 def _text(text: str) -> str:
     """Plain text in a cell of a Markdown table."""
-    for sign in ("\\", "*", "_", "$", "|", "<", "`"):
-        if sign != "`":
-            text = text.replace(sign, f"\\{sign}")
+    for sign in ("\\", "*", "_", "$", "|", "<"):
+        text = text.replace(sign, f"\\{sign}")
     return text
 
 

@@ -30,8 +30,8 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 
-#: What differs between machines: numbers with what hangs on them, and the width of columns.
-NUMBER = re.compile(r"[-+±]?\d[\d,.]*(e[-+]?\d+)?")
+#: What differs between machines: numbers, hashes in names, and the width of columns.
+NUMBER = re.compile(r"\b[0-9a-f]{8,12}\b|[-+±]?\d[\d,.]*(e[-+]?\d+)?")
 SPACE = re.compile(r"[\s─]+")
 #: What makes an environment; left out where one is there already.
 INSTALLING = re.compile(r"-m venv|pip install|bin/activate")
