@@ -17,7 +17,7 @@ def read(root):
         bent = z + BEND * (np.square(z[:, [0]]) - 1) * [0.0, 1.0]
         return bent.astype(np.float32)
 
-    return Splits(draw(20_000), draw(5_000), draw(5_000), {"drawn": "seed 0"})
+    return Splits(draw(20_000), draw(2_000), draw(2_000), {"drawn": "seed 0"})
 
 
 def log_density(x):
@@ -31,7 +31,7 @@ BANANA = Dataset(
     d=2,
     summary="A Gaussian bent along a parabola",
     sources=(Source(read, "generated", "drawn with a fixed seed"),),
-    rows=(20_000, 5_000, 5_000),
+    rows=(20_000, 2_000, 2_000),
     log_density=log_density,
     entropy=1 + math.log(2 * math.pi),
 )

@@ -67,7 +67,7 @@ def test_beside_the_methods_here(bench: Bench, tmp_path: Path) -> None:  # noqa:
 
     run = [
         *("run", "-m", "gaussian", "-m", "spline-flow", "-d", "banana", "--set", "width=32"),
-        *("--minibatches", "300", "--batch-size", "256", "--test-rows", "2000"),
+        *("--minibatches", "300", "--batch-size", "256"),
     ]
     done = bench(*run)
     assert done.returncode == 0, done.stderr
