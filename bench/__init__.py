@@ -38,6 +38,7 @@ def run(
     threads: int = 1,
     results: str | Path | None = None,
     data: str | Path | None = None,
+    include: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Run a grid, as `bench run` does, and return its rows of `bench.records()`.
 
@@ -52,6 +53,7 @@ def run(
         jobs: runs side by side, each with `threads` threads.
         results: the results folder.
         data: the data root.
+        include: Python files with methods or data sets that no distribution installs.
 
     Raises:
         bench.errors.UsageError: an unknown name or an impossible number.
@@ -76,9 +78,10 @@ def run(
         minibatches=minibatches,
         batch_size=batch_size,
         settings=tuple(settings),
+        include=tuple(include),
         judge=replace(study.judge, **(judge or {})),
     )
-    folder = results_dir(results)
+    folder = results_dir(results, write=True)
     planned = plan(study, folder, data_root(data), device)
     for spec in planned.damaged:
         record.set_aside(folder, spec.run)
@@ -89,21 +92,24 @@ def run(
     return frame[frame["run"].isin([spec.run for spec in planned.runs])]
 
 
-def load(run: str, results: str | Path | None = None) -> Flow:
+def load(run: str, results: str | Path | None = None, include: Sequence[str] = ()) -> Flow:
     """The trained flow of a run: `.sample(n)` and `.log_prob(x)`, by the run's reference solver.
 
     Args:
         run: a run's name, or any unambiguous start of it.
         results: the results folder.
+        include: the Python file of the run's method, where no distribution installs it.
 
     Raises:
         bench.errors.UsageError: no such run.
         bench.errors.DataError: the run has no model that can be read.
     """
-    from bench import record
+    from bench import plugins, record
     from bench.execution import load_flow
     from bench.paths import results_dir
 
+    for file in include:
+        plugins.include(file)
     folder = results_dir(results)
     return load_flow(record.find(folder, run), folder)
 

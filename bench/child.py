@@ -49,11 +49,13 @@ class Limits:
         threads: its threads.
         memory: its resident memory in bytes, None for no limit.
         checkpoint_every: seconds between two checkpoints.
+        yardstick: whether its steps are measured by `bench.yardstick`.
     """
 
     threads: int = 1
     memory: int | None = None
     checkpoint_every: float = 60.0
+    yardstick: bool = False
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,7 @@ def _start(job: Job, errors: IO[bytes]) -> subprocess.Popen[str]:
         "spec": job.spec.to_json(),
         "results": str(job.results.absolute()),
         "checkpoint_every": job.limits.checkpoint_every,
+        "yardstick": job.limits.yardstick,
         "seen": job.seen,
     }
     _say(child, json.dumps(request))

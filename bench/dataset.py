@@ -65,7 +65,9 @@ class Dataset:
 
     `rows` are the sizes (train, validation, test) of the whole set, where it is known.
     `log_density(x)` is the true log-density in nats of rows `(n, d)`, where it is known, and
-    `entropy` its differential entropy in nats: the NLL that no model beats on average.
+    `entropy` its differential entropy in nats: the NLL that no model beats on average. Where rows
+    are pictures, `pictures(x)` gives their grey values `(n, height, width)`, for figures; rows that
+    a model made may lie outside of what grey values can be.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Dataset:
     rows: tuple[int, int, int] | None = None
     log_density: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
     entropy: float | None = None
+    pictures: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
 
     def find(self, root: Path) -> Source | None:
         """The first source whose files are all below `root`; None where there is none."""

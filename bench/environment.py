@@ -5,45 +5,33 @@ from __future__ import annotations
 import os
 import platform
 import resource
-import subprocess
 import sys
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from bench.checkout import commit
+
 PACKAGES = ("cnf-bench", "torch", "torchdiffeq", "numpy", "scipy", "scikit-learn", "pandas")
 
 
-def describe(device: str) -> dict[str, Any]:
-    """What a record says of the machine and the software."""
+def describe(device: str, packages: Iterable[str] = ()) -> dict[str, Any]:
+    """What a record says of the machine and the software, and of `packages` beside its own."""
     return {
         "device": device,
         "threads": torch.get_num_threads(),
         "cpu": _cpu(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in (*PACKAGES, *packages)},
         "commit": commit(),
     }
-
-
-def commit() -> str | None:
-    """The commit of the checkout that this package is imported from, `+` where it was changed.
-
-    None where it was installed from a built distribution.
-    """
-    folder = Path(__file__).parent.parent
-    if not (folder / ".git").exists():
-        return None
-    try:
-        head = _git(folder, "rev-parse", "--short=12", "HEAD")
-        return head + ("+" if _git(folder, "status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def peak_rss_bytes() -> int:
@@ -60,16 +48,6 @@ def peak_rss_bytes() -> int:
         pass
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    return subprocess.run(
-        ["git", "-C", str(folder), *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=5,
-    ).stdout.strip()
 
 
 def _version(package: str) -> str | None:

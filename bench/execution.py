@@ -25,6 +25,7 @@ from bench.numerics.ode import SolverFailed
 from bench.reach import reaches
 from bench.spec import Judge, RunSpec
 from bench.training import ContractBroken, Diverged, Interrupted, Report, TimedOut
+from bench.yardstick import Yardstick, arithmetic
 
 
 def execute(
@@ -33,6 +34,7 @@ def execute(
     report: Report,
     stop: threading.Event | None = None,
     every: float = 60.0,
+    yardstick: bool = False,
 ) -> record.Record:
     """Run `spec`, or go on with it, and publish its record below `results`, however it ends.
 
@@ -43,6 +45,7 @@ def execute(
         stop: when set, the run is left after the step in hand: its status is `interrupted`, it has
             no record, and goes on where it stopped when it is made again.
         every: seconds between two checkpoints.
+        yardstick: whether each step is measured by `bench.yardstick` beside its seconds.
     """
     folder = record.begin(results, spec.run)
     content = record.outline(spec)
@@ -50,6 +53,7 @@ def execute(
         stop or threading.Event(),
         every,
         time.monotonic() + spec.timeout if spec.timeout else float("inf"),
+        Yardstick() if yardstick and spec.device == "cpu" else None,
     )
     try:
         _fill(content, spec, folder, report, control)
@@ -77,6 +81,8 @@ def _fill(
     """Run, and put what came out into the record as it comes."""
     if spec.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("There is no CUDA device any more.", "See `bench doctor`.")
+    for file in spec.include:
+        plugins.include(file)
     if plugins.version(plugins.methods()[spec.method]) != spec.version:
         raise UsageError(f"The source of {spec.method} changed since this run was planned.")
     if found := reaches(plugins.sources(plugins.methods()[spec.method])):
@@ -85,7 +91,10 @@ def _fill(
     data = arrays.load(dataset, Path(spec.data_root))
     if data.revision != spec.revision:
         raise DataError(f"The rows of {spec.label} changed since this run was planned.")
-    content["environment"] = environment.describe(spec.device)
+    extra = plugins.packages(plugins.methods()[spec.method])
+    content["environment"] = environment.describe(spec.device, extra)
+    if control.yardstick:
+        content["environment"]["arithmetic"] = arithmetic()
     content["dataset"] |= {
         "kind": data.kind,
         "note": data.note,
@@ -153,9 +162,26 @@ def load_flow(content: record.Record, results: Path) -> Flow:
             f"The run {content['run']} ({content['status']}) has no model that can be read: "
             f"{path}: {error}."
         ) from error
-    kind = plugins.method(saved["method"])
-    method = kind(saved["d"], kind.Config(**saved["config"]))
-    method.load_state_dict(saved["state"])
+    try:
+        kind = plugins.method(saved["method"])
+    except UsageError as error:
+        files = content.get("include")
+        if not files:
+            raise
+        raise UsageError(
+            f"{error.problem} The run {content['run']} had included {', '.join(files)}.",
+            "Name the file with --include.",
+        ) from error
+    try:
+        method = kind(saved["d"], kind.Config(**saved["config"]))
+        method.load_state_dict(saved["state"])
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise DataError(
+            f"The model of the run {content['run']} does not fit {saved['method']} as it is now: "
+            f"{' '.join(str(error).split()):.200}.",
+            f"Its source has changed since (then version {content['method'].get('version')}, now "
+            f"{plugins.version(plugins.methods()[saved['method']])}): run that cell again.",
+        ) from error
     judge = Judge(**content["judge"])
     return Flow(method, reference_solver(judge), getattr(torch, judge.dtype), judge.rows_at_once)
 

@@ -22,6 +22,7 @@ from bench.seal import sealed
 from bench.spec import RunSpec
 from bench.stream import Stream
 from bench.training import Interrupted, Report, Training, train, validator
+from bench.yardstick import Yardstick
 
 #: The curve of a run: a line of JSON for each step.
 CURVE = "curve.jsonl"
@@ -33,12 +34,15 @@ class Control:
 
     When `stop` is set, the run ends after the step in hand, with a checkpoint. Otherwise it writes
     one `every` so many seconds, and one after its last step. Past `deadline`, a
-    `time.monotonic()`, it has timed out.
+    `time.monotonic()`, it has timed out. With a `yardstick` the curve has for each step its CPU
+    seconds (`step_cpu_seconds`; at a validation with that) and one pass of the yardstick's after it
+    (`yardstick_cpu_seconds`).
     """
 
     stop: threading.Event = field(default_factory=threading.Event)
     every: float = 60.0
     deadline: float = float("inf")
+    yardstick: Yardstick | None = None
 
 
 def learn(
@@ -81,9 +85,15 @@ def learn(
     validate = _validator(data, spec)
     peaks = found["peaks"] if found else {}
     with _curve(folder / CURVE, found["curve_bytes"] if found else 0) as curve:
+        spent = time.process_time()
 
         def keep(event: dict[str, Any]) -> None:
+            nonlocal spent
             entry = {k: v for k, v in event.items() if k not in ("event", "total")}
+            if control.yardstick:
+                entry["step_cpu_seconds"] = time.process_time() - spent
+                entry["yardstick_cpu_seconds"] = control.yardstick.measure()
+                spent = time.process_time()
             curve.write(json.dumps(record.finite(entry)).encode() + b"\n")
             report(event)
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import platformdirs
 
+from bench.errors import UsageError
+
 
 def cache_home() -> Path:
     """The user's cache folder for this program."""
@@ -23,6 +25,23 @@ def array_cache() -> Path:
     return Path(os.environ.get("BENCH_CACHE") or cache_home()).expanduser() / "arrays"
 
 
-def results_dir(given: str | Path | None = None) -> Path:
-    """The results folder: as given, else `BENCH_RESULTS`, else `results/runs` from here."""
-    return Path(given or os.environ.get("BENCH_RESULTS") or Path("results") / "runs").expanduser()
+def results_dir(given: str | Path | None = None, *, write: bool = False) -> Path:
+    """The results folder: as given, else `BENCH_RESULTS`, else `results/runs` from here.
+
+    A bundle that `bench export` wrote stands for the runs in it, which are verified.
+
+    Raises:
+        DataError: the bundle is damaged.
+        UsageError: runs are to be written, and it is a bundle.
+    """
+    folder = Path(given or os.environ.get("BENCH_RESULTS") or Path("results") / "runs").expanduser()
+    if not os.path.lexists(folder / "MANIFEST.json"):
+        return folder
+    from bench.bundle.manifest import is_bundle
+    from bench.bundle.opening import runs_of
+
+    if not is_bundle(folder):
+        return folder
+    if write:
+        raise UsageError(f"{folder} is a bundle, which is only read.", "Name another (--results).")
+    return runs_of(folder)

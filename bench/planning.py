@@ -50,6 +50,8 @@ def plan(
         UsageError: an unknown name, an impossible number.
         DataError: data that are not there, a run's record of a newer layout.
     """
+    for file in study.include:
+        plugins.include(file)
     for name in study.methods:
         plugins.method(name)
     if not study.seeds:
@@ -96,6 +98,7 @@ def _columns(
                 budget=study.budget,
                 data_root=str(data_root.absolute()),
                 timeout=timeout,
+                include=plugins.files_of([method, name]),
             )
 
 

@@ -1,15 +1,21 @@
-"""Finding methods and data sets through entry points: the only way the harness meets either."""
+"""Finding methods and data sets: through entry points, and in files that a user includes.
+
+It is the only way the harness meets either.
+"""
 
 from __future__ import annotations
 
 import ast
 import hashlib
 import importlib.util
+import re
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import included
 from bench.dataset import Dataset
 from bench.errors import UsageError, unknown
 
@@ -20,16 +26,90 @@ if TYPE_CHECKING:
 PATH = "path"
 
 
+#: The files that were included, by their absolute paths.
+_included: dict[Path, included.Included] = {}
+
+
 @cache
 def methods() -> dict[str, EntryPoint]:
-    """Every installed method by name, not imported yet."""
-    return {e.name: e for e in entry_points(group="bench.methods")}
+    """Every method by name: the installed ones, not imported yet, and the included ones."""
+    return _installed("bench.methods") | {
+        name: plugin for file in _included.values() for name, plugin in file.methods.items()
+    }
 
 
 @cache
 def datasets() -> dict[str, EntryPoint]:
-    """Every installed data set by name, not imported yet."""
-    return {e.name: e for e in entry_points(group="bench.datasets")}
+    """Every data set by name: the installed ones, not imported yet, and the included ones."""
+    return _installed("bench.datasets") | {
+        name: plugin for file in _included.values() for name, plugin in file.datasets.items()
+    }
+
+
+def _installed(group: str) -> dict[str, EntryPoint]:
+    """The entry points of a group; `clashes` tells of names that two distributions have."""
+    return {e.name: e for e in sorted(entry_points(group=group), key=_order, reverse=True)}
+
+
+def _order(plugin: EntryPoint) -> tuple[bool, str]:
+    """The harness's own plug-ins first, then those of others by their distributions' names."""
+    return from_elsewhere(plugin), plugin.dist.name if plugin.dist else ""
+
+
+def from_elsewhere(plugin: EntryPoint) -> bool:
+    """Whether another distribution than the harness's provides the plug-in, or an included file."""
+    return plugin.dist is None or plugin.dist.name != "cnf-bench"
+
+
+def clashes(group: str) -> list[EntryPoint]:
+    """The entry points of a group that are not taken, as another has their name."""
+    taken = _installed(group)
+    return [e for e in entry_points(group=group) if e != taken[e.name]]
+
+
+def include(path: str | Path) -> included.Included:
+    """Add the methods and data sets of a Python file, for as long as this process lives.
+
+    A file that has changed since it was included is read anew.
+
+    Raises:
+        UsageError: the file is not there, can't be imported, holds neither, or holds one with the
+            name of another.
+    """
+    absolute = Path(path).expanduser().absolute()
+    found = included.read(absolute)
+    before = _included.pop(absolute, None)
+    _forget()
+    for kind, mine, others in (
+        ("method", found.methods, methods()),
+        ("data set", found.datasets, datasets()),
+    ):
+        for name in mine.keys() & others.keys():
+            if before:
+                _included[absolute] = before
+                _forget()
+            raise UsageError(
+                f"{path} holds a {kind} {name!r}, and there is one already: {others[name].value}.",
+                f"Call it otherwise: by its name = ..., or the {kind}'s file.",
+            )
+    _included[absolute] = found
+    _forget()
+    return found
+
+
+def _forget() -> None:
+    methods.cache_clear()
+    datasets.cache_clear()
+
+
+def files_of(names: Iterable[str]) -> tuple[str, ...]:
+    """The included files that methods or data sets of these names come from."""
+    wanted = {*names}
+    return tuple(
+        str(path)
+        for path, file in _included.items()
+        if wanted & (file.methods.keys() | file.datasets.keys())
+    )
 
 
 def method(name: str) -> type[Method]:
@@ -97,7 +177,8 @@ def sources(plugin: EntryPoint) -> list[Path]:
         if path is None:
             continue
         found.append(path)
-        todo += sorted(_imports(path.read_bytes(), top) - seen)
+        package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+        todo += sorted(_imports(path.read_bytes(), top, package) - seen)
     return found
 
 
@@ -116,15 +197,29 @@ def source(plugin: EntryPoint) -> Path:
     return path
 
 
+def packages(plugin: EntryPoint) -> list[str]:
+    """The distribution that a plug-in comes from, where that is another than the harness's, and
+    those that it requires: what a record has to name beside the harness's own."""
+    if plugin.dist is None or not from_elsewhere(plugin):
+        return []
+    required = (re.match(r"[A-Za-z0-9._-]+", line) for line in plugin.dist.requires or ())
+    return [plugin.dist.name, *(found[0] for found in required if found)]
+
+
 @cache
-def _imports(code: bytes, top: str) -> frozenset[str]:
-    """The modules of the package `top` that the code imports; methods share modules."""
+def _imports(code: bytes, top: str, package: str) -> frozenset[str]:
+    """The modules of the package `top` that code of `package` imports; methods share modules."""
     names = set[str]()
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.level == 0 or package):
+            relative = "." * node.level + (node.module or "")
+            try:
+                base = importlib.util.resolve_name(relative, package)
+            except ImportError:  # beyond its package: the import itself will say so
+                continue
+            names |= {base} | {f"{base}.{alias.name}" for alias in node.names}
     return frozenset(name for name in names if name.startswith(f"{top}."))
 
 
@@ -139,7 +234,7 @@ def _module_file(module: str) -> Path | None:
 def _load(plugin: EntryPoint, kind: str):  # type: ignore[no-untyped-def]
     try:
         return plugin.load()
-    except (ImportError, AttributeError, SyntaxError) as error:
+    except Exception as error:  # another's module can raise anything
         raise UsageError(
             f"The {kind} {plugin.name!r} can't be imported: {type(error).__name__}: {error}.",
             f"It is {plugin.value}; install what it needs.",

@@ -103,14 +103,25 @@ def configure(
         values[key] = _parse(
             f"{key} in the preset {name!r} of {method}", str(values[key]), types[key]
         )
-    for key, text in overrides.items():
-        if key not in types:
-            raise unknown(f"hyper-parameter of {method}", key, [*types, "preset"])
-        values[key] = _parse(f"{method}'s {key}", text, types[key])
+    values |= parsed(method, config_class, overrides)
     try:
         return config_class(**values), name
     except (ValueError, TypeError) as error:
         raise UsageError(f"{method} can't be set so: {error}.") from error
+
+
+def parsed(method: str, config_class: type, overrides: Mapping[str, str]) -> dict[str, Any]:
+    """The values that the user's texts stand for, by the types of the hyper-parameters.
+
+    Raises:
+        UsageError: an unknown name, or a value of the wrong type.
+    """
+    types, values = options(config_class), {}
+    for key, text in overrides.items():
+        if key not in types:
+            raise unknown(f"hyper-parameter of {method}", key, [*types, "preset"])
+        values[key] = _parse(f"{method}'s {key}", text, types[key])
+    return values
 
 
 def options(config_class: type) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ FORBIDDEN = {
     **dict.fromkeys(("socket", "urllib", "http", "requests"), "use the network"),
     **dict.fromkeys(("gc", "inspect", "sys", "importlib"), "look into the harness"),
     **dict.fromkeys(("bench.data", "bench.dataset", "bench_datasets"), "read a data set"),
+    **dict.fromkeys(("bench.paths", "bench.plugins", "bench.record"), "read a data set"),
     **dict.fromkeys(("bench.judging", "bench.metrics", "bench.training"), "judge itself"),
 }
 

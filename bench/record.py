@@ -73,6 +73,7 @@ def part(results: Path, run: str) -> Path:
 
 def outline(spec: RunSpec) -> Record:
     """The record of a run that has not begun: what was asked for."""
+    included = {"include": [Path(file).name for file in spec.include]} if spec.include else {}
     return {
         "format": FORMAT,
         "run": spec.run,
@@ -87,6 +88,7 @@ def outline(spec: RunSpec) -> Record:
             "config": dict(spec.config),
         },
         "dataset": {"name": spec.label, "revision": spec.revision},
+        **included,
         "budget": {
             "name": spec.budget,
             "minibatches": spec.minibatches,

@@ -13,6 +13,8 @@ from bench.training import ContractBroken
 
 #: What is shut now: files, and folders with a separator at their ends.
 _shut: tuple[str, ...] = ()
+#: What was opened all the same, and is not reported yet.
+_tried: list[str] = []
 _watching = False
 
 
@@ -24,7 +26,7 @@ def sealed(folder: Path, files: Sequence[Path]) -> Iterator[None]:
     hook can't be taken away again, so there is one for the process, idle outside of a seal.
 
     Raises:
-        ContractBroken: where a file is opened, naming it.
+        ContractBroken: where a file is opened, naming it; again at the end, where that was caught.
     """
     global _shut, _watching
     if not _watching:
@@ -36,10 +38,13 @@ def sealed(folder: Path, files: Sequence[Path]) -> Iterator[None]:
         os.path.join(os.path.realpath(folder), ""),
         *(os.path.realpath(file) for file in files),
     )
+    _tried.clear()
     try:
         yield
     finally:
         _shut = before
+    if _tried:
+        raise ContractBroken(_said(_tried[0]))
 
 
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:
@@ -47,6 +52,9 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
         return
     path = os.path.realpath(os.fsdecode(arguments[0]))
     if any(path.startswith(shut) if shut.endswith(os.sep) else path == shut for shut in _shut):
-        raise ContractBroken(
-            f"while it learned, the method opened {path}; it learns from its mini-batches alone"
-        )
+        _tried.append(path)
+        raise ContractBroken(_said(path))
+
+
+def _said(path: str) -> str:
+    return f"while it learned, the method opened {path}; it learns from its mini-batches alone"

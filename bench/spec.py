@@ -14,7 +14,7 @@ from typing import Any, Self
 METRICS_VERSION = 4
 
 #: What is no part of a run's key.
-IRRELEVANT = ("dataset", "preset", "settings", "budget", "data_root", "timeout")
+IRRELEVANT = ("dataset", "preset", "settings", "budget", "data_root", "timeout", "include")
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,10 @@ class RunSpec:
 
     `dataset` is the name it is found by (a path for a user's table), `label` the name it is shown
     by. `settings` are the user's own among the hyper-parameters, with the name of the preset where
-    one was asked for. They, the data root, the budget's and the preset's names and the number of
-    threads are no part of the key: with the same rows, numbers and hyper-parameters they make the
-    same run.
+    one was asked for. `include` are the files that hold the method or the data set, where no
+    distribution installs it; the hash of their source is in `version` and `revision`. All these,
+    the data root, the budget's and the preset's names and the number of threads are no part of the
+    key: with the same rows, numbers and hyper-parameters they make the same run.
     """
 
     method: str
@@ -79,6 +80,7 @@ class RunSpec:
     budget: str = ""
     data_root: str = ""
     timeout: float | None = None
+    include: tuple[str, ...] = ()
 
     @cached_property
     def key(self) -> str:
@@ -103,7 +105,8 @@ class RunSpec:
     def from_json(cls, line: str) -> Self:
         """The specification that `to_json` wrote."""
         parts = json.loads(line)
-        return cls(**{**parts, "judge": Judge(**parts["judge"])})
+        parts |= {"judge": Judge(**parts["judge"]), "include": tuple(parts["include"])}
+        return cls(**parts)
 
 
 @cache

@@ -11,7 +11,8 @@ from bench.spec import Judge
 class Study:
     """A grid of methods x data sets x seeds under one budget and one judge.
 
-    `minibatches` and `batch_size` override the budget; `settings` are `--set` assignments.
+    `minibatches` and `batch_size` override the budget; `settings` are `--set` assignments;
+    `include` are Python files that hold methods or data sets of it.
     """
 
     methods: tuple[str, ...]
@@ -22,4 +23,5 @@ class Study:
     minibatches: int | None = None
     batch_size: int | None = None
     settings: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
     summary: str = ""

@@ -6,6 +6,7 @@ datasets = ["moons", "tables/my_table.csv"]   # a path is relative to this file
 seeds = [0, 1, 2]
 budget = "equal"              # or minibatches = 2000, batch_size = 256
 settings = ["width=512"]      # as --set takes them
+include = ["my_flow.py"]      # as --include takes them; relative to this file
 summary = "a line for those who come after"
 
 [judge]                       # fields of bench.spec.Judge
@@ -32,7 +33,7 @@ from bench.toml_positions import Position, Positions, position, positions
 
 KEYS = (
     *("summary", "methods", "datasets", "seeds", "budget", "minibatches", "batch_size"),
-    *("settings", "judge"),
+    *("settings", "include", "judge"),
 )
 
 #: Fields of the judge that a study may set; the metrics' version is the program's.
@@ -130,6 +131,7 @@ class _Reader:
         for name in ("methods", "datasets"):
             if name not in self.content:
                 raise UsageError(f"{self.path}: there is no key '{name}', a list of names.")
+        include = self._include()
         methods = self._list("methods", str, "names")
         for i, name in enumerate(methods):
             if name not in plugins.methods():
@@ -153,6 +155,7 @@ class _Reader:
             minibatches=self._count("minibatches"),
             batch_size=self._count("batch_size"),
             settings=self._settings(methods),
+            include=include,
             summary=self._one("summary", str, "text", ""),
         )
 
@@ -167,6 +170,20 @@ class _Reader:
         if not table.is_file():
             self._wrong(("datasets", i), f"there is no table {table}")
         return str(table)
+
+    def _include(self) -> tuple[str, ...]:
+        """The files with methods and data sets, included, as they are from here."""
+        if "include" not in self.content:
+            return ()
+        files = []
+        for i, name in enumerate(self._list("include", str, "names of files")):
+            file = self.path.parent / Path(name).expanduser()
+            try:
+                plugins.include(file)
+            except UsageError as error:
+                self._wrong(("include", i), str(error))
+            files.append(str(file))
+        return tuple(files)
 
     def _judge(self) -> Judge:
         table = self._one("judge", dict, "a table", {})

@@ -54,7 +54,8 @@ def main() -> None:
             _send(channel, {"event": "end", "status": made["status"], "elsewhere": True})
             return
         _log_to(record.part(results, spec.run))
-        _run(spec, results, channel, stop, judging, request.get("checkpoint_every", 60.0))
+        every, yardstick = request.get("checkpoint_every", 60.0), request.get("yardstick", False)
+        _run(spec, results, channel, stop, judging, every, yardstick)
 
 
 def lock_file(results: Path, run: str) -> Path:
@@ -69,6 +70,7 @@ def _run(
     stop: threading.Event,
     judging: threading.Event,
     every: float,
+    yardstick: bool,
 ) -> None:
     import torch
 
@@ -104,7 +106,7 @@ def _run(
             _send(channel, event)
 
     _log(f"process {os.getpid()}, {torch.get_num_threads()} threads, {spec.device}")
-    content = execute(spec, results, report, stop, every)
+    content = execute(spec, results, report, stop, every, yardstick)
     _log(" ".join(str(content[name]) for name in ("status", "reason") if content[name]))
     _send(channel, {"event": "end", "status": content["status"]})
 

@@ -54,6 +54,13 @@ def photograph(index: NDArray[np.int64]) -> NDArray[np.int64]:
     return index % TEST_PHOTOGRAPHS
 
 
+def pictures(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The patches `(n, 8, 8)` of rows `(n, 63)`; the last pixel makes a patch's mean 0."""
+    import numpy as np
+
+    return np.concatenate([x, -x.sum(axis=1, keepdims=True)], axis=1).reshape(-1, 8, 8)
+
+
 BSDS300 = Dataset(
     name="bsds300",
     d=63,
@@ -71,4 +78,5 @@ BSDS300 = Dataset(
         ),
     ),
     rows=ROWS,
+    pictures=pictures,
 )

@@ -8,8 +8,13 @@ Digits" (UCI, 1998; CC BY 4.0). A pixel is a count from 0 to 16; uniform noise m
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.dataset import Dataset, Source, Splits
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SEED = 0
 
@@ -33,10 +38,16 @@ def read(root: Path) -> Splits:
     )
 
 
+def pictures(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The pixels `(n, 8, 8)` of rows `(n, 64)`: ink from 0 to 1."""
+    return x.reshape(-1, 8, 8)
+
+
 DIGITS = Dataset(
     name="digits",
     d=64,
     summary="Handwritten digits, 8x8 pixels, dequantised",
     sources=(Source(read, "whole", "embedded in scikit-learn"),),
     rows=(1439, 179, 179),
+    pictures=pictures,
 )

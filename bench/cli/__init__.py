@@ -17,7 +17,14 @@ COMMANDS = {
     "info": "All about a method, a data set or a run.",
     "data": "See, fetch and check the data.",
     "table": "The comparison, for the terminal or a paper.",
-    "plot": "A figure: ranks of the methods, quality by evaluations.",
+    "plot": "A figure: samples, density, trajectories, curves, pareto, ranks and others.",
+    "report": "One HTML page with all of it.",
+    "watch": "The same page in a browser, while runs are made.",
+    "export": "Records, tables and figures in one folder, with checksums.",
+    "sample": "Draw rows from a trained flow, into a file.",
+    "score": "The log-density of rows under a trained flow.",
+    "test": "The contract, asked of a method: one's own, or one that is installed.",
+    "check": "The regression gate: a small study against its baseline.",
     "doctor": "Versions, devices, data, and what is missing.",
 }
 

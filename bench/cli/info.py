@@ -10,16 +10,20 @@ from typing import Any
 
 import click
 
+from bench.cli.including import include_all, include_option
 from bench.errors import DataError, unknown
 from bench.paths import data_root, results_dir
 
 
 @click.command()
 @click.argument("name", metavar="METHOD|DATASET|RUN")
+@include_option
 @click.option("--json", "as_json", is_flag=True, help="For programs; of a run, its record.")
 @click.option("--results", metavar="DIR", help="The results folder [default: results/runs].")
 @click.option("--data", metavar="DIR", help="The data root.")
-def info(name: str, as_json: bool, results: str | None, data: str | None) -> None:
+def info(
+    name: str, include: tuple[str, ...], as_json: bool, results: str | None, data: str | None
+) -> None:
     """A method's hyper-parameters and presets, a data set's rows and sources, a run's record.
 
     RUN is a run's name, or any unambiguous start of it. A name that several have is the method's
@@ -30,8 +34,10 @@ def info(name: str, as_json: bool, results: str | None, data: str | None) -> Non
       bench info flow-matching
       bench info bsds300 --data ~/data
       bench info my_table.csv
+      bench info my-flow --include my_flow.py
       bench info flow-matching-moons-s0 --json
     """
+    include_all(include)
     about = _about(name, data_root(data), results_dir(results))
     if as_json:
         click.echo(json.dumps(about, indent=1, default=str))

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from bench.cli.including import include_option
 from bench.errors import BenchError
 from bench.paths import data_root, results_dir
 
@@ -16,28 +17,69 @@ Lines = Sequence[dict[str, Any]]
 
 
 def methods() -> Lines:
-    """The installed methods; their modules are parsed and not imported."""
+    """The methods. The modules of our own are parsed and not imported; those of others are.
+
+    It is their import that fails, where something that they need is not there.
+    """
     from bench import plugins
 
     lines = []
     for name, plugin in sorted(plugins.methods().items()):
-        line = {"name": name, "summary": "", "from": _distribution(plugin), "unavailable": None}
+        line: dict[str, Any] = {
+            "name": name,
+            "summary": "",
+            "from": _from(plugin),
+            "unavailable": None,
+        }
         try:
             line["summary"] = plugins.summary(plugin)
+            if plugins.from_elsewhere(plugin):
+                plugins.method(name)
         except (BenchError, SyntaxError) as error:
             line["unavailable"] = str(error)
         lines.append(line)
+    return [*lines, *_clashes("bench.methods")]
+
+
+def _clashes(group: str) -> Lines:
+    """A line for each plug-in whose name another one has."""
+    from bench import plugins
+
+    return [
+        {
+            "name": plugin.name,
+            "summary": "",
+            "from": _from(plugin),
+            "unavailable": f"{plugin.value} of {_from(plugin)}: another has this name",
+        }
+        for plugin in plugins.clashes(group)
+    ]
+
+
+def not_included(files: tuple[str, ...]) -> Lines:
+    """Include the files; a line for each that can't be imported, with the reason."""
+    from bench import plugins
+
+    nothing: dict[str, Any] = {"d": None, "summary": "", "kind": None, "note": None}
+    lines = []
+    for file in files:
+        try:
+            plugins.include(file)
+        except BenchError as error:
+            broken = {"name": file, "from": file, "unavailable": error.problem}
+            lines.append(nothing | broken)
     return lines
 
 
 def datasets(root: Path) -> Lines:
-    """The installed data sets: the best source that is at hand, or what is missing."""
+    """The data sets: the best source that is at hand, or what is missing."""
     from bench import plugins
 
+    nothing = {"d": None, "summary": "", "kind": None, "note": None}
     lines = []
     named = sorted(plugins.datasets().items(), key=lambda item: (item[0] == plugins.PATH, item[0]))
     for name, plugin in named:
-        line: dict[str, Any] = {"name": name, "from": _distribution(plugin), "unavailable": None}
+        line: dict[str, Any] = {"name": name, "from": _from(plugin), "unavailable": None}
         try:
             if name == plugins.PATH:
                 own = {"d": None, "summary": plugins.summary(plugin), "kind": "own", "note": ""}
@@ -45,9 +87,8 @@ def datasets(root: Path) -> Lines:
                 continue
             lines.append(line | describe(plugins.dataset(name), root))
         except (BenchError, SyntaxError) as error:
-            nothing = {"d": None, "summary": "", "kind": None, "note": None}
             lines.append(line | nothing | {"unavailable": str(error)})
-    return lines
+    return lines + [nothing | line for line in _clashes("bench.datasets")]
 
 
 def describe(dataset: Any, root: Path) -> dict[str, Any]:
@@ -123,13 +164,23 @@ def runs(folder: Path) -> Lines:
     ]
 
 
-def _distribution(plugin: Any) -> str | None:
-    return f"{plugin.dist.name} {plugin.dist.version}" if plugin.dist else None
+def _from(plugin: Any) -> str:
+    """The distribution that a plug-in is of, or the file that was included."""
+    from bench import plugins
+
+    if plugin.dist:
+        return f"{plugin.dist.name} {plugin.dist.version}"
+    return str(plugins.source(plugin))
 
 
 def _method_texts(lines: Lines) -> Iterable[Sequence[str]]:
     for line in lines:
-        yield line["name"], line["summary"] or f"unavailable: {line['unavailable']}"
+        if line["unavailable"]:
+            yield line["name"], f"unavailable: {line['unavailable']}"
+        elif line["from"].startswith("cnf-bench "):
+            yield line["name"], line["summary"]
+        else:
+            yield line["name"], f"{line['summary']} ({line['from']})".lstrip()
 
 
 def _dataset_texts(lines: Lines) -> Iterable[Sequence[str]]:
@@ -186,21 +237,30 @@ def _print(lines: Iterable[Sequence[str]], indent: str) -> None:
     required=False,
     type=click.Choice(["methods", "datasets", "budgets", "studies", "runs"]),
 )
+@include_option
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("--results", metavar="DIR", help="The results folder [default: results/runs].")
 @click.option("--data", metavar="DIR", help="The data root.")
-def list(kind: str | None, as_json: bool, results: str | None, data: str | None) -> None:
+def list(
+    kind: str | None,
+    include: tuple[str, ...],
+    as_json: bool,
+    results: str | None,
+    data: str | None,
+) -> None:
     """What there is, where it comes from, and what is unavailable and why.
 
     \b
     Examples:
       bench list
       bench list datasets --data ~/data
+      bench list methods --include my_flow.py
       bench list runs --json
     """
+    broken = not_included(include)
     readers: dict[str, Callable[[], Lines]] = {
-        "methods": methods,
-        "datasets": lambda: datasets(data_root(data)),
+        "methods": lambda: [*methods(), *broken],
+        "datasets": lambda: [*datasets(data_root(data)), *broken],
         "budgets": budgets,
         "studies": studies,
         "runs": lambda: runs(results_dir(results)),

@@ -31,12 +31,26 @@ class _Help(click.Command):
 @click.command(cls=_Help)
 @click.argument("kind")
 @click.option("-o", "--output", metavar="FILE", help="A .pdf, .svg or .png [default: KIND.png].")
-@click.option("--metric", metavar="NAME", help="The score of the ranks [default: nll].")
+@click.option(
+    "--metric",
+    metavar="NAME",
+    help="The score of ranks and pareto; the figure in the titles of samples and density.",
+)
 @click.option("-b", "--budget", metavar="NAME", help="Only runs under it.")
 @click.option("-m", "--method", "methods", multiple=True, metavar="M", help="Only it; repeat it.")
 @click.option("-d", "--dataset", "datasets", multiple=True, metavar="D", help="Only it; repeat it.")
+@click.option("-s", "--seed", type=int, help="The run that stands for a method [default: first].")
+@click.option("--columns", metavar="I,J,...", help="Columns to show, counted from 0.")
 @click.option("--results", metavar="DIR", help="The results folder [default: results/runs].")
-def plot(kind: str, output: str | None, results: str | None, **asked: Any) -> None:
+@click.option("--data", metavar="DIR", help="The data root.")
+def plot(
+    kind: str,
+    output: str | None,
+    columns: str | None,
+    results: str | None,
+    data: str | None,
+    **asked: Any,
+) -> None:
     """Draw a figure, and print what it shows. KIND is one of those below.
 
     \b
@@ -45,6 +59,9 @@ def plot(kind: str, output: str | None, results: str | None, **asked: Any) -> No
       bench plot ranks -o ranks.pdf --metric mmd_m_u
       bench plot ranks -m ffjord -m jko -m gaussian -b table1 -o ranks.svg
       bench plot quality -d moons -d 8gaussians -o quality.pdf
+      bench plot samples -d bsds300 -s 1 -o patches.png
+      bench plot marginals -d power -m jko --columns 0,2,5 -o marginals.pdf
+      bench plot trajectories -d moons -m jko -m rectified-flow -o paths.svg
     """
     if kind not in KINDS:
         raise unknown("kind of plot", kind, KINDS)
@@ -57,7 +74,8 @@ def plot(kind: str, output: str | None, results: str | None, **asked: Any) -> No
     from bench.plots import draw
     from bench.plots.asked import Asked
 
-    drawn = draw(kind, Asked(results_dir(results), **asked))
+    root = Path(data) if data else None
+    drawn = draw(kind, Asked(results_dir(results), columns=_columns(columns), data=root, **asked))
     for sentence in drawn.left_out:
         click.echo(f"Left out: {sentence}.", err=True)
     _write(path, drawn.figure)
@@ -66,17 +84,16 @@ def plot(kind: str, output: str | None, results: str | None, **asked: Any) -> No
     click.echo(f"Drawn: {path}")
 
 
+def _columns(text: str | None) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise UsageError(f"--columns takes numbers, as in --columns 0,2,5, not {text!r}.") from None
+
+
 def _write(path: Path, figure: Figure) -> None:
-    """Write the figure whole, or not at all; the same numbers give the same bytes."""
-    import matplotlib
+    """Write the figure whole, or not at all."""
+    from bench.figures.saving import save
 
     form = path.suffix.lower().lstrip(".")
-    undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
-
-    def write(temporary: Path) -> None:
-        with matplotlib.rc_context({"svg.hashsalt": "bench", "pdf.fonttype": 42}):
-            figure.savefig(
-                temporary, format=form, dpi=200, bbox_inches="tight", metadata=undated[form]
-            )
-
-    write_whole(path, write)
+    write_whole(path, lambda temporary: save(figure, temporary, form))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli.asked import device_of, memory_of, overridden, share_cores, study_of
+from bench.cli.including import include_all, include_option
 from bench.cli.making import engine_of, make_runs, outcome, show_plan
 from bench.errors import UsageError
 from bench.paths import data_root, results_dir
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="Test rows to score at most [default: 20,000; the quick study: 5,000].",
 )
+@include_option
 @click.option("--dry-run", is_flag=True, help="Show the plan, run nothing.")
 @click.option("--results", metavar="DIR", help="The results folder [default: results/runs].")
 @click.option("--data", metavar="DIR", help="The data root.")
@@ -116,6 +118,7 @@ def run(
     memory: float | None,
     checkpoint_every: float,
     test_rows: int | None,
+    include: tuple[str, ...],
     dry_run: bool,
     results: str | None,
     data: str | None,
@@ -127,7 +130,8 @@ def run(
     Ctrl-C stops after the step in hand, and the same command goes on from there; twice, at once.
     Several of these commands on one results folder share the work.
 
-    A study is a file: methods, datasets, seeds, budget, minibatches, batch_size, settings, judge.
+    A study is a file: methods, datasets, seeds, budget, minibatches, batch_size, settings,
+    include, judge.
     What is given beside it takes the place of its own: -m, -d, -s, --test-rows, --minibatches,
     --batch-size; -b with that budget's numbers. Each --set is added to its settings and wins over
     them. A data table's path in a study file is relative to that file.
@@ -141,14 +145,16 @@ def run(
       bench run -m ffjord -d my_table.csv --minibatches 2000 --batch-size 256
       bench run -m flow-matching -d power --set width=512 --data ~/data --dry-run
       bench run -m jko -d bsds300 -b table1 --test-rows 250000
+      bench run --include my_flow.py -m my-flow -m gaussian -d moons --minibatches 2000
       bench run --only failed
       bench run -d power -m jko -m ffjord --scheduler tcp://node1:8786 --threads 4
     """
     if scheduler and cluster:
         raise UsageError("--scheduler names a cluster and --cluster starts one.", "Give one.")
+    include_all(include)
     study = study_of(study_name, methods, datasets, settings)
     study = overridden(study, seeds, budget, minibatches, batch_size, test_rows)
-    folder = results_dir(results)
+    folder = results_dir(results, write=True)
     click.echo("Planning (the first time, data are read and cached) ...", err=True)
     from bench.planning import plan
 

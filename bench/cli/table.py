@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,7 +15,7 @@ from bench.paths import results_dir
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.tables.comparison import Table
+    from bench.tables.page import Look
 
 
 @click.command()
@@ -29,8 +29,24 @@ if TYPE_CHECKING:
 )
 @click.option("-o", "--output", metavar="FILE", help="Write there instead of to the terminal.")
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="A column; repeat it.")
+@click.option(
+    "--columns",
+    metavar="LIST",
+    help="Columns or sets of them: narrow, wide, likelihood, samples, cost, all; +NAME adds to "
+    "the usual ones, -NAME leaves out.",
+)
 @click.option("-m", "--method", "methods", multiple=True, metavar="M", help="Only it; repeat it.")
 @click.option("-d", "--dataset", "datasets", multiple=True, metavar="D", help="Only it; repeat it.")
+@click.option("-b", "--budget", "budgets", multiple=True, metavar="B", help="Only it; repeat it.")
+@click.option(
+    "--group-by",
+    "by",
+    type=click.Choice(["dataset", "method", "budget"]),
+    default="dataset",
+    show_default=True,
+    help="What a block of rows is.",
+)
+@click.option("--transpose", is_flag=True, help="Measures down, what were rows across.")
 @click.option("--runs", "by_run", is_flag=True, help="One row a run, not one a method.")
 @click.option(
     "--details", is_flag=True, help="What each figure rests on: n, seeds, error, flags. Text only."
@@ -40,141 +56,132 @@ if TYPE_CHECKING:
 )
 @click.option("--published", is_flag=True, help="The literature's figures in columns beside ours.")
 @click.option("--standalone", is_flag=True, help="LaTeX: a document that compiles by itself.")
+@click.option("--siunitx", is_flag=True, help="LaTeX: siunitx's S columns align the numbers.")
+@click.option("--caption", metavar="TEXT", help="LaTeX, HTML: in place of the one that is made.")
+@click.option("--label", metavar="KEY", help="LaTeX: for \\ref [default: tab:cnf-bench].")
 @click.option("--results", metavar="DIR", help="The results folder [default: results/runs].")
 def table(
     form: str,
     output: str | None,
+    columns: str | None,
     metrics: tuple[str, ...],
     methods: tuple[str, ...],
     datasets: tuple[str, ...],
-    by_run: bool,
+    budgets: tuple[str, ...],
     details: bool,
     mixed: bool,
-    published: bool,
-    standalone: bool,
     results: str | None,
+    **looks: Any,
 ) -> None:
     """The comparison of methods on each data set, over the seeds, with its footnotes.
 
-    Metrics are columns of the runs, such as nll, nll_native, mmd_m, mmd_1, mmd_m_u, mmd_1_u,
+    Columns are those of the runs, such as nll, nll_native, mmd_m, mmd_1, mmd_m_u, mmd_1_u,
     train_seconds, sample_seconds, memory_bytes, peak_rss_bytes, nfe_sample.
 
     \b
     Examples:
       bench table
       bench table -d power --metric nll --metric mmd_m_u --metric nfe_sample
+      bench table --columns +nfe_sample,-memory_bytes   the usual ones, and but for
+      bench table --columns cost,nll                a set of columns and one more
+      bench table --group-by method                 a block a method, its data sets below
+      bench table --transpose                       methods across, measures down
       bench table --details                         what each figure rests on
       bench table -d bsds300 --published            with the JKO-iFlow poster's Table 1 beside it
-      bench table -f latex -o table.tex             for \\input; needs booktabs and graphicx
+      bench table -f latex -o table.tex             for \\input; its first line says what it needs
+      bench table -f latex --siunitx --caption "On toys." --label tab:toys -o table.tex
       bench table -f latex --standalone -o page.tex
       bench table -f csv --runs -o runs.csv         one row a run, every column
+      bench table --results bundle                  what `bench export bundle` wrote
     """
-    if standalone and form != "latex":
-        raise UsageError(f"--standalone is for LaTeX, not for {form}.", "Add -f latex.")
-    if details and (form != "text" or by_run or metrics or published):
-        raise UsageError(
-            "--details is text, and shows every figure of every method.",
-            "Leave out -f, --runs, --metric and --published; -f csv --runs is for programs.",
-        )
-    if published and (form == "csv" or by_run):
-        raise UsageError(
-            "--published stands beside methods, in a table to read.", "Leave out -f csv and --runs."
-        )
+    _refuse(form, details, bool(metrics or columns), **looks)
+    if metrics and columns:
+        raise UsageError("--metric and --columns both name the columns.", "Leave out one of them.")
     from bench.tables.chosen import chosen, runs_in
+    from bench.tables.columns_asked import asked, require
     from bench.tables.measures import measure
+    from bench.tables.page import Look, details_page, page, usual
     from bench.tables.versions import latest
 
     for name in metrics:
         measure(name)
+    shown = asked(columns, usual(form)) if columns else metrics
     folder = results_dir(results)
-    frame = chosen(runs_in(folder), folder, methods, datasets)
+    frame = chosen(runs_in(folder), folder, methods, datasets, budgets)
     if not mixed:
         frame, left_out = latest(frame)
         for sentence in left_out:
             click.echo(f"Left out: {sentence} (--mixed shows them).", err=True)
-    if details:
-        _details(frame, output, folder)
-        return
+    if shown:
+        require(frame, shown)
+    look = Look(shown, **looks)
     if output is None and form == "text" and sys.stdout.isatty():
-        _show(frame, metrics, by_run, published, folder)
+        _show(frame, look, details, folder)
         return
-    page = _page(frame, form, metrics, by_run, published, standalone, folder)
+    content = details_page(frame, folder) if details else page(frame, form, look, folder)
     if output is None:
-        click.echo(page, nl=False)
+        click.echo(content, nl=False)
     else:
-        _write(Path(output), page)
+        _write(Path(output), content)
 
 
-def _details(frame: pd.DataFrame, output: str | None, folder: Path) -> None:
-    import io
-
+def _show(frame: pd.DataFrame, look: Look, details: bool, folder: Path) -> None:
+    """On a terminal, in its width and its colours."""
     from rich.console import Console
 
     from bench.tables.details import show
-
-    if output is None and sys.stdout.isatty():
-        show(frame, Console(), results=folder)
-        return
-    page = io.StringIO()
-    show(frame, Console(file=page, width=100, color_system=None), results=folder)
-    text = "".join(f"{line.rstrip()}\n" for line in page.getvalue().splitlines())
-    if output is None:
-        click.echo(text, nl=False)
-    else:
-        _write(Path(output), text)
-
-
-def _show(
-    frame: pd.DataFrame, metrics: tuple[str, ...], by_run: bool, published: bool, folder: Path
-) -> None:
-    from rich.console import Console
-
-    from bench.tables.comparison import NARROW
+    from bench.tables.page import table_of
     from bench.tables.render import text
 
-    text(_compared(frame, metrics or NARROW, by_run, published, folder), Console())
+    if details:
+        show(frame, Console(), results=folder)
+    else:
+        text(table_of(frame, "text", look, folder), Console())
 
 
-def _page(
-    frame: pd.DataFrame,
+def _refuse(
     form: str,
-    metrics: tuple[str, ...],
+    details: bool,
+    columns: bool,
+    *,
+    by: str,
+    transpose: bool,
     by_run: bool,
     published: bool,
     standalone: bool,
-    folder: Path,
-) -> str:
-    if form == "csv":
-        return _csv(frame, metrics, by_run)
-    from bench.tables.comparison import NARROW, WIDE
-    from bench.tables.render import render
-
-    columns = metrics or (NARROW if form == "text" else WIDE)
-    compared = _compared(frame, columns, by_run, published, folder)
-    return render(compared, form, standalone=standalone)
-
-
-def _compared(
-    frame: pd.DataFrame, metrics: tuple[str, ...], by_run: bool, published: bool, folder: Path
-) -> Table:
-    from bench.tables.beside import with_published
-    from bench.tables.comparison import comparison
-
-    compared = comparison(frame, metrics, by_run=by_run, results=folder)
-    return with_published(compared, frame) if published else compared
-
-
-def _csv(frame: pd.DataFrame, metrics: tuple[str, ...], by_run: bool) -> str:
-    """Every column, or those that say what ran and the metrics asked for."""
-    from bench.tables.frame import summary
-    from bench.tables.measures import AMOUNTS, MEASURES
-
-    shown = frame if by_run else summary(frame)
-    if metrics:
-        others = set(MEASURES) - set(metrics) - set(AMOUNTS)
-        left_out = others | {f"{name}{part}" for name in others for part in ("_mean", "_sd")}
-        shown = shown[[name for name in shown.columns if name not in left_out]]
-    return str(shown.to_csv(index=False, lineterminator="\n"))
+    siunitx: bool,
+    caption: str | None,
+    label: str | None,
+) -> None:
+    """Refuse what does not go together, before anything is read."""
+    latex = {"--standalone": standalone, "--siunitx": siunitx, "--label": label is not None}
+    for option, given in latex.items():
+        if given and form != "latex":
+            raise UsageError(f"{option} is for LaTeX, not for {form}.", "Add -f latex.")
+    if caption is not None and form not in ("latex", "html"):
+        raise UsageError(f"A table in {form} has no caption.", "Add -f latex or -f html.")
+    arranged = transpose or by != "dataset"
+    if details and (form != "text" or by_run or columns or published or arranged):
+        raise UsageError(
+            "--details is text, and shows every figure of every method.",
+            "Leave out -f, --runs, --metric, --columns, --published, --transpose and --group-by; "
+            "-f csv --runs is for programs.",
+        )
+    if published and (form == "csv" or by_run or by != "dataset"):
+        raise UsageError(
+            "--published stands beside methods on a data set, in a table to read.",
+            "Leave out -f csv, --runs and --group-by.",
+        )
+    if siunitx and transpose:
+        raise UsageError(
+            "siunitx aligns the numbers of a column, and --transpose sets a measure in a row.",
+            "Leave out one of them.",
+        )
+    if form == "csv" and arranged:
+        raise UsageError(
+            "A CSV is for programs: a row for each method and data set.",
+            "Leave out --transpose and --group-by.",
+        )
 
 
 def _write(path: Path, page: str) -> None:

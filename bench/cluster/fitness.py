@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench import paths, plugins
 from bench.errors import BenchError, UsageError
@@ -43,25 +43,32 @@ class Rows:
 class Needs:
     """What runs need of a worker.
 
-    `harness` is a hash of this package's source, `methods` has a version for each method.
+    `harness` is a hash of this package's source, `methods` has a version for each method. `include`
+    are the files that hold methods or data sets which no distribution installs: a worker has to see
+    them under the same paths.
     """
 
     package: str
     harness: str
     methods: frozenset[tuple[str, str]]
     rows: frozenset[Rows]
+    include: frozenset[str] = frozenset()
 
 
 def needs(specs: Sequence[RunSpec]) -> Needs:
     """What these runs need, by the program that plans them."""
     methods = frozenset((s.method, s.version) for s in specs)
-    return Needs(version("cnf-bench"), _harness(), methods, frozenset(map(rows_of, specs)))
+    include = frozenset(file for spec in specs for file in spec.include)
+    return Needs(version("cnf-bench"), _harness(), methods, frozenset(map(rows_of, specs)), include)
 
 
 def narrowed(need: Needs, spec: RunSpec) -> Needs:
     """What one run of the study needs."""
     return replace(
-        need, methods=frozenset([(spec.method, spec.version)]), rows=frozenset([rows_of(spec)])
+        need,
+        methods=frozenset([(spec.method, spec.version)]),
+        rows=frozenset([rows_of(spec)]),
+        include=frozenset(spec.include),
     )
 
 
@@ -83,6 +90,13 @@ def _unfit(need: Needs) -> Unfit | None:
         return f"it has cnf-bench {here}, and the study was planned by {need.package}", same
     if _harness() != need.harness:
         return f"its cnf-bench {here} has other source than the one that planned the study", same
+    for file in sorted(need.include):
+        try:
+            plugins.include(file)
+        except UsageError as error:
+            return f"it can't include a file of the study: {error.problem.rstrip('.')}", (
+                "Put the file where the workers see it under the same path."
+            )
     for name, wanted in sorted(need.methods):
         if name not in plugins.methods():
             return f"the method {name!r} is not installed there", same
@@ -164,7 +178,8 @@ def examine(client: Client, need: Needs) -> None:
 
 def _other_program(need: Needs) -> Unfit | None:
     """What is wrong with the scheduler: it unpacks every task, so it has the program too."""
-    return unfit(replace(need, methods=frozenset(), rows=frozenset()))
+    nothing = frozenset[Any]()
+    return unfit(replace(need, methods=nothing, rows=nothing, include=nothing))
 
 
 def _strange(error: Exception, need: Needs) -> Unfit:

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.figures.looks import INK, PALE, look
+from bench.figures.canvas import DASHES, canvas, dress, horizontal_grid, legend, name_axes
+from bench.figures.looks import PALE, look
 from bench.tables.quality import Curve, Panel
 
 if TYPE_CHECKING:
@@ -17,9 +18,8 @@ if TYPE_CHECKING:
 #: Inches: a panel's width where there are one, two, three or more; its height.
 _WIDTHS, _HEIGHT = (4.4, 3.1, 2.35), 2.25
 
-#: The threshold's dashes; how the lines of one method differ that ran with several settings.
+#: The threshold's dashes.
 _TAU = (0, (5, 2))
-_DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)))
 
 
 def diagram(panels: Sequence[Panel]) -> Figure:
@@ -28,17 +28,9 @@ def diagram(panels: Sequence[Panel]) -> Figure:
     A line is the mean over seeds, by Euler's method; where there are several seeds each is a thin
     line. The hollow marker is the judge's own solver. Both axes are logarithmic.
     """
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     across = min(3, len(panels))
     down = math.ceil(len(panels) / across)
-    with matplotlib.rc_context({"font.size": 8, "axes.linewidth": 0.7}):
-        figure = Figure(
-            figsize=(_WIDTHS[across - 1] * across, _HEIGHT * down), layout="constrained"
-        )
-        FigureCanvasAgg(figure)
+    with canvas(_WIDTHS[across - 1] * across, _HEIGHT * down) as figure:
         grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey="row")
         names = Counter(panel.heading[0] for panel in panels)
         for axes, each in zip(grid.flat, panels, strict=False):
@@ -48,9 +40,9 @@ def diagram(panels: Sequence[Panel]) -> Figure:
         for column in range(across):
             below = grid[(len(panels) - 1 - column) // across, column]
             below.tick_params(labelbottom=True)
-            below.set_xlabel("evaluations a sample (NFE)", fontsize=7.5, color=INK)
+            name_axes(below, "evaluations a sample (NFE)")
         for left in grid[:, 0]:
-            left.set_ylabel("MMD-m, squared", fontsize=7.5, color=INK)
+            name_axes(left, y="MMD-m, squared")
         _ticks(grid[0, 0], panels)
         _legend(figure, panels)
     return figure
@@ -66,11 +58,8 @@ def _panel(axes: Axes, panel: Panel, title: str) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.margins(x=0.06, y=0.09)
-    axes.set_title(title, fontsize=8.5, color=INK, parse_math=False)
-    axes.grid(axis="y", which="major", color="#e3e3e3", lw=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(which="both", color=INK, labelsize=7, width=0.6)
+    dress(axes, title)
+    horizontal_grid(axes)
     for curve, dashes in _dashes(panel):
         _curve(axes, curve, dashes)
     if panel.tau == panel.tau:
@@ -81,7 +70,7 @@ def _dashes(panel: Panel) -> list[tuple[Curve, Any]]:
     seen: Counter[str] = Counter()
     found = []
     for curve in panel.curves:
-        found.append((curve, _DASHES[seen[curve.method] % len(_DASHES)]))
+        found.append((curve, DASHES[seen[curve.method] % len(DASHES)]))
         seen[curve.method] += 1
     return found
 
@@ -141,18 +130,5 @@ def _legend(figure: Figure, panels: Sequence[Panel]) -> None:
     hollow = Line2D([], [], color=PALE, marker="o", ms=5.5, mfc="white", mew=1.1, ls="none")
     handles[f"hollow: the judge's {' or '.join(solvers)}"] = hollow
     if any(panel.tau == panel.tau for panel in panels):
-        handles["τ (below: not told from data)"] = Line2D(
-            [], [], color=PALE, lw=1.0, ls=(0, (5, 2))
-        )
-    legend = figure.legend(
-        list(handles.values()),
-        list(handles),
-        loc="outside lower center",
-        ncol=min(4, len(handles)) if figure.get_figwidth() > 6 else 2,
-        frameon=False,
-        fontsize=7.5,
-        handlelength=2.4,
-        columnspacing=1.4,
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+        handles["τ (below: not told from data)"] = Line2D([], [], color=PALE, lw=1.0, ls=_TAU)
+    legend(figure, handles)

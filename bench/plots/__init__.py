@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
 #: kind -> what it shows
 KINDS = {
+    "samples": "samples of each method beside test rows: points, pictures, or two columns.",
+    "marginals": "the marginals of some columns and of their pairs, of data and of each method.",
+    "density": "the density of each method on a grid in the plane, and the true one where known.",
+    "trajectories": "paths of a trained flow from noise to data and from data to noise.",
+    "curves": "loss and validation NLL against mini-batches and training seconds.",
+    "movement": "W2 movement of each block of a flow that has several.",
+    "pareto": "NLL against training seconds and against memory, with the Pareto front.",
     "ranks": "average ranks of the methods over the data sets, and which of them are not told "
     "apart (critical-difference diagram).",
     "quality": "MMD-m of the samples against evaluations of the velocity, by 1, 2, 4, ... Euler "

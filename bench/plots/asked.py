@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from bench.errors import NothingMeasured
+from bench.errors import NothingMeasured, UsageError
 from bench.tables.chosen import chosen, runs_in
 
 if TYPE_CHECKING:
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 class Asked:
     """What a figure shall show; None, or nothing named, where it is left to the figure.
 
-    `runs` are those of the results folder, where they were read already.
+    `runs` are those of the results folder, where they were read already; `seed` is the one whose
+    run stands for a method where a figure shows one; `columns` are numbers of columns, from 0;
+    `data` is the data root.
+
+    Raises:
+        UsageError: a column is named twice, or is below 0.
     """
 
     results: Path
@@ -29,6 +34,16 @@ class Asked:
     methods: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
     runs: pd.DataFrame | None = None
+    seed: int | None = None
+    columns: tuple[int, ...] = ()
+    data: Path | None = None
+
+    def __post_init__(self) -> None:
+        if len(set(self.columns)) < len(self.columns) or any(c < 0 for c in self.columns):
+            raise UsageError(
+                f"{', '.join(map(str, self.columns))} are not columns of a table.",
+                "Columns are counted from 0, and each is named once.",
+            )
 
     def frame(self) -> pd.DataFrame:
         """The runs of these methods on these data sets, whatever their budget.
@@ -54,6 +69,18 @@ class Asked:
                 f"There are: {', '.join(budgets)}.",
             )
         return frame[frame["budget"] == self.budget]
+
+    def refuse(self, kind: str, *names: str) -> None:
+        """Refuse those of the options metric, seed and columns that a kind makes no use of.
+
+        Raises:
+            UsageError: one of them was given.
+        """
+        for name in names:
+            if getattr(self, name) not in (None, ()):
+                raise UsageError(
+                    f"A figure of {kind} makes no use of --{name}.", f"Leave out --{name}."
+                )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ def draw(asked: Asked) -> Drawn:
     """The figure, and its caption; data sets and rows that keep no such points are named.
 
     Raises:
-        UsageError: another metric was asked for.
+        UsageError: another metric, a seed or columns were asked for.
         NothingMeasured: no run keeps such points, or none under the budget.
     """
     if asked.metric not in (None, "mmd_m"):
@@ -24,6 +24,7 @@ def draw(asked: Asked) -> Drawn:
             f"Quality by evaluations is measured by mmd_m, not by {asked.metric}.",
             "Leave out --metric.",
         )
+    asked.refuse("quality", "seed", "columns")
     from bench.figures.quality import diagram
     from bench.tables.quality import panels
     from bench.tables.versions import latest

@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 
 
 def draw(asked: Asked) -> Drawn:
-    """The critical-difference diagram, and its numbers and sentences."""
+    """The critical-difference diagram, and its numbers and sentences.
+
+    Raises:
+        UsageError: there is no such metric, several budgets, or a seed or columns were asked for.
+        NothingMeasured: there are too few methods or data sets.
+    """
+    asked.refuse("ranks", "seed", "columns")
     from bench.figures.ranks import diagram
     from bench.stats.ranking import explain_pairs, too_few
     from bench.tables.frame import cells

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Literal
 
@@ -47,7 +47,9 @@ class Decision:
 
     `p` holds each method's two-sided p-value against the best, after Holm's correction over all
     pairs; the best one's is 1, and all are NaN where nothing could be tested. `seeds`, `rows` and
-    `groups` count what the test rests on; 0 where it does not use them.
+    `groups` count what the test rests on; 0 where it does not use them. `means` are the methods'
+    mean NLLs, `pairs` the corrected p-values of all pairs (the lower place first), and `alpha` is
+    the level.
     """
 
     best: int
@@ -57,6 +59,22 @@ class Decision:
     seeds: int
     rows: int = 0
     groups: int = 0
+    means: tuple[float, ...] = ()
+    pairs: Mapping[tuple[int, int], float] = field(default_factory=dict)
+    alpha: float = 0.05
+
+    def second(self, out: Collection[int] = ()) -> tuple[int, ...]:
+        """The best of the methods that are neither kept nor `out`, and all that tie with it.
+
+        These are told apart by the same tests as the best; none where nothing could be tested.
+        """
+        left = [j for j in range(len(self.means)) if j not in self.kept and j not in out]
+        if not left or not self.kept:
+            return ()
+        best = min(left, key=lambda j: self.means[j])
+        return tuple(
+            j for j in left if j == best or self.pairs[min(j, best), max(j, best)] > self.alpha
+        )
 
 
 def decide(scores: Sequence[Scores], alpha: float = 0.05) -> Decision:
@@ -81,9 +99,10 @@ def decide(scores: Sequence[Scores], alpha: float = 0.05) -> Decision:
         nothing = (math.nan,) * len(scores)
         return Decision(best, (), nothing, test, 0)
     pairs = list(combinations(range(len(scores)), 2))
-    adjusted = holm([compare(scores[i], scores[j]) for i, j in pairs])
+    holms = holm([compare(scores[i], scores[j]) for i, j in pairs])
+    adjusted = dict(zip(pairs, holms, strict=True))
     p = [1.0] * len(scores)
-    for (i, j), value in zip(pairs, adjusted, strict=True):
+    for (i, j), value in adjusted.items():
         if best in (i, j):
             p[j if i == best else i] = value
     kept = tuple(j for j in range(len(scores)) if p[j] > alpha)
@@ -91,7 +110,12 @@ def decide(scores: Sequence[Scores], alpha: float = 0.05) -> Decision:
     if test.startswith("paired") and scores[0].log_prob is not None:
         rows = len(next(iter(scores[0].log_prob.values())))
         groups = rows if scores[0].groups is None else len(np.unique(scores[0].groups))
-    return Decision(best, kept, tuple(p), test, seeds, rows, groups)
+    return Decision(
+        *(best, kept, tuple(p), test, seeds, rows, groups),
+        means=tuple(means),
+        pairs=adjusted,
+        alpha=alpha,
+    )
 
 
 def _strongest(

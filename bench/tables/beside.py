@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pandas as pd
 
-from bench.tables.comparison import Entry, Group, Row, Table
 from bench.tables.footnotes import Note
 from bench.tables.format import Number, measured, scientific
 from bench.tables.marks import BELOW, FLOOR
 from bench.tables.measures import MEASURES, Measure
+from bench.tables.parts import Entry, Group, Row, Table
 from bench.tables.published import SOURCE, Figure, beside
 
 #: What a published line is compared by.
@@ -82,7 +82,7 @@ def _entry(name: str, value: float, floor: float | None) -> Entry:
         return Entry()
     number: Number = measured(value) if name == "nll" else scientific(value)
     below = name == "nll" and floor is not None and value > floor
-    return Entry(number, marks=BELOW if below else "")
+    return Entry(number, marks=BELOW if below else "", value=value)
 
 
 def _known(notes: Sequence[Note], more: Sequence[Note]) -> tuple[Note, ...]:

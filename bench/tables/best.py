@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -13,7 +13,7 @@ from bench.stats.significance import Decision, Scores, Test, decide
 from bench.tables.densities import Densities, densities
 from bench.tables.format import whole
 from bench.tables.frame import Cell
-from bench.tables.marks import BEST, LEVEL, amounts_of, heading_of
+from bench.tables.marks import BEST, LEVEL, SECOND, amounts_of, heading_of
 
 _HOW: dict[Test, str] = {
     "paired": (
@@ -49,6 +49,11 @@ class Contest:
         """The rows that are not significantly worse than the best."""
         return [self.cells[j] for j in self.decision.kept]
 
+    def second(self, below: Collection[int]) -> list[Cell]:
+        """The second best and all that tie with it, without the cells (by id) below the floor."""
+        out = [j for j, cell in enumerate(self.cells) if id(cell) in below]
+        return [self.cells[j] for j in self.decision.second(out)]
+
 
 def contests(known: Iterable[Cell], results: Path | None) -> list[Contest]:
     """Compare the NLLs of each group's rows; the cells come in the order of their rows.
@@ -70,8 +75,10 @@ def contests(known: Iterable[Cell], results: Path | None) -> list[Contest]:
     return found
 
 
-def best_notes(found: Sequence[Contest], known: Iterable[Cell]) -> Iterator[tuple[str, str]]:
-    """The footnote's mark and text: what bold means, and how it was decided where."""
+def best_notes(
+    found: Sequence[Contest], known: Iterable[Cell], *, second: bool
+) -> Iterator[tuple[str, str]]:
+    """The footnotes' marks and texts: what bold means, how it was decided where; underlining."""
     if not found:
         return
     alike = defaultdict(list)
@@ -83,10 +90,16 @@ def best_notes(found: Sequence[Contest], known: Iterable[Cell]) -> Iterator[tupl
     )
     for how, places in alike.items():
         text += f" {', '.join(dict.fromkeys(places))}: {how}."
-    if any(len(cell.ok) and not _whole(cell) for cell in known):
+    if any(len(cell.well) and not _whole(cell) for cell in known):
         text += " Rows with a failed seed take no part."
     marked = any(contest.decision.kept for contest in found)
     yield (BEST if marked else ""), text
+    if second:
+        yield (
+            SECOND,
+            "The lowest of those that are neither bold nor below the floor, and every one not "
+            "significantly higher than it, by the same tests.",
+        )
 
 
 def _how(decision: Decision) -> str:
@@ -102,7 +115,7 @@ def _seeds(number: int) -> str:
 
 def _whole(cell: Cell) -> bool:
     """Whether every seed ended well, with an NLL that is a number."""
-    return len(cell.ok) == len(cell.runs) > 0 and math.isfinite(cell.mean("nll"))
+    return len(cell.well) == len(cell.rows) > 0 and math.isfinite(cell.mean("nll"))
 
 
 def _rivals(members: list[Cell]) -> Iterator[list[Cell]]:
@@ -125,7 +138,7 @@ def _scores(rivals: Sequence[Cell], results: Path | None) -> list[Scores]:
     paired = all(each is not None for each in kept) and len(same) == 1
     found = []
     for cell, each in zip(rivals, kept, strict=True):
-        pairs = zip(cell.ok["seed"], cell.ok["nll"], strict=True)
+        pairs = zip(cell.numbers("seed"), cell.numbers("nll"), strict=True)
         nll = {int(seed): float(value) for seed, value in pairs}
         if paired and each:
             groups = next(iter(each.values())).groups
@@ -141,7 +154,7 @@ def _densities(cell: Cell, results: Path | None) -> dict[int, Densities] | None:
     if results is None:
         return None
     found = {}
-    for run, seed in zip(cell.ok["run"], cell.ok["seed"], strict=True):
+    for run, seed in zip(cell.known("run"), cell.numbers("seed"), strict=True):
         one = densities(results, str(run))
         if one is None:
             return None

@@ -26,15 +26,21 @@ def runs_in(folder: Path) -> pd.DataFrame:
 
 
 def chosen(
-    frame: pd.DataFrame, folder: Path, methods: Sequence[str] = (), datasets: Sequence[str] = ()
+    frame: pd.DataFrame,
+    folder: Path,
+    methods: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+    budgets: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Of the runs in a folder those of these methods and on these data sets; none named: all.
+    """Of a folder's runs those of these methods, on these data sets, under these budgets.
+
+    Of what none is named, all are taken.
 
     Raises:
-        NothingMeasured: there are none of one of them, or of both together.
+        NothingMeasured: there are none of one of them, or of all together.
     """
     found = frame
-    for column, names in (("method", methods), ("dataset", datasets)):
+    for column, names in (("method", methods), ("dataset", datasets), ("budget", budgets)):
         known = set(frame[column].dropna())
         for name in names:
             if name not in known:
@@ -45,6 +51,8 @@ def chosen(
         if names:
             found = found[found[column].isin(names)]
     if not len(found):
-        named = f"-m {' -m '.join(methods)} -d {' -d '.join(datasets)}"
-        raise NothingMeasured(f"No run in {folder} is of both.", f"Type `bench run {named}`.")
+        options = (("-m", methods), ("-d", datasets), ("-b", budgets))
+        named = " ".join(f"{option} {name}" for option, names in options for name in names)
+        both = "all" if methods and datasets and budgets else "both"
+        raise NothingMeasured(f"No run in {folder} is of {both}.", f"Type `bench run {named}`.")
     return found

@@ -6,18 +6,21 @@ A table is plain data; `bench.tables.render` turns it into text, LaTeX, Markdown
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from bench.tables.arrange import ROWS, Block, By, blocks, place_notes
 from bench.tables.best import best_notes, contests
+from bench.tables.caption import caption_of
+from bench.tables.columns_asked import NARROW, WIDE
 from bench.tables.footnotes import Note, notes_of
-from bench.tables.format import Number, measured, scientific, whole
+from bench.tables.format import Number, scientific
 from bench.tables.frame import Cell, cells
-from bench.tables.labels import labels
 from bench.tables.marks import (
     BELOW,
     BLIND,
@@ -33,71 +36,11 @@ from bench.tables.marks import (
     is_undistinguished,
     place_of,
 )
-from bench.tables.measures import AMOUNTS, MEASURES, Measure, measure
+from bench.tables.measures import AMOUNTS, MEASURES, measure
+from bench.tables.parts import Entry, Group, Row, Table
 from bench.tables.standing import standings
 
-#: What a comparison shows unless asked for something else; the wide one is for print.
-NARROW = ("params", "nll", "mmd_m", "mmd_1", "train_seconds", "memory_bytes")
-WIDE = (
-    *("params", "minibatches", "nll", "mmd_m", "tau_m", "mmd_1", "tau_1"),
-    *("train_seconds", "memory_bytes"),
-)
-
-#: How a heading calls data that are not the whole published set.
-_KINDS = {
-    "subset": "a subset",
-    "redrawn": "redrawn",
-    "own": "the user's table",
-}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One cell: a number, or the word that stands in its place; then its marks.
-
-    The best ones are shown in bold.
-    """
-
-    number: Number | None = None
-    word: str = "–"
-    marks: str = ""
-    best: bool = False
-
-    def __str__(self) -> str:
-        return (str(self.number) if self.number else self.word) + self.marks
-
-
-@dataclass(frozen=True)
-class Row:
-    """A method's line: its label and marks, its seeds (3, or 2/3 where one failed), its cells."""
-
-    label: str
-    marks: str
-    seeds: str
-    entries: tuple[Entry, ...]
-
-
-@dataclass(frozen=True)
-class Group:
-    """What may be compared: rows on one revision of a data set, under one budget.
-
-    `facts` belong into its heading; `references` are the rows of the true data's thresholds.
-    """
-
-    name: str
-    facts: tuple[str, ...]
-    rows: tuple[Row, ...]
-    references: tuple[Row, ...]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A comparison, ready to render. `titles` are those of the labels and the seeds."""
-
-    titles: tuple[str, str]
-    columns: tuple[Measure, ...]
-    groups: tuple[Group, ...]
-    notes: tuple[Note, ...]
+__all__ = ["NARROW", "WIDE", "Entry", "Group", "Row", "Table", "comparison"]
 
 
 def comparison(
@@ -105,16 +48,20 @@ def comparison(
     metrics: Sequence[str] = NARROW,
     *,
     by_run: bool = False,
+    by: By = "dataset",
     results: Path | None = None,
 ) -> Table:
     """Compare the runs of `bench.tables.frame.records`, a group for each data set and budget.
 
+    By method or by budget, the groups are those; what is compared by a test is the same.
+
     ± is the standard deviation over seeds; of one seed, it is the NLL's standard error over test
     rows. By run, every run has a row of its own.
 
-    The lowest NLL, and those not significantly worse, are in bold (`bench.tables.best`); `results`
-    is the folder with the log-densities that the runs keep, by which they can be paired. With three
-    methods on two data sets or more, the notes end with their average ranks.
+    The lowest NLL, and those not significantly worse, are in bold (`bench.tables.best`), the next
+    underlined; `results` is the folder with the log-densities that the runs keep, by which they
+    can be paired. With three methods on two data sets or more, the notes end with their average
+    ranks.
 
     Raises:
         UsageError: a metric has an unknown name.
@@ -126,105 +73,110 @@ def comparison(
         len(amounts_of(list(m))) > 1 for _, m in groupby(known, heading_of)
     ):
         metrics = ("params", "minibatches", *NARROW[1:])
+    if by != "dataset":
+        metrics = _with_thresholds(metrics)
     floors = _floors(known)
-    one = ONE if any(len(cell.ok) > 1 for cell in known) else ""
+    one = ONE if any(len(cell.well) > 1 for cell in known) else ""
     compared = contests(known, results) if "nll" in metrics and not by_run else []
     best = {id(cell) for contest in compared for cell in contest.best}
-    groups = tuple(
-        _group(heading, list(members), metrics, floors, one, best)
-        for heading, members in groupby(known, heading_of)
-    )
+    below = {id(cell) for cell in known if _is_below(cell, floors)}
+    second = {id(cell) for contest in compared for cell in contest.second(below)}
+    groups = []
+    for block in blocks(known, by):
+        rows = []
+        for cell, label in zip(block.cells, block.labels, strict=True):
+            row = _row(cell, label, metrics, id(cell) in below, one)
+            if id(cell) in best | second:
+                row = _ranked(row, list(metrics).index("nll"), best=id(cell) in best)
+            rows.append(row)
+        references = _references(block, metrics)
+        groups.append(Group(block.name, block.facts, tuple(rows), references, block.short))
     used = "".join(
         row.marks + "".join(entry.marks for entry in row.entries)
         for group in groups
         for row in (*group.rows, *group.references)
     )
-    notes = [Note(mark, text) for mark, text in best_notes(compared, known)]
+    told = best_notes(compared, known, second=bool(second))
+    notes = [Note(mark, text) for mark, text in told]
     notes += notes_of(known, metrics, used)
+    notes += place_notes(known, by)
+    ok = frame[(frame["status"] == "ok").fillna(False)]
+    absent = [MEASURES[name].title for name in metrics if not ok[name].notna().any()]
+    if absent and len(ok):
+        notes.append(Note("", f"No run has {', '.join(absent)}."))
     if compared:
         notes += [Note("", each.explain()) for each in standings(known) if each.enough]
-    titles = ("run", "seed") if by_run else ("method", "seeds")
-    return Table(titles, tuple(MEASURES[name] for name in metrics), groups, tuple(notes))
+    titles = ("run", "seed") if by_run else (ROWS[by], "seeds")
+    columns = tuple(MEASURES[name] for name in metrics)
+    return Table(titles, columns, tuple(groups), tuple(notes), caption_of(known, metrics))
+
+
+def _with_thresholds(metrics: Sequence[str]) -> tuple[str, ...]:
+    """The metrics, each statistic followed by its threshold: there is no row to hold it."""
+    found: list[str] = []
+    for name in metrics:
+        found.append(name)
+        if name in STATISTICS and STATISTICS[name][0] not in metrics:
+            found.append(STATISTICS[name][0])
+    return tuple(found)
 
 
 def _floors(known: Iterable[Cell]) -> dict[tuple[Any, Any], float]:
     """The lowest NLL of a fitted Gaussian on each revision of each data set."""
     floors: dict[tuple[Any, Any], float] = {}
     for cell in known:
-        nll = cell.mean("nll")
-        if cell.key["method"] == FLOOR and nll == nll:
+        if cell.key["method"] == FLOOR and (nll := cell.mean("nll")) == nll:
             place = heading_of(cell)[:2]
             floors[place] = min(nll, floors.get(place, nll))
     return floors
 
 
-def _group(
-    heading: tuple[Any, Any, Any],
-    members: list[Cell],
-    metrics: Sequence[str],
-    floors: dict[tuple[Any, Any], float],
-    one: str,
-    best: set[int],
-) -> Group:
-    by_run = "run" in members[0].key
-    names = [cell.key["run"] for cell in members] if by_run else labels(members)
-    rows = [
-        _row(cell, str(name), metrics, floors.get(heading[:2]), one, id(cell) in best)
-        for cell, name in zip(members, names, strict=True)
-    ]
-    thresholds = [STATISTICS[m][0] for m in metrics if m in STATISTICS]
-    references = []
-    if any(tau not in metrics for tau in thresholds):
-        references.append(_true_data(members, metrics))
-    return Group(str(heading[0] or "?"), _facts(heading, members), tuple(rows), tuple(references))
+def _is_below(cell: Cell, floors: dict[tuple[Any, Any], float]) -> bool:
+    """Whether its NLL is worse than the floor; one that ended badly has none."""
+    floor = floors.get(heading_of(cell)[:2])
+    return floor is not None and cell.key["method"] != FLOOR and cell.mean("nll") > floor
 
 
-def _facts(heading: tuple[Any, Any, Any], members: list[Cell]) -> tuple[str, ...]:
-    d, kind, entropy, subset = (
-        next((v for v in (c.shared(n) for c in members) if v is not None), None)
-        for n in ("d", "data_kind", "entropy", "subset")
-    )
-    facts = [f"d = {d}"] if d is not None else []
-    if kind in _KINDS or subset:
-        facts.append(_KINDS.get(str(kind), _KINDS["subset"]))
-    if entropy is not None:
-        facts.append(f"best attainable NLL {measured(float(entropy))}")
-    each = ", ".join(f"{whole(n)} × {whole(b)} rows" for n, b in amounts_of(members))
-    facts.append(f"budget {heading[2] or '?'}" + (f" ({each})" if each else ""))
-    facts.append(f"revision {str(heading[1] or 'unknown')[:8]}")
-    return tuple(facts)
+def _references(block: Block, metrics: Sequence[str]) -> tuple[Row, ...]:
+    thresholds = [STATISTICS[name][0] for name in metrics if name in STATISTICS]
+    if not block.alone or all(tau in metrics for tau in thresholds):
+        return ()
+    return (_true_data(list(block.cells), metrics),)
 
 
-def _row(
-    cell: Cell, label: str, metrics: Sequence[str], floor: float | None, one: str, best: bool
-) -> Row:
-    ok, total = len(cell.ok), len(cell.runs)
+def _ranked(row: Row, place: int, *, best: bool) -> Row:
+    """The row with its NLL in bold, or underlined."""
+    entries = list(row.entries)
+    entries[place] = replace(entries[place], best=best, second=not best)
+    return replace(row, entries=tuple(entries))
+
+
+def _row(cell: Cell, label: str, metrics: Sequence[str], below: bool, one: str) -> Row:
+    ok, total = len(cell.well), len(cell.rows)
     seeds = str(total) if ok == total else f"{ok}/{total}"
     if "run" in cell.key:
         seeds = str(cell.shared("seed"))
     if not ok:
-        ended = " + ".join(str(s) for s in cell.runs["status"].unique())
+        ended = " + ".join(str(s) for s in dict.fromkeys(cell.columns.plain("status")[cell.rows]))
         main = next((i for i, m in enumerate(metrics) if m not in AMOUNTS), 0)
         entries = [Entry(word=ended) if i == main else Entry() for i in range(len(metrics))]
         if "params" in metrics and (params := cell.shared("params")) is not None:
-            entries[list(metrics).index("params")] = Entry(_form("params", params))
+            number = _form("params", params)
+            entries[list(metrics).index("params")] = Entry(number, value=float(params))
         return Row(label, "", seeds, tuple(entries))
-    marks = ""
-    nll = cell.mean("nll")
-    if floor is not None and nll > floor and cell.key["method"] != FLOOR:
-        marks += BELOW
-    marks += flags_of(cell.ok)
-    if cell.ok["hardware"].nunique() > 1:
+    marks = BELOW if below else ""
+    marks += flags_of(cell)
+    if len(set(cell.known("hardware"))) > 1:
         marks += MIXED
-    return Row(label, marks, seeds, tuple(_entry(cell, name, one, best) for name in metrics))
+    return Row(label, marks, seeds, tuple(_entry(cell, name, one) for name in metrics))
 
 
-def _entry(cell: Cell, name: str, one: str, best: bool) -> Entry:
+def _entry(cell: Cell, name: str, one: str) -> Entry:
     mean, sd = cell.mean(name), cell.sd(name)
     if mean != mean:
         return Entry()
     marks = ""
-    if name == "nll" and len(cell.ok) == 1:
+    if name == "nll" and len(cell.well) == 1:
         sd = cell.mean("nll_se")
         marks += one
     if name in STATISTICS:
@@ -232,7 +184,7 @@ def _entry(cell: Cell, name: str, one: str, best: bool) -> Entry:
     if any(name == tau and is_blind(cell, s) for s, (tau, _) in STATISTICS.items()):
         marks += BLIND
     number = _form(name, mean, None if sd != sd else sd)
-    return Entry(number, marks=marks, best=best and name == "nll")
+    return Entry(number, marks=marks, value=mean)
 
 
 def _form(name: str, value: float, error: float | None = None) -> Number:
@@ -242,7 +194,9 @@ def _form(name: str, value: float, error: float | None = None) -> Number:
 def _true_data(members: list[Cell], metrics: Sequence[str]) -> Row:
     """The row of thresholds: what the statistics of two samples of true data stay below."""
     taus = [STATISTICS[name][0] for name in metrics if name in STATISTICS]
-    ok = pd.concat([cell.ok[list(dict.fromkeys(["seed", *taus]))] for cell in members])
+    ok = pd.DataFrame(
+        {name: np.concatenate([c.numbers(name) for c in members]) for name in ("seed", *taus)}
+    )
     entries = []
     for name in metrics:
         tau = STATISTICS[name][0] if name in STATISTICS else None
@@ -252,7 +206,7 @@ def _true_data(members: list[Cell], metrics: Sequence[str]) -> Row:
             entries.append(Entry(word=""))
         else:
             sd = float(known.std()) if len(known) > 1 else None
-            blind = any(len(cell.ok) and is_blind(cell, name) for cell in members)
+            blind = any(len(cell.well) and is_blind(cell, name) for cell in members)
             number = scientific(float(known.mean()), sd)
             entries.append(Entry(number, marks=BLIND if blind else ""))
     return Row("true data, τ", "", "", tuple(entries))

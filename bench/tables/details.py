@@ -116,10 +116,10 @@ def _heading(members: Sequence[Cell]) -> str:
 
 def _method(cell: Cell, label: Label) -> str:
     seeds = ", ".join(str(seed) for seed in sorted(cell.ok["seed"]))
-    plural = "seeds" if len(cell.ok) > 1 else "seed"
+    plural = "seeds" if len(cell.well) > 1 else "seed"
     text = f"{label}: " + (f"{plural} {seeds}" if seeds else "no seed ended well")
-    if len(cell.ok) < len(cell.runs):
-        text += f" ({len(cell.ok)} of {len(cell.runs)} runs)"
+    if len(cell.well) < len(cell.rows):
+        text += f" ({len(cell.well)} of {len(cell.rows)} runs)"
     return f"{text}; {label.meaning}" if label.meaning else text
 
 
@@ -131,20 +131,20 @@ def _lines(cell: Cell) -> Iterator[Line]:
         return
     yield _nll(cell)
     if ok["nll_native"].notna().any():
-        flag = f"more than {GAP_BOUND} nats off" if GAP in flags_of(ok) else ""
+        flag = f"more than {GAP_BOUND} nats off" if GAP in flags_of(cell) else ""
         gap = f"gap {scientific(float(ok['nll_gap'].abs().max()))}"
         yield mean_line(cell, "NLL, own steps", "nll_native", _rows(ok), gap, flag)
     if ok["round_trip_median"].notna().any():
         far = f"max {scientific(float(ok['round_trip_max'].max()))}"
         size = f"rows of size {significant(float(ok['row_scale'].mean()))}"
-        flag = "misses its start" if TRIP in flags_of(ok) else ""
+        flag = "misses its start" if TRIP in flags_of(cell) else ""
         value = str(scientific(float(ok["round_trip_median"].max())))
         yield Line("round trip", value, "median of |x - x'|", "", f"{far}; {size}", flag)
     if ok["density_integral"].notna().any():
         off = (ok["density_integral"] - 1).abs()
         worst = ok[off == off.max()].iloc[0]
         number = measured(worst["density_integral"], worst["density_integral_error"])
-        flag = "not one" if MASS in flags_of(ok) else ""
+        flag = "not one" if MASS in flags_of(cell) else ""
         yield Line("integral", str(number), "error of quadrature", "", "the worst seed", flag)
     for name in ("m", "1"):
         if ok[f"mmd_{name}"].notna().any():
@@ -180,7 +180,7 @@ def _nll(cell: Cell) -> Line:
     if groups:
         notes.append(f"if rows were independent {significant(float(ok['nll_se_rows'].mean()))}")
     flags = []
-    if SOLVER in flags_of(ok):
+    if SOLVER in flags_of(cell):
         reasons = ok["nll_uncertified"].dropna()
         why = f": {reasons.iloc[0]}" if len(reasons) else ""
         flags.append(f"error not below {SOLVER_ERROR} nat{why}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bench.tables.format import span
@@ -55,9 +56,9 @@ def notes_of(known: list[Cell], metrics: Sequence[str], used: str) -> Iterable[N
 
     The cells come in the order of their rows.
     """
-    runs = pd.concat([cell.runs[list(_READ)] for cell in known])
+    runs = known[0].columns.frame[list(_READ)].iloc[np.concatenate([c.rows for c in known])]
     ok = runs[(runs["status"] == "ok").fillna(False)]
-    if any(len(cell.ok) > 1 for cell in known):
+    if any(len(cell.well) > 1 for cell in known):
         yield Note(
             "",
             "± is the standard deviation over seeds (ddof 1, n in the column 'seeds'; k/n: only "
@@ -110,7 +111,7 @@ def _bound_notes(used: str) -> Iterable[Note]:
 
 def _blind_notes(known: list[Cell], metrics: Sequence[str]) -> Iterable[Note]:
     for name in (m for m in metrics if m in STATISTICS):
-        blind = [cell for cell in known if len(cell.ok) and is_blind(cell, name)]
+        blind = [cell for cell in known if len(cell.well) and is_blind(cell, name)]
         if blind:
             places = ", ".join(sorted({str(cell.key["dataset"]) for cell in blind}))
             n = span(pd.concat([cell.ok["mmd_n"] for cell in blind]))
@@ -170,7 +171,7 @@ def _data_notes(known: list[Cell]) -> Iterable[Note]:
     for name, times in sorted(Counter(str(n) for n, _ in revisions).items()):
         if times > 1:
             yield Note("", f"{name}: {times} revisions of the data, which can't be compared.")
-    floored = {heading_of(c)[:2] for c in known if c.key["method"] == FLOOR and len(c.ok)}
+    floored = {heading_of(c)[:2] for c in known if c.key["method"] == FLOOR and len(c.well)}
     bare = sorted({str(c.key["dataset"]) for c in known if heading_of(c)[:2] not in floored})
     if bare:
         yield Note("", f"No floor was measured on {', '.join(bare)} (method {FLOOR}).")

@@ -64,39 +64,84 @@ _WHOLE = {
 _TRUTH = {"subset"}
 
 
+class Columns:
+    """The columns of a frame as arrays, each made when it is first asked for.
+
+    Of thousands of small cells, pandas would take a hundred times as long as numpy.
+    """
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.frame = frame
+        self._numbers: dict[str, NDArray[np.float64]] = {}
+        self._plain: dict[str, NDArray[np.object_]] = {}
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """A column of numbers `(runs,)`, with NaN for NA."""
+        if name not in self._numbers:
+            self._numbers[name] = self.frame[name].to_numpy(dtype="float64", na_value=np.nan)
+        return self._numbers[name]
+
+    def plain(self, name: str) -> NDArray[np.object_]:
+        """A column `(runs,)` of Python's own values, with None for NA and NaN."""
+        if name not in self._plain:
+            column = self.frame[name]
+            values = column.to_numpy(dtype=object, copy=True)
+            values[column.isna().to_numpy()] = None
+            self._plain[name] = values
+        return self._plain[name]
+
+
 @dataclass(frozen=True)
 class Cell:
     """Runs that differ in their seeds alone: what they share, and the latest run of each seed.
 
-    `repeats` counts the earlier runs of those seeds, which are left out.
+    `rows` are the places of those runs in the columns; `repeats` counts the earlier runs of those
+    seeds, which are left out.
     """
 
     key: dict[str, Any]
-    runs: pd.DataFrame
+    columns: Columns
+    rows: NDArray[np.intp]
     repeats: int
+
+    @cached_property
+    def well(self) -> NDArray[np.intp]:
+        """The rows of the runs that ended well."""
+        well: NDArray[np.intp] = self.rows[self.columns.plain("status")[self.rows] == "ok"]
+        return well
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """The runs."""
+        return self.columns.frame.iloc[self.rows]
 
     @cached_property
     def ok(self) -> pd.DataFrame:
         """The runs that ended well."""
-        well = (self.runs["status"] == "ok").fillna(False)
-        return self.runs if well.all() else self.runs[well]
+        return self.columns.frame.iloc[self.well]
 
     def mean(self, metric: str) -> float:
         """The mean over all runs that ended well; NaN where one of them lacks the metric."""
-        values = self._values(metric)
+        values = self.numbers(metric)
         return float(values.mean()) if len(values) else float("nan")
 
     def sd(self, metric: str) -> float:
         """Their standard deviation (ddof 1); NaN where there are fewer than two."""
-        values = self._values(metric)
+        values = self.numbers(metric)
         return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
 
     def shared(self, column: str) -> Any:
         """The first value of a column that is known."""
-        return next((value for value in self.runs[column] if not pd.isna(value)), None)
+        values = self.columns.plain(column)[self.rows]
+        return next((value for value in values if value is not None), None)
 
-    def _values(self, metric: str) -> NDArray[np.float64]:
-        return self.ok[metric].to_numpy(dtype="float64", na_value=np.nan)
+    def numbers(self, column: str) -> NDArray[np.float64]:
+        """A column of the runs that ended well, `(n,)`, with NaN for NA."""
+        return self.columns.numbers(column)[self.well]
+
+    def known(self, column: str) -> list[Any]:
+        """The values of the runs that ended well, without those that are not known."""
+        return [value for value in self.columns.plain(column)[self.well] if value is not None]
 
 
 def records(results_dir: str | Path) -> pd.DataFrame:
@@ -133,13 +178,14 @@ def cells(frame: pd.DataFrame, *, by_run: bool = False) -> Iterator[Cell]:
     # Sorted and freed of repeats as a whole, as there may be thousands of cells.
     ordered = frame.sort_values("started", kind="stable", na_position="first")
     latest = ordered.drop_duplicates([*names, "seed"], keep="last")
-    latest = latest.sort_values("seed", kind="stable")
+    columns = Columns(latest.sort_values("seed", kind="stable"))
     sizes = frame.groupby(names, dropna=False, sort=True).size()
-    grouped = latest.groupby(names, dropna=False, sort=True)
+    places = columns.frame.groupby(names, dropna=False, sort=True).indices
     key: Any
-    for (key, runs), size in zip(grouped, sizes, strict=True):
+    for key, size in sizes.items():
+        rows = np.asarray(places[key])
         plain = {n: None if pd.isna(v) else v for n, v in zip(names, key, strict=True)}
-        yield Cell(plain, runs, int(size) - len(runs))
+        yield Cell(plain, columns, rows, int(size) - len(rows))
 
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
@@ -155,8 +201,8 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
         columns[name] = pd.Series([cell.key[name] for cell in known], dtype=_dtype(name))
     for name in SHARED:
         columns[name] = pd.Series([cell.shared(name) for cell in known], dtype=_dtype(name))
-    columns["n_ok"] = pd.Series([len(cell.ok) for cell in known], dtype="Int64")
-    columns["n_runs"] = pd.Series([len(cell.runs) for cell in known], dtype="Int64")
+    columns["n_ok"] = pd.Series([len(cell.well) for cell in known], dtype="Int64")
+    columns["n_runs"] = pd.Series([len(cell.rows) for cell in known], dtype="Int64")
     columns["n_repeats"] = pd.Series([cell.repeats for cell in known], dtype="Int64")
     for name in MEASURES:
         if name not in SHARED:

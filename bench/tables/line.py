@@ -28,7 +28,7 @@ def mean_line(
     cell: Cell, figure: str, column: str, n: str = "", notes: str = "", flags: str = ""
 ) -> Line:
     """The mean of a column over seeds, with their standard deviation where there are several."""
-    several = len(cell.ok) > 1
+    several = len(cell.well) > 1
     number = measured(cell.mean(column), cell.sd(column) if several else None)
-    spread = f"s.d. over {len(cell.ok)} seeds" if several else ""
+    spread = f"s.d. over {len(cell.well)} seeds" if several else ""
     return Line(figure, str(number), spread, n, notes, flags)

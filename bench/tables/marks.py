@@ -30,8 +30,8 @@ LEVEL = 0.05
 #: The marks; `bench.tables.footnotes` says what each means.
 BELOW, SOLVER, SAME, BLIND, ONE, MIXED = "†", "‡", "°", "‖", "¶", "§"
 GAP, MASS, TRIP = "≠", "∫", "↔"
-#: Stands in text beside what is bold elsewhere.
-BEST = "*"
+#: Stand in text beside what is bold elsewhere, and beside what is underlined.
+BEST, SECOND = "*", "₂"
 
 #: statistic -> its threshold, and the column of its p-value (the U-statistics have none)
 STATISTICS = {
@@ -69,8 +69,8 @@ def is_undistinguished(cell: Cell, name: str) -> bool:
     """Whether no run's samples are told from true data at the level of 5 %."""
     tau, p = STATISTICS[name]
     if p is not None:
-        return bool((cell.ok[p].to_numpy() >= LEVEL).all())
-    return bool((cell.ok[name].to_numpy() <= cell.ok[tau].to_numpy()).all())
+        return bool((cell.numbers(p) >= LEVEL).all())
+    return bool((cell.numbers(name) <= cell.numbers(tau)).all())
 
 
 def is_blind(cell: Cell, name: str) -> bool:
@@ -81,23 +81,22 @@ def is_blind(cell: Cell, name: str) -> bool:
     """
     if name.endswith("_u"):
         return False
-    floor = 2 / cell.ok["mmd_n"].to_numpy(dtype="float64", na_value=np.nan)
-    chance = np.abs(cell.ok[STATISTICS[name][0] + "_u"].to_numpy())
+    floor = 2 / cell.numbers("mmd_n")
+    chance = np.abs(cell.numbers(STATISTICS[name][0] + "_u"))
     return bool((chance < BLIND_SHARE * floor).any())
 
 
-def flags_of(ok: pd.DataFrame) -> str:
-    """The marks of the bounds that the likelihood of some run fails."""
+def flags_of(cell: Cell) -> str:
+    """The marks of the bounds that the likelihood of some run fails; NaN fails none."""
     names = (
         *("nll_solver_error", "nll_gap", "density_integral", "density_integral_error"),
         *("round_trip_median", "row_scale"),
     )
-    # Of many small frames: numpy compares a tenth as long as pandas, and NaN fails no bound either.
-    error, gap, integral, quadrature, trip, scale = (ok[name].to_numpy() for name in names)
+    error, gap, integral, quadrature, trip, scale = map(cell.numbers, names)
     bounds = {
-        SOLVER: (error >= SOLVER_ERROR) | ok["nll_uncertified"].notna().to_numpy(),
-        GAP: np.abs(gap) > GAP_BOUND,
-        MASS: np.abs(integral - 1) - quadrature > MASS_BOUND,
-        TRIP: trip > TRIP_BOUND * scale,
+        SOLVER: (error >= SOLVER_ERROR).any() or cell.known("nll_uncertified"),
+        GAP: (np.abs(gap) > GAP_BOUND).any(),
+        MASS: (np.abs(integral - 1) - quadrature > MASS_BOUND).any(),
+        TRIP: (trip > TRIP_BOUND * scale).any(),
     }
-    return "".join(mark for mark, fails in bounds.items() if fails.any())
+    return "".join(mark for mark, fails in bounds.items() if fails)

@@ -20,11 +20,17 @@ from bench.tables.format import (
 
 
 @dataclass(frozen=True)
-class Measure:
-    """A measured column: its title in plain text and in LaTeX, and `form(value, error)`."""
+class Column:
+    """A column's title in plain text, and in LaTeX where that is not the title escaped."""
 
     title: str
     latex: str
+
+
+@dataclass(frozen=True)
+class Measure(Column):
+    """A measured column: its titles, and `form(value, error)`."""
+
     form: Callable[[float, float | None], Number]
 
 

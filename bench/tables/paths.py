@@ -20,7 +20,7 @@ def path_lines(cell: Cell) -> Iterator[Line]:
     layer.
     """
     ok = cell.ok
-    moves = [_movement(text) for text in ok["w2_movement"].dropna()]
+    moves = [movement_of(text) for text in ok["w2_movement"].dropna()]
     if moves and all(moves):
         yield _movements(cell, moves)
     paths = span(ok["samples"])
@@ -54,7 +54,7 @@ def _movements(cell: Cell, moves: list[list[float]]) -> Line:
     return Line("W2 movement", shown, ", ".join(parts), n, note, "")
 
 
-def _movement(text: str) -> list[float]:
+def movement_of(text: str) -> list[float]:
     """The numbers of a record's list; none where it holds something else."""
     try:
         found = [float(value) for value in json.loads(text)]

@@ -141,10 +141,10 @@ def _has(cell: Cell, metric: str) -> bool:
 
 def _fewer_seeds(places: dict[str, dict[str, Cell]], datasets: Sequence[str]) -> Iterator[str]:
     partly = [
-        f"{method} on {dataset} ({len(cell.ok)}/{len(cell.runs)})"
+        f"{method} on {dataset} ({len(cell.well)}/{len(cell.rows)})"
         for dataset in datasets
         for method, cell in places[dataset].items()
-        if 0 < len(cell.ok) < len(cell.runs)
+        if 0 < len(cell.well) < len(cell.rows)
     ]
     if partly:
         yield f"Means over the seeds that ended well: {', '.join(partly)}."

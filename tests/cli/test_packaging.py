@@ -70,8 +70,8 @@ def test_the_folders_refuse_their_bare_names(folder: str) -> None:
 def test_help_and_list_import_nothing_heavy() -> None:
     code = (
         "import sys; from bench.cli import main\n"
-        "for arguments in (['--help'], ['list'], ['run', '--help'], ['plot', '--help']):\n"
-        "    try: main(arguments)\n"
+        "for arguments in ('--help', 'list', 'run --help', 'plot --help', 'check --help'):\n"
+        "    try: main(arguments.split())\n"
         "    except SystemExit as end: assert not end.code, end.code\n"
         "heavy = {'torch', 'numpy', 'pandas', 'scipy', 'sklearn', 'rich', 'matplotlib'}\n"
         "print('HEAVY', sorted(heavy & set(sys.modules)))"

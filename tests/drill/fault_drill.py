@@ -114,7 +114,7 @@ def start(folder: Path, results: str, *more: str) -> subprocess.Popen[bytes]:
     command = [
         *(sys.executable, "-P", "-c", "from bench.cli import main; main()", "run"),
         *("--study", str(folder / "drill.toml"), "--results", str(folder / results)),
-        *("--timeout", "30", "--memory", "1.2", "--checkpoint-every", "0.1", "-j", "2", *more),
+        *("--timeout", "60", "--memory", "1.2", "--checkpoint-every", "0.1", "-j", "2", *more),
     ]
     log = open(folder / f"{results}.log", "ab")  # noqa: SIM115 - the child has it
     return subprocess.Popen(

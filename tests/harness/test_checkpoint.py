@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,13 @@ from bench import checkpoint
 from bench.checkpoint import NAMES, Corrupt, newest, read, write
 from bench.execution import execute
 from bench.planning import plan
-from bench.spec import Judge, RunSpec
+from bench.spec import RunSpec
 from bench.study import Study
 
+from . import small
+
 KEY = "k" * 64
-JUDGE = Judge(
-    test_rows=40,
-    error_rows=10,
-    integral_cells=16,
-    mmd_n=30,
-    permutations=99,
-    validations=3,
-    validation_rows=20,
-)
+JUDGE = replace(small.JUDGE, validations=3)
 
 
 @pytest.fixture(autouse=True)

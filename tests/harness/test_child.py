@@ -13,25 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
 from bench import child, plugins, record
 from bench.child import Halt, Job, Limits, make
 from bench.planning import plan
-from bench.spec import Judge, RunSpec
+from bench.spec import RunSpec
 from bench.study import Study
 
+from .small import JUDGE, children
+
 SICK = Path(__file__).parent.parent / "sick"
-JUDGE = Judge(
-    test_rows=40,
-    error_rows=10,
-    integral_cells=16,
-    mmd_n=30,
-    permutations=99,
-    validations=1,
-    validation_rows=20,
-)
 
 
 @pytest.fixture
@@ -127,7 +119,7 @@ def test_a_killed_one_is_taken_up_where_it_was(tmp_path: Path, signal_: signal.S
             notes.append(event["note"])
         if event["event"] == "step" and event["minibatch"] > 100 * (kills + 1) and kills < 2:
             kills += 1
-            workers()[0].send_signal(signal_)
+            children()[0].send_signal(signal_)
 
     job = Job(spec, tmp_path / "runs", Limits(checkpoint_every=0.0))
     assert make(job, tell, Halt()) == "ok"
@@ -157,7 +149,7 @@ def test_one_that_is_killed_again_and_again_ends_as_an_error(tmp_path: Path) -> 
 
     def tell(event: dict[str, Any]) -> None:
         if event["event"] == "step":
-            workers()[0].send_signal(signal.SIGKILL)
+            children()[0].send_signal(signal.SIGKILL)
 
     assert make(Job(spec, tmp_path / "runs"), tell, Halt()) == "error"
     found = record.read(tmp_path / "runs", spec.run)
@@ -196,7 +188,7 @@ def test_a_stop_is_a_checkpoint_and_no_record(tmp_path: Path) -> None:
     assert make(Job(spec, tmp_path / "runs"), tell, halt) == "interrupted"
     assert record.read(tmp_path / "runs", spec.run) is None
     assert (record.part(tmp_path / "runs", spec.run) / "checkpoint.bin").is_file()
-    assert not workers()
+    assert not children()
 
 
 def test_a_kill_ends_it_at_once(tmp_path: Path) -> None:
@@ -207,7 +199,7 @@ def test_a_kill_ends_it_at_once(tmp_path: Path) -> None:
     began = time.monotonic()
     assert make(Job(spec, tmp_path / "runs"), lambda event: None, halt) == "interrupted"
     assert time.monotonic() - began < 10
-    assert not workers()
+    assert not children()
 
 
 def test_a_gpu_that_is_gone(tmp_path: Path) -> None:
@@ -249,14 +241,3 @@ def test_causes(code: int, short_of_memory: bool, cause: str, words: str) -> Non
     found, reason = child._cause(code, short_of_memory)
     assert found == cause
     assert words in reason
-
-
-def workers() -> list[psutil.Process]:
-    found = []
-    for process in psutil.Process().children():
-        try:
-            if "bench.worker" in process.cmdline():
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found

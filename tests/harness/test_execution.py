@@ -21,21 +21,13 @@ from bench.judging import pick
 from bench.method import Log
 from bench.numerics.ode import SolverFailed
 from bench.planning import plan
-from bench.spec import Judge, RunSpec
+from bench.spec import RunSpec
 from bench.stream import Stream
 from bench.study import Study
 from bench.training import ContractBroken, Diverged, TimedOut
 from bench_methods.gaussian import Gaussian
 
-JUDGE = Judge(
-    integral_cells=16,
-    test_rows=40,
-    error_rows=10,
-    mmd_n=30,
-    permutations=99,
-    validations=2,
-    validation_rows=20,
-)
+from .small import JUDGE
 
 
 @pytest.fixture(autouse=True)

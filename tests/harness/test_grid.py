@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from filelock import FileLock
@@ -25,31 +24,17 @@ from bench.child import Limits
 from bench.errors import UsageError
 from bench.grid import run_all
 from bench.planning import Only, Plan, plan
-from bench.spec import Judge, RunSpec
+from bench.spec import RunSpec
 from bench.study import Study
 from bench.worker import lock_file
 
-JUDGE = Judge(
-    test_rows=40,
-    error_rows=10,
-    integral_cells=16,
-    mmd_n=30,
-    permutations=99,
-    validations=2,
-    validation_rows=20,
-    validation_tol=1e-2,
-)
+from .small import children, table, two_methods
+
 #: What a record may say differently for the same run: when, how fast, in how much memory.
 CLOCKS = (
     *("train_seconds", "validation_seconds", "checkpoint_seconds"),
     *("sample_seconds", "density_seconds"),
 )
-
-
-def table(path: Path, seed: int = 1) -> Path:
-    rows = np.random.default_rng(seed).multivariate_normal([1, -1], [[1, 0.8], [0.8, 1]], 400)
-    np.save(path, rows.astype(np.float32))
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def study(folder: Path) -> Study:
-    return Study(
-        methods=("gaussian", "flow-matching"),
-        datasets=(str(table(folder / "own.npy")),),
-        judge=JUDGE,
-        minibatches=6,
-        batch_size=32,
-        settings=("width=8",),
-    )
+    return two_methods(folder)
 
 
 @pytest.fixture(scope="module")
@@ -84,17 +62,6 @@ def long_run(study: Study, folder: Path, **changes: Any) -> RunSpec:
     """A run that takes minutes."""
     endless = replace(study, methods=("gaussian",), minibatches=10**7, settings=())
     return replace(planned_of(endless, folder).runs[0], **changes)
-
-
-def children() -> list[psutil.Process]:
-    found = []
-    for child in psutil.Process().children():
-        try:
-            if "bench.worker" in child.cmdline():
-                found.append(child)
-        except psutil.Error:
-            continue
-    return found
 
 
 def test_the_plan(study: Study, folder: Path) -> None:

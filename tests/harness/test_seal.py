@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def test_no_way_in(split: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> No
         "link": link.read_bytes,
     }
     for shut in ((split.parent.parent, []), (split.parent.parent / "other", [split])):
-        with sealed(*shut), pytest.raises(ContractBroken, match=r"opened .*test\.npy"):
+        with pytest.raises(ContractBroken, match=r"opened .*test\.npy"), sealed(*shut):
             ways[how]()
 
 
@@ -57,8 +58,20 @@ def test_afterwards_it_is_open_again(split: Path) -> None:
 
 
 def test_a_seal_within_a_seal(split: Path, tmp_path: Path) -> None:
-    with sealed(split.parent, []):
-        with sealed(tmp_path / "other", []), pytest.raises(ContractBroken):
+    def both() -> None:
+        with sealed(split.parent, []):
+            with pytest.raises(ContractBroken), sealed(tmp_path / "other", []):
+                np.load(split)
             np.load(split)
-        with pytest.raises(ContractBroken):
-            np.load(split)
+
+    with pytest.raises(ContractBroken, match=r"test\.npy"):
+        both()
+    assert np.load(split).sum() == 15
+
+
+def test_a_method_that_catches_it_is_found_out_at_the_end(split: Path) -> None:
+    caught = pytest.raises(ContractBroken, match=r"opened .*test\.npy")
+    with caught, sealed(split.parent, []), suppress(Exception):
+        np.load(split)
+    with sealed(split.parent, []):  # it is not held against the next one
+        pass

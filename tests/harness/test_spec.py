@@ -28,6 +28,7 @@ IRRELEVANT: dict[str, Any] = {
     "budget": "quick",
     "data_root": "/elsewhere",
     "timeout": 5.0,
+    "include": ("/elsewhere/my_flow.py",),
 }
 
 RELEVANT: dict[str, Any] = {

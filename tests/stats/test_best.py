@@ -232,7 +232,8 @@ def test_every_format_shows_the_bold_and_says_what_it_means(
     assert "- **Bold:** The lowest mean NLL" in markdown
     assert re.findall(r"<b>([^<]+ ± [^<]+)</b>", html) == [number.replace("-", "−")]
     assert "<b>Bold:</b> The lowest mean NLL" in html
-    assert re.findall(r"\$\\mathbf\{(.+ \\pm .+)\}\$", latex) == [number.replace("±", r"\pm")]
+    aligned = re.findall(r"\$\\mathbf\{(.+)\}\$ & \$\\mathbf\{(.+ \\pm .+)\}\$", latex)
+    assert ["".join(parts) for parts in aligned] == [number.replace("±", r"\pm")]
     assert r"\textbf{Bold:}~The lowest mean NLL" in latex
 
 

@@ -153,7 +153,7 @@ def test_without_a_name_the_figure_is_named_by_its_kind(
     ("arguments", "code", "said"),
     [
         (["rank"], 2, "Did you mean 'ranks'?"),
-        (["spectrum"], 2, "Known: quality, ranks."),
+        (["spectrum"], 2, "Known: curves, density, "),
         (["ranks", "-o", "ranks.gif"], 2, ".pdf, .svg, .png"),
         (["ranks", "-o", "none/ranks.pdf"], 2, "can't be written"),
         (["ranks", "--metric", "params"], 2, "less of it is not better"),

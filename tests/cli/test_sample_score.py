@@ -1,0 +1,172 @@
+"""`bench sample` and `bench score`: a trained flow's rows and log-densities, in files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from scipy.stats import multivariate_normal
+
+import bench
+from bench import plugins
+from bench.cli import main
+from bench.data import row_files
+from bench.execution import execute
+from bench.planning import plan
+from bench.spec import Judge
+from bench.study import Study
+
+JUDGE = Judge(
+    test_rows=40,
+    error_rows=10,
+    integral_cells=16,
+    mmd_n=30,
+    permutations=99,
+    validations=1,
+    validation_rows=20,
+)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory, own_cache: Path) -> Path:
+    """A folder with one run: the Gaussian floor on a small table."""
+    folder = tmp_path_factory.mktemp("made")
+    rows = np.random.default_rng(1).normal(size=(400, 2)).astype(np.float32)
+    np.save(folder / "own.npy", rows @ np.array([[1, 0.5], [0, 1]], dtype=np.float32))
+    study = Study(("gaussian",), (str(folder / "own.npy"),), judge=JUDGE, minibatches=8)
+    (spec,) = plan(study, folder / "runs", folder).runs
+    content = execute(spec, folder / "runs", lambda event: None)
+    assert content["status"] == "ok", content["reason"]
+    return folder / "runs"
+
+
+def call(results: Path, *arguments: object) -> Result:
+    words = [*map(str, arguments), "--results", str(results)]
+    return CliRunner().invoke(main, words)
+
+
+def test_samples_are_those_of_the_flow(results: Path, tmp_path: Path) -> None:
+    for name in ("s.npy", "s.csv"):
+        done = call(results, "sample", "gaussian", "-n", 50, "-o", tmp_path / name, "--seed", 3)
+        assert done.exit_code == 0, done.output
+    flow = bench.load("gaussian", results)
+    rows = np.load(tmp_path / "s.npy")
+    assert rows.dtype == np.float32
+    np.testing.assert_array_equal(rows, flow.sample(50, seed=3).numpy())
+    assert (tmp_path / "s.csv").read_text(encoding="utf-8").startswith("x0,x1\n")
+    table = np.loadtxt(tmp_path / "s.csv", delimiter=",", skiprows=1)
+    np.testing.assert_array_equal(table.astype(np.float32), rows)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.csv", "s.npy"]
+
+
+def test_many_samples_come_in_blocks(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are different draws, of the Gaussian that was fitted; the same seed gives them again."""
+    monkeypatch.setattr(row_files, "BLOCK", 256)
+    for name in ("one.npy", "two.npy"):
+        call(results, "sample", "gaussian", "-n", 2_000, "-o", tmp_path / name)
+    rows = np.load(tmp_path / "one.npy")
+    assert rows.shape == (2_000, 2)
+    assert len(np.unique(rows, axis=0)) == 2_000
+    np.testing.assert_array_equal(rows, np.load(tmp_path / "two.npy"))
+    state = torch.load(next(results.glob("gaussian*")) / "model.pt", weights_only=True)["state"]
+    covariance = (state["scatter"] / state["rows"]).numpy()
+    np.testing.assert_allclose(np.cov(rows.T), covariance, atol=5 * np.sqrt(2 / 2_000) * 1.6)
+
+
+@pytest.mark.parametrize("form", ["npy", "csv", "named.csv"])
+def test_scores_are_the_log_density(
+    form: str, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By scipy, from the moments that the run's model holds; block by block."""
+    monkeypatch.setattr(row_files, "BLOCK", 16)
+    rows = np.random.default_rng(5).normal(size=(50, 2))
+    file, output = tmp_path / f"rows.{form}", tmp_path / f"out.{form.rpartition('.')[2]}"
+    if form == "npy":
+        np.save(file, rows)
+    else:
+        header = "a,b" if form == "named.csv" else ""
+        np.savetxt(file, rows, delimiter=",", header=header, comments="", fmt="%.17g")
+    done = call(results, "score", "gaussian", file, "-o", output)
+    assert done.exit_code == 0, done.output
+    if form == "npy":
+        scores = np.load(output)
+    else:
+        assert output.read_text(encoding="utf-8").startswith("log_prob\n")
+        scores = np.loadtxt(output, skiprows=1)
+    state = torch.load(next(results.glob("gaussian*")) / "model.pt", weights_only=True)["state"]
+    covariance = (state["scatter"] / state["rows"]).numpy()
+    true = multivariate_normal(state["mean"].numpy(), covariance).logpdf(rows)
+    assert scores.shape == (50,)
+    np.testing.assert_allclose(scores, true, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("r.csv", "1,2,3\n", "r.csv has 3 columns, and the flow is of 2."),
+        ("r.csv", "1,2\n1\n", "r.csv, line 2, has 1 columns, and the flow is of 2."),
+        ("r.csv", "a,b\n1,2\n1,nan\n\n,2\n", "a value that is missing or not finite in line 3, 5."),
+        ("r.csv", "1,inf\n" * 7, "in line 1, 2, 3, 4, 5 and 2 more."),
+        ("r.csv", "1,2\n1,x\n", "r.csv, line 2, column 2: 'x' is no number."),
+        ("r.csv", "a,b\n", "r.csv has no rows."),
+        ("r.npy", np.zeros((3, 5)), "r.npy has 5 columns, and the flow is of 2."),
+        ("r.npy", np.zeros(3), "r.npy holds float64 of shape (3,). Give numbers (n, 2)."),
+        ("r.npy", np.array([[1, 2], [np.nan, 0]]), "missing or not finite in row 1."),
+        ("r.npy", b"no array", "r.npy can't be read"),
+        ("r.parquet", b"", "has no form that rows can have. Let its name end in .npy or .csv."),
+        ("no.csv", None, "no.csv can't be read: No such file or directory."),
+    ],
+)
+def test_rows_that_can_not_be_scored(
+    name: str, content: object, said: str, results: Path, tmp_path: Path
+) -> None:
+    file, output = tmp_path / name, tmp_path / "out.npy"
+    if isinstance(content, np.ndarray):
+        np.save(file, content)
+    elif isinstance(content, bytes):
+        file.write_bytes(content)
+    elif isinstance(content, str):
+        file.write_text(content, encoding="utf-8")
+    done = call(results, "score", "gaussian", file, "-o", output)
+    assert done.exit_code == 2
+    assert said in " ".join(done.stderr.split())
+    assert not output.exists()
+
+
+def test_an_output_that_can_not_be(results: Path, tmp_path: Path) -> None:
+    for output in (tmp_path / "s.txt", tmp_path / "no folder" / "s.npy", results / "s"):
+        done = call(results, "sample", "gaussian", "-n", 3, "-o", output)
+        assert done.exit_code == 2
+        assert "Error: " in done.stderr
+        assert not output.exists()
+
+
+def test_a_run_without_a_model(results: Path, tmp_path: Path) -> None:
+    assert call(results, "sample", "jko", "-n", 3, "-o", tmp_path / "s.npy").exit_code == 2
+    folder = next(results.glob("gaussian*"))
+    elsewhere = tmp_path / "runs" / folder.name
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "record.json").write_bytes((folder / "record.json").read_bytes())
+    done = call(tmp_path / "runs", "sample", "gaussian", "-n", 3, "-o", tmp_path / "s.npy")
+    assert done.exit_code == 2
+    assert "has no model that can be read" in done.stderr
+
+
+def test_a_model_that_its_method_does_not_know_any_more(results: Path, tmp_path: Path) -> None:
+    folder = next(results.glob("gaussian*"))
+    elsewhere = tmp_path / "runs" / folder.name
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "record.json").write_bytes((folder / "record.json").read_bytes())
+    saved = torch.load(folder / "model.pt", weights_only=True)
+    del saved["state"]["scatter"]
+    torch.save(saved, elsewhere / "model.pt")
+    done = call(tmp_path / "runs", "sample", "gaussian", "-n", 3, "-o", tmp_path / "s.npy")
+    assert done.exit_code == 2
+    version = plugins.version(plugins.methods()["gaussian"])
+    assert "does not fit gaussian as it is now: Error(s) in loading state_dict" in done.stderr
+    assert f"now {version}): run that cell again." in done.stderr

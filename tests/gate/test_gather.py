@@ -1,0 +1,118 @@
+"""From records to cells: which runs count, and each figure by numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.errors import DataError, UsageError
+from bench.gate.cells import Measured
+from bench.gate.gather import gather
+from bench.record import read_all
+
+from .records import write
+
+
+def gathered(results: Path, **asked: Any) -> Measured:
+    found = gather(read_all(results), results, **asked)
+    assert found is not None
+    return found
+
+
+def test_each_figure_by_its_number(tmp_path: Path) -> None:
+    steps = [(4e-3, 2e-3), (8e-3, 2e-3), (5e-3, 1e-3), (9e-3, 3e-3), (50.0, 2e-3), (9e-3, 1e-3)]
+    write(tmp_path, "ffjord", "moons", 1, steps=steps, nll_native=2.5)
+    (cell,) = gathered(tmp_path).cells
+    assert cell.name == "ffjord on moons"
+    assert (cell.minibatches, cell.batch_size, cell.revision) == (100, 128, "aaaaaaaaaaaa")
+    assert cell.runs[1].figures == {
+        "nll": 2.1,
+        "nll_native": 2.5,
+        "validation_nll": pytest.approx(2.2),
+        "mmd_m": 8e-4,
+        "mmd_1": 1e-3,
+        "nll_se": pytest.approx(0.021),
+        "nll_solver_error": 2e-5,
+        "integral_error": pytest.approx(5e-4),
+        "minibatches": 100,
+        "nll_rows": 300,
+        "mmd_n": 300,
+        "gamma_m": 1.4,
+        "tau_m": 6e-3,
+        "tau_1": 7e-3,
+        "nfe_train": 100,
+        "nfe_sample": 40.0,
+        "nfe_density": 44.0,
+        # 2, 4, 5, 3, 25000; the step with a validation does not count
+        "step": pytest.approx(4.0),
+        "memory": 1.2,
+    }
+
+
+@pytest.mark.parametrize("curve", ["", "{", '{"minibatch": 1}\n' * 9, None])
+def test_a_curve_without_times_tells_no_cost(tmp_path: Path, curve: str | None) -> None:
+    path = tmp_path / write(tmp_path, "ffjord", "moons") / "curve.jsonl"
+    path.unlink() if curve is None else path.write_text(curve)
+    (cell,) = gathered(tmp_path).cells
+    assert cell.runs[0].figures["step"] is None
+
+
+def test_the_latest_run_of_a_seed_counts_and_the_latest_budget(tmp_path: Path) -> None:
+    write(tmp_path, "ffjord", "moons", nll=1.0, name="a", started="2026-01-02")
+    write(tmp_path, "ffjord", "moons", nll=2.0, name="b", started="2026-01-03")
+    write(tmp_path, "ffjord", "moons", nll=3.0, name="c", started="2026-01-01")
+    (cell,) = gathered(tmp_path).cells
+    assert {seed: run.figures["nll"] for seed, run in cell.runs.items()} == {0: 2.0}
+    write(tmp_path, "ffjord", "moons", 1, name="d", started="2026-01-04", budget__minibatches=50)
+    (cell,) = gathered(tmp_path).cells
+    assert (cell.amount, list(cell.runs)) == ("50 x 128", [1])
+
+
+def test_settings_part_cells_and_hyper_parameters_do_not(tmp_path: Path) -> None:
+    write(tmp_path, "ffjord", "moons", 0, name="a", method__config={"learning_rate": 0.5})
+    write(tmp_path, "ffjord", "moons", 1, name="b")
+    write(tmp_path, "ffjord", "moons", 0, name="c", method__settings={"width": 8})
+    assert [(c.name, list(c.runs)) for c in gathered(tmp_path).cells] == [
+        ("ffjord (width=8) on moons", [0]),
+        ("ffjord on moons", [0, 1]),
+    ]
+
+
+def test_a_part_is_a_part(tmp_path: Path) -> None:
+    for method in ("ffjord", "jko"):
+        for dataset in ("moons", "digits"):
+            write(tmp_path, method, dataset)
+    names = [c.name for c in gathered(tmp_path, methods=["jko"], datasets=["moons"]).cells]
+    assert names == ["jko on moons"]
+    assert gather(read_all(tmp_path), tmp_path, methods=["none"]) is None
+
+
+def test_a_run_whose_process_died_knows_no_place(tmp_path: Path) -> None:
+    write(tmp_path, "ffjord", "moons")
+    bare = {"status": "error", "reason": "SIGSEGV", "environment": {"device": "cpu"}}
+    path = tmp_path / write(tmp_path, "jko", "moons", name="died") / "record.json"
+    died = json.loads(path.read_text()) | bare | {"metrics": {}, "cost": {}, "training": {}}
+    path.write_text(json.dumps(died))
+    found = gathered(tmp_path)
+    assert found.environment["threads"] == 1
+    assert [cell.runs[0].ok for cell in found.cells] == [True, False]
+
+
+def test_runs_of_two_machines_are_no_check(tmp_path: Path) -> None:
+    write(tmp_path, "ffjord", "moons")
+    write(tmp_path, "jko", "moons", environment__threads=2)
+    with pytest.raises(UsageError, match="machines differ"):
+        gathered(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["method", "dataset", "budget", "judge", "environment"])
+def test_a_record_edited_by_hand_is_named(tmp_path: Path, part: str) -> None:
+    path = tmp_path / write(tmp_path, "ffjord", "moons") / "record.json"
+    content = json.loads(path.read_text())
+    content.pop(part)
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="ffjord-moons-s0"):
+        gathered(tmp_path)

@@ -1,0 +1,283 @@
+"""Each rule by numbers: exact, within the seeds' spread, controls, bounds, costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.errors import NothingMeasured
+from bench.gate.cells import Measured, Run
+from bench.gate.comparing import ALL, Comparison, compare
+from bench.gate.figures import FIGURES
+from bench.gate.rules import Rules
+
+from .made import OFFSETS, baseline, cell, elsewhere, measured, with_cell
+
+
+def worse(comparison: Comparison) -> list[tuple[str, str]]:
+    return [(f.where, f.figure) for f in comparison.with_verdict("worse")]
+
+
+def test_the_same_is_the_same() -> None:
+    found = compare(measured(2), baseline())
+    assert found.exact
+    assert not found.worse
+    assert {f.verdict for f in found.findings} == {"same"}
+    assert len(found.findings) == 4 * 11
+    assert found.cells == (4, 4)
+
+
+@pytest.mark.parametrize("change", [1e-15, 1e-3])
+def test_here_the_last_bit_counts(change: float) -> None:
+    value = 1 + OFFSETS[0] + 2.0 + 2.0  # any number: both runs have it
+    now = measured(1, {"nll": value * (1 + change)})
+    before = dataclasses.replace(baseline(), measured=measured(1, {"nll": value}))
+    (finding,) = compare(now, before).with_verdict("worse")
+    assert (finding.where, finding.figure, finding.rule) == ("ffjord on moons", "NLL", "exact")
+    assert finding.change == pytest.approx(value * change, rel=0.2)
+    assert finding.tolerance == 0
+
+
+def test_better_is_told_and_is_no_failure() -> None:
+    now = measured(2, {"mmd_m": 1e-4})
+    found = compare(now, baseline())
+    assert not found.worse
+    (finding,) = found.with_verdict("better")
+    assert finding.figure == "MMD-m"
+    assert finding.was == pytest.approx(4e-4 * 1.05)
+    assert finding.now == 1e-4
+
+
+def test_elsewhere_the_tolerance_is_students_quantile_of_the_spread() -> None:
+    """t(7) at 0.975 is 2.3646 (a table's); the builder's spread is 0.1, by hand."""
+    assert np.std(OFFSETS, ddof=1) == pytest.approx(0.1)
+    rules = Rules(exact=False, comparisons=2)
+    before = cell("jko", "moons", 8)
+    tolerance = 2.3646 * 0.1 * math.sqrt(2 / 2) + 2 * 8e-5
+    for above, verdict in ((0.99, "same"), (1.01, "worse"), (-0.99, "same"), (-1.01, "better")):
+        now = cell("jko", "moons", 2, at=above * tolerance)
+        finding = rules.judge(FIGURES["nll"], now, before)
+        assert finding is not None
+        assert finding.verdict == verdict, above
+        assert finding.tolerance == pytest.approx(tolerance, rel=1e-4)
+        assert finding.spread == pytest.approx(0.1)
+
+
+def test_a_clean_tree_elsewhere_is_seldom_found_worse() -> None:
+    """At worst runs are independent elsewhere; then 5 % of checks at most cry wolf."""
+    rng, alarms, checks = np.random.default_rng(0), 0, 600
+    for _ in range(checks):
+        before, now = measured(8), measured(2)
+        for k in range(4):
+            for side, seeds in ((before, 8), (now, 2)):
+                runs = {
+                    s: Run("ok", None, {"nll": float(a), "mmd_m": float(math.exp(b / 9))})
+                    for s, (a, b) in enumerate(rng.standard_normal((seeds, 2)))
+                }
+                changed = with_cell(side, k, runs=runs)
+                before, now = (changed, now) if side is before else (before, changed)
+        alarms += compare(elsewhere(now), dataclasses.replace(baseline(), measured=before)).worse
+    assert 0.01 <= alarms / checks <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / checks)
+
+
+def test_one_seed_tells_no_spread_and_the_rule_says_so() -> None:
+    now = elsewhere(measured(1, {"nll": 99.0}))
+    found = compare(now, dataclasses.replace(baseline(), measured=measured(1)))
+    assert not found.worse
+    nlls = [f for f in found.findings if f.figure == "NLL"]
+    assert {f.tolerance for f in nlls} == {math.inf}
+
+
+@pytest.mark.parametrize("place", ["here", "elsewhere"])
+@pytest.mark.parametrize(
+    ("figure", "value", "title"),
+    [
+        ("tau_m", 7e-3, "τ_m"),
+        ("tau_m", 5e-3, "τ_m"),
+        ("minibatches", 50, "mini-batches learned from"),
+        ("integral_error", 0.06, "integral less one"),
+        ("nll_solver_error", 0.02, "NLL solver error"),
+        ("nfe_sample", 61, "NFE, sampling"),
+    ],
+)
+def test_what_is_worse_wherever_it_is(place: str, figure: str, value: float, title: str) -> None:
+    now = measured(2, {figure: value})
+    now = now if place == "here" else elsewhere(now)
+    assert worse(compare(now, baseline())) == [("ffjord on moons", title)]
+
+
+@pytest.mark.parametrize("value", [0.0, -1e-9])
+def test_a_figure_that_is_impossible_is_no_better_one(value: float) -> None:
+    found = compare(measured(2, {"mmd_m": value}), baseline())
+    assert worse(found) == [("ffjord on moons", "MMD-m")]
+    assert found.findings[0].rule == "impossible"
+
+
+@pytest.mark.parametrize("constant", [0.0, -3.0])
+def test_a_metric_that_is_a_constant_is_named(constant: float) -> None:
+    """An NLL of 0 where it was 2 or more would pass for better."""
+    now = measured(2)
+    for k, each in enumerate(now.cells):
+        runs = {s: Run("ok", None, {**r.figures, "nll": constant}) for s, r in each.runs.items()}
+        now = with_cell(now, k, runs=runs)
+    found = compare(now, baseline())
+    assert worse(found) == [(ALL, "NLL")]
+    assert "8 runs" in found.findings[0].rule
+
+
+@pytest.mark.parametrize(
+    ("ratio", "verdict", "strict"),
+    [
+        (2.0, "worse", "worse"),
+        (1.51, "worse", "worse"),
+        (1.49, "noticed", "worse"),
+        (1.21, "noticed", "worse"),
+        (1.19, "same", "same"),
+        (0.7, "better", "better"),
+    ],
+)
+def test_a_step_counts_from_half_as_much_again(ratio: float, verdict: str, strict: str) -> None:
+    for strict_cost, wanted in ((False, verdict), (True, strict)):
+        now = measured(2, {"step": 3.0 * ratio})
+        found = compare(now, baseline(), strict_cost=strict_cost)
+        (finding,) = (
+            f for f in found.findings if "step" in f.figure and f.where == "ffjord on moons"
+        )
+        assert finding.verdict == wanted
+        assert finding.change == pytest.approx(ratio)
+
+
+def test_memory_is_shown_and_counts_only_when_asked() -> None:
+    now = measured(2, {"memory": 2.4})
+    assert not compare(now, baseline()).worse
+    assert compare(now, baseline()).with_verdict("noticed")[0].change == 2.0
+    assert worse(compare(now, baseline(), strict_cost=True)) == [
+        ("ffjord on moons", "memory, over the start's")
+    ]
+
+
+def test_a_count_is_exact_here_and_has_a_margin_elsewhere() -> None:
+    now = measured(2, {"nfe_sample": 42})
+    (finding,) = compare(now, baseline()).with_verdict("noticed")
+    assert finding.figure == "NFE, sampling"
+    assert not compare(elsewhere(now), baseline()).with_verdict("noticed")
+
+
+def slower(now: Measured, factor: float) -> Measured:
+    for k, each in enumerate(now.cells):
+        runs = {
+            s: Run("ok", None, {**r.figures, "step": (r.figures["step"] or 0) * factor})
+            for s, r in each.runs.items()
+        }
+        now = with_cell(now, k, runs=runs)
+    return now
+
+
+def test_elsewhere_what_all_steps_share_is_the_machines() -> None:
+    found = compare(elsewhere(slower(measured(2), 1.7)), baseline())
+    assert not found.worse
+    assert found.machine == pytest.approx(1.7)
+    found = compare(elsewhere(slower(measured(2, {"step": 6.0}), 1.7)), baseline())
+    assert worse(found) == [("ffjord on moons", "step, in yardsticks")]
+    assert found.findings[0].change == pytest.approx(2.0)
+    assert compare(slower(measured(2), 1.7), baseline()).worse
+
+
+def test_elsewhere_a_few_cells_can_not_tell_the_machine_from_the_method() -> None:
+    few = dataclasses.replace(
+        measured(2, {"step": 9.0}), cells=measured(2, {"step": 9.0}).cells[:2]
+    )
+    before = dataclasses.replace(
+        baseline(), measured=dataclasses.replace(measured(8), cells=measured(8).cells[:2])
+    )
+    found = compare(elsewhere(few), before)
+    assert found.machine is None
+    assert not found.worse
+    assert found.with_verdict("noticed")[0].change == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("status", ["diverged", "timeout", "oom", "error"])
+def test_a_run_that_failed_is_worse(status: str) -> None:
+    now = measured(2)
+    runs = {**now.cells[1].runs, 1: Run(status, "so it was", {})}
+    found = compare(with_cell(now, 1, runs=runs), baseline())
+    assert worse(found) == [("ffjord on moons", "")]
+    assert found.findings[0].rule == f"seed 1: {status}: so it was"
+
+
+def test_a_figure_that_is_gone_is_worse() -> None:
+    assert worse(compare(measured(2, {"nll": None}), baseline())) == [("ffjord on moons", "NLL")]
+
+
+def test_a_cell_that_is_missing_is_worse_and_one_that_is_new_is_not() -> None:
+    now = measured(2)
+    fewer = dataclasses.replace(now, cells=now.cells[1:])
+    assert worse(compare(fewer, baseline())) == [("ffjord on digits", "")]
+    before = dataclasses.replace(
+        baseline(), measured=dataclasses.replace(measured(8), cells=measured(8).cells[1:])
+    )
+    found = compare(now, before)
+    assert not found.worse
+    assert [f.where for f in found.with_verdict("new")] == ["ffjord on digits"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("minibatches", 50, "50 x 128, not 100 x 128"),
+        ("revision", "dddddddddddd", "revision dddddddddddd, not aaaaaaaaaaaa"),
+        ("runs", {99: Run("ok", None, {})}, "no seed that the baseline has"),
+    ],
+)
+def test_what_can_not_be_compared_does_not_pass(field: str, value: Any, says: str) -> None:
+    now = with_cell(measured(2), 1, **{field: value})
+    found = compare(now, baseline())
+    assert worse(found) == [("ffjord on moons", "")]
+    assert says in found.findings[0].rule
+
+
+def test_another_judge_is_another_measurement() -> None:
+    now = dataclasses.replace(measured(2), judge={"solver": "dopri5", "test_rows": 500})
+    found = compare(now, baseline())
+    assert len(found.with_verdict("worse")) == 4
+    assert "test_rows 500, not 1000" in found.findings[0].rule
+
+
+def test_what_ran_otherwise_is_noted() -> None:
+    config = {"learning_rate": 0.05, "width": 64}
+    now = with_cell(measured(2), 1, config=config, version="eeeeeeeeeeee")
+    assert compare(now, baseline()).notes == ("ffjord on moons: learning_rate 0.05, not 0.005",)
+    now = with_cell(measured(2), 1, version="eeeeeeeeeeee")
+    assert "source changed" in compare(now, baseline()).notes[0]
+
+
+def test_nothing_in_common_is_nothing_measured() -> None:
+    now = dataclasses.replace(measured(2), cells=(cell("mine", "moons", 2),))
+    with pytest.raises(NothingMeasured) as error:
+        compare(now, baseline())
+    assert error.value.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"threads": 2},
+        {"cpu_capability": "AVX512"},
+        {"arithmetic": "ba9876543210"},
+        {"arithmetic": None},
+        {"device": "cuda"},
+        {"packages": {**measured(1).environment["packages"], "torch": "2.14.0"}},
+    ],
+)
+def test_where_a_comparison_is_exact(changed: dict[str, Any]) -> None:
+    now = measured(2, {"nll": 2.0 + 1 + 1e-9})
+    other = dataclasses.replace(now, environment={**now.environment, **changed})
+    assert not compare(other, baseline()).exact
+    assert compare(other, baseline(), "exact").exact
+    same = {"cpu": "another name", "python": "3.12.0", "platform": "else"}
+    assert compare(dataclasses.replace(now, environment=now.environment | same), baseline()).exact
+    assert not compare(now, baseline(), "seeds").exact

@@ -1,0 +1,122 @@
+"""Plug-ins of other distributions: found, hashed, and shown when something is wrong with them."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from bench import plugins
+from bench.cli import list as listing
+from bench.errors import UsageError
+
+Install = Callable[[str, dict[str, str], str], None]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """A function that installs a distribution: its name, its files, its entry points."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(site)
+    before = set(sys.modules)
+
+    def install(name: str, files: dict[str, str], entries: str) -> None:
+        for path, content in files.items():
+            (site / path).parent.mkdir(parents=True, exist_ok=True)
+            (site / path).write_text(content, encoding="utf-8")
+        info = site / f"{name.replace('-', '_')}-1.0.dist-info"
+        info.mkdir()
+        metadata = (
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\nRequires-Dist: numpy>=1.26\n"
+        )
+        (info / "METADATA").write_text(metadata, encoding="utf-8")
+        (info / "entry_points.txt").write_text(entries, encoding="utf-8")
+        importlib.invalidate_caches()
+        plugins.methods.cache_clear()
+        plugins.datasets.cache_clear()
+
+    yield install
+    for module in set(sys.modules) - before:
+        if module.partition(".")[0].startswith("other_"):
+            del sys.modules[module]
+    plugins.methods.cache_clear()
+    plugins.datasets.cache_clear()
+
+
+def lines() -> dict[str, dict[str, object]]:
+    return {str(line["name"]): dict(line) for line in listing.methods()}
+
+
+def test_one_whose_import_fails_is_shown_with_the_reason(install: Install) -> None:
+    install(
+        "other-flows",
+        {"other_flows.py": '"""A flow of others."""\n\nimport no_such_thing\n'},
+        "[bench.methods]\nother = other_flows:Other\n",
+    )
+    line = lines()["other"]
+    assert line["from"] == "other-flows 1.0"
+    assert "ModuleNotFoundError: No module named 'no_such_thing'" in str(line["unavailable"])
+    with pytest.raises(UsageError, match="no_such_thing"):
+        plugins.method("other")
+    assert lines()["gaussian"]["unavailable"] is None
+
+
+def test_one_that_raises_anything_when_it_is_imported(install: Install) -> None:
+    install(
+        "other-flows",
+        {"other_flows.py": '"""A flow of others."""\n\nraise RuntimeError("no GPU")\n'},
+        "[bench.methods]\nother = other_flows:Other\n",
+    )
+    assert "RuntimeError: no GPU" in str(lines()["other"]["unavailable"])
+
+
+def test_a_name_that_is_taken(install: Install) -> None:
+    """Ours stays what it is, and the other one is shown."""
+    install(
+        "other-flows",
+        {"other_flows.py": '"""A flow of others."""\n'},
+        "[bench.methods]\ngaussian = other_flows:Other\n",
+    )
+    assert plugins.methods()["gaussian"].value == "bench_methods.gaussian:Gaussian"
+    told = [line for line in listing.methods() if line["name"] == "gaussian"]
+    assert [line["unavailable"] for line in told] == [
+        None,
+        "other_flows:Other of other-flows 1.0: another has this name",
+    ]
+
+
+def test_the_version_follows_relative_imports(install: Install, tmp_path: Path) -> None:
+    package = {
+        "other_pack/__init__.py": "",
+        "other_pack/flow.py": '"""A flow."""\n\nfrom .nets import net\nfrom . import rates\n',
+        "other_pack/nets.py": "from .deep.down import x\n\nnet = x\n",
+        "other_pack/rates.py": "rate = 1\n",
+        "other_pack/deep/__init__.py": "",
+        "other_pack/deep/down.py": "from ..rates import rate\n\nx = rate\n",
+        "other_pack/apart.py": "y = 1\n",
+    }
+    install("other-pack", package, "[bench.methods]\nother = other_pack.flow:Other\n")
+    plugin = plugins.methods()["other"]
+    found = {path.name for path in plugins.sources(plugin)}
+    assert {"flow.py", "nets.py", "rates.py", "down.py"} <= found
+    assert "apart.py" not in found
+    before = plugins.version(plugin)
+    down = tmp_path / "site" / "other_pack" / "deep" / "down.py"
+    down.write_text("from ..rates import rate\n\nx = 2 * rate\n", encoding="utf-8")
+    assert plugins.version(plugin) != before
+
+
+def test_what_a_record_names_of_another_distribution(install: Install) -> None:
+    install(
+        "other-flows",
+        {"other_flows.py": '"""A flow of others."""\n'},
+        "[bench.methods]\nother = other_flows:Other\n",
+    )
+    assert plugins.packages(plugins.methods()["other"]) == ["other-flows", "numpy"]
+    assert plugins.packages(plugins.methods()["gaussian"]) == []
+    assert plugins.packages(EntryPoint("mine", "mine:Mine", "bench.methods")) == []

@@ -1,0 +1,83 @@
+"""The yardstick: it measures, it disturbs nothing, and its arithmetic is told."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bench.execution import execute
+from bench.planning import plan
+from bench.spec import Judge
+from bench.study import Study
+from bench.yardstick import Yardstick, arithmetic
+
+JUDGE = Judge(
+    test_rows=50, error_rows=20, integral_cells=16, mmd_n=50, permutations=19, validations=1,
+    validation_rows=50,
+)  # fmt: skip
+
+
+def test_a_pass_takes_time_and_no_random_numbers() -> None:
+    state = torch.get_rng_state()
+    yardstick = Yardstick()
+    passes = [yardstick.measure() for _ in range(20)]
+    assert torch.equal(torch.get_rng_state(), state)
+    assert 0 < statistics.median(passes) < 0.1
+
+
+def test_twice_the_work_takes_twice_the_passes() -> None:
+    yardstick = Yardstick()
+    one = statistics.median(yardstick.measure() for _ in range(50))
+    two = statistics.median(yardstick.measure() + yardstick.measure() for _ in range(50))
+    assert 1.5 < two / one < 2.7
+
+
+def test_the_arithmetic_is_the_same_each_time_and_draws_nothing() -> None:
+    state = torch.get_rng_state()
+    assert arithmetic() == arithmetic()
+    assert len(arithmetic()) == 12
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_other_arithmetic_has_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = arithmetic()
+    exact = torch.Tensor.exp
+    monkeypatch.setattr(torch.Tensor, "exp", lambda x: exact(x) * (1 + 2**-22))
+    assert arithmetic() != before
+
+
+def test_a_run_that_is_measured_ends_with_the_same_bits(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "own.npy", rng.standard_normal((600, 2)).astype(np.float32))
+    study = Study(
+        ("flow-matching",),
+        (str(tmp_path / "own.npy"),),
+        minibatches=8,
+        batch_size=32,
+        settings=("width=8",),
+        judge=JUDGE,
+    )
+    (spec,) = plan(study, tmp_path / "none", tmp_path).runs
+    records = [
+        execute(spec, tmp_path / name, lambda event: None, yardstick=name == "measured")
+        for name in ("plain", "measured")
+    ]
+    assert records[0]["status"] == "ok", records[0]["reason"]
+    assert records[0]["metrics"] == records[1]["metrics"]
+    assert "arithmetic" not in records[0]["environment"]
+    assert records[1]["environment"]["arithmetic"] == arithmetic()
+    assert records[1]["environment"]["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
+    curves = [
+        [json.loads(line) for line in (tmp_path / name / spec.run / "curve.jsonl").open()]
+        for name in ("plain", "measured")
+    ]
+    times = ("step_cpu_seconds", "yardstick_cpu_seconds")
+    assert not any(name in entry for entry in curves[0] for name in times)
+    assert len(curves[1]) == 8
+    assert all(entry[name] > 0 for entry in curves[1] for name in times)
+    assert [e["loss"] for e in curves[0]] == [e["loss"] for e in curves[1]]
