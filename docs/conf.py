@@ -15,11 +15,11 @@ extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.doctest",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "docstrings",
     "generated",
+    "mathml",
 ]
 exclude_patterns = ["_build", "_ext", "_data"]
 
@@ -45,6 +45,7 @@ napoleon_use_rtype = False
 # Examples in docstrings are run by tests/docs/test_examples.py, with the names of their modules.
 doctest_test_doctest_blocks = ""
 
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = "CNF Bench"
 html_show_sourcelink = False

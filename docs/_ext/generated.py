@@ -148,7 +148,9 @@ class Commands(SphinxDirective):
         """The sections."""
         from bench.cli import main
 
-        return list(_sections(click.Context(main, info_name="bench", terminal_width=100)))
+        settings = main.context_settings
+        context = click.Context(main, info_name="bench", terminal_width=100, **settings)
+        return list(_sections(context))
 
 
 def _sections(context: click.Context) -> Iterator[nodes.Node]:

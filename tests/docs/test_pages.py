@@ -9,9 +9,11 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -96,12 +98,19 @@ def test_every_key_of_a_record_is_explained(tmp_path: Path) -> None:
     (path,) = tmp_path.glob("*/record.json")
     record = json.loads(path.read_text(encoding="utf-8"))
     assert record["status"] == "ok", record["reason"]
-    whole = {"method.config", "method.settings", "dataset.notes", "environment.packages", "judge"}
-    keys = set()
-    for key, value in record.items():
-        inner = value if isinstance(value, dict) and key not in whole else {"": value}
-        keys |= {f"{key}.{name}".rstrip(".") for name in inner}
+    keys = set(_keys(record))
     assert keys <= told.keys(), keys - told.keys()
+
+
+def _keys(value: dict[str, Any], above: str = "") -> Iterator[str]:
+    """The keys down to those that are explained as a whole."""
+    whole = {"method.config", "method.settings", "dataset.notes", "environment.packages", "judge"}
+    for name, inner in value.items():
+        key = f"{above}{name}"
+        if isinstance(inner, dict) and key not in whole:
+            yield from _keys(inner, f"{key}.")
+        else:
+            yield key
 
 
 def test_the_citation_names_the_version_that_is_installed() -> None:
