@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import click
@@ -53,6 +54,8 @@ def watch(port: int, results: str | None) -> None:
                 "Name another (--port), or none for any that is free.",
             ) from error
         click.echo(f"http://{LOOPBACK}:{serving.server_port}/ shows {folder}; Ctrl-C ends it.")
+        # Where a shell started it in the background, it would not hear Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         serve(watched, serving, lambda line: click.echo(line, err=True))
     except KeyboardInterrupt:
         click.echo("\nEnded.", err=True)

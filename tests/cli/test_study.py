@@ -144,7 +144,7 @@ def test_list_studies(call: Call) -> None:
     assert listed.returncode == 0, listed.stderr
     assert "budget table1, seeds 0, 1, 2" in listed.stdout
     studies = json.loads(call("list", "studies", "--json").stdout)
-    assert [study["name"] for study in studies] == ["equal", "quick", "table1"]
+    assert [study["name"] for study in studies] == ["check", "equal", "quick", "table1"]
     assert studies[1]["datasets"] == ["moons", "digits"]
     everything = json.loads(call("list", "--json").stdout)
     assert [*everything] == ["methods", "datasets", "budgets", "studies", "runs"]

@@ -126,7 +126,8 @@ def test_the_page_loads_without_a_complaint_or_a_request(opened: Chrome) -> None
     assert [url for url in asked if not url.startswith(("data:", "file:"))] == []
     assert sum(url.startswith("file:") for url in asked) == 1
     loaded = ask(opened, "[...document.images].map(i => i.complete && i.naturalWidth > 0)")
-    assert loaded == [True] * 3
+    assert len(loaded) >= 3  # ranks, and quality on both data sets
+    assert all(loaded)
     shot(opened, "light-1280")
 
 
