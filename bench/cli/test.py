@@ -126,7 +126,7 @@ def _name(method: str) -> str:
     if not colon and len(classes) > 1:
         raise UsageError(
             f"{Path(file).name} holds {len(classes)} methods.",
-            f"Name one: {', '.join(f'{file}:{name}' for name in classes)}.",
+            f"Name one, as {file}:{next(iter(classes))}; there are {', '.join(classes)}.",
         )
     return classes[wanted] if colon else next(iter(found))
 

@@ -53,7 +53,7 @@ def test_a_method_that_keeps_it(kind: type[Method]) -> None:
         (
             methods.DeafParameter,
             "parameters",
-            "6 mini-batches did not change s: no gradient reaches there.",
+            "60 mini-batches did not change s: no gradient reaches there.",
             "detaches",
         ),
         (methods.Unseeded, "same seed", "Two runs with seed 0, d = 2, differ in m", "numpy"),
