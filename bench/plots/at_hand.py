@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from bench.dataset import Dataset
 
 Array = NDArray[np.float64]
+S = TypeVar("S")
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,27 @@ def some(rows: NDArray[np.float32], most: int) -> Array:
 def rows_of(selection: Selection, root: Path | None, most: int) -> list[RealRows]:
     """The test rows of each group."""
     return [real_rows(group, root, most) for group in selection.groups]
+
+
+def strips_of(
+    selection: Selection,
+    root: Path | None,
+    most: int,
+    make: Callable[[Group, RealRows], tuple[S | None, Group, list[str]]],
+) -> tuple[list[S], list[Group], list[str]]:
+    """What `make` gives for each group and at most so many of its test rows, where it has a strip.
+
+    Returns:
+        The strips, the groups as they are shown, and all lines of the caption.
+    """
+    strips, shown, lines = [], [], []
+    for group, real in zip(selection.groups, rows_of(selection, root, most), strict=True):
+        strip, kept, told = make(group, real)
+        lines += told
+        if strip is not None:
+            strips.append(strip)
+            shown.append(kept)
+    return strips, shown, lines
 
 
 def without_rows(selection: Selection, found: list[RealRows]) -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bench.errors import NothingMeasured
 from bench.plots.asked import Asked, Drawn, wrapped
-from bench.plots.at_hand import Array, RealRows, rows_of, samples
+from bench.plots.at_hand import Array, RealRows, samples, strips_of
 from bench.plots.columns import frame_around, name_of
 from bench.plots.selection import Group, select
 from bench.tables.measures import measure
@@ -42,16 +43,7 @@ def draw(asked: Asked) -> Drawn:
             "bench plot marginals shows columns of them.",
         )
     selection = select(asked, frame[frame["dataset"].isin(plane)], GROUPS, ROWS)
-    strips: list[Strip] = []
-    drawn: list[Group] = []
-    lines: list[str] = []
-    rows = rows_of(selection, asked.data, POINTS)
-    for group, real in zip(selection.groups, rows, strict=True):
-        strip, kept, told = _strip(asked, group, real)
-        lines += told
-        if strip is not None:
-            strips.append(strip)
-            drawn.append(kept)
+    strips, drawn, lines = strips_of(selection, asked.data, POINTS, partial(_strip, asked))
     if not strips:
         raise NothingMeasured(
             f"No trained flow in {asked.results} can be asked for its density.", " ".join(lines[:3])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bench.errors import NothingMeasured, UsageError
 from bench.plots.asked import Asked, Drawn, wrapped
-from bench.plots.at_hand import Array, RealRows, rows_of, samples
+from bench.plots.at_hand import Array, RealRows, samples, strips_of
 from bench.plots.columns import UNIT, columns_of, frame_around, name_of
 from bench.plots.selection import Group, select
 from bench.tables.versions import latest
@@ -53,16 +54,7 @@ def draw(asked: Asked) -> Drawn:
     asked.refuse("trajectories", "metric")
     frame, left_out = latest(asked.under_budget(asked.frame()))
     selection = select(asked, frame, GROUPS, ROWS)
-    strips: list[Strip] = []
-    drawn: list[Group] = []
-    lines: list[str] = []
-    rows = rows_of(selection, asked.data, CLOUD)
-    for group, real in zip(selection.groups, rows, strict=True):
-        strip, kept, told = _strip(asked, group, real)
-        lines += told
-        if strip is not None:
-            strips.append(strip)
-            drawn.append(kept)
+    strips, drawn, lines = strips_of(selection, asked.data, CLOUD, partial(_strip, asked))
     if not strips:
         raise NothingMeasured(
             f"No trained flow in {asked.results} has paths that can be drawn.",

@@ -16,18 +16,9 @@ from bench.cli import main
 from bench.data import row_files
 from bench.execution import execute
 from bench.planning import plan
-from bench.spec import Judge
 from bench.study import Study
 
-JUDGE = Judge(
-    test_rows=40,
-    error_rows=10,
-    integral_cells=16,
-    mmd_n=30,
-    permutations=99,
-    validations=1,
-    validation_rows=20,
-)
+from ..harness.small import JUDGE
 
 
 @pytest.fixture(scope="module")
