@@ -50,11 +50,14 @@ def preprocess(columns: Sequence[str], data: NDArray[np.float64]) -> Splits:
     rows = data[:, sensors]
     kept = uncorrelated(np.atleast_2d(np.corrcoef(rows, rowvar=False)))
     rows = rows[:, kept]
-    rows = (rows - rows.mean(axis=0)) / rows.std(axis=0, ddof=1)
+    mean, std = rows.mean(axis=0), rows.std(axis=0, ddof=1)
+    rows = (rows - mean) / std
     notes: dict[str, object] = {
         "split": "in stored order; the last tenth is test, of the rest the last tenth is "
         "validation",
         "standardised": "mean and std (ddof 1) of the whole table, test rows included",
+        "mean": mean.tolist(),
+        "std": std.tolist(),
         "columns": [columns[sensors[i]] for i in kept],
     }
     return float32(*last_tenths(rows), notes=notes)

@@ -50,6 +50,8 @@ def preprocess(train: pd.DataFrame, test: pd.DataFrame) -> Splits:
     notes: dict[str, object] = {
         "split": "the last tenth of the train table is validation; the test table is test",
         "standardised": "mean and std (ddof 1) of the train table, validation rows included",
+        "mean": mean[columns].tolist(),
+        "std": std[columns].tolist(),
     }
     return float32(kept[:n_train], kept[n_train:], tested, notes)
 

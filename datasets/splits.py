@@ -36,14 +36,22 @@ def shuffled_tenths(rows: Table, seed: int) -> tuple[Table, Table, Table]:
 
 
 def standardised(train: Table, validation: Table, test: Table, notes: dict[str, object]) -> Splits:
-    """Standardise all three splits by mean and std (ddof 0) over train and validation."""
+    """Standardise all three splits by mean and std (ddof 0) over train and validation.
+
+    The notes keep both, so that other rows can be standardised alike.
+    """
     seen = np.concatenate([train, validation])
     mean, std = seen.mean(axis=0), seen.std(axis=0)
     return float32(
         (train - mean) / std,
         (validation - mean) / std,
         (test - mean) / std,
-        {**notes, "standardised": "mean and std (ddof 0) over train and validation"},
+        {
+            **notes,
+            "standardised": "mean and std (ddof 0) over train and validation",
+            "mean": mean.tolist(),
+            "std": std.tolist(),
+        },
     )
 
 

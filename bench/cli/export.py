@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from bench.cli.including import include_all, include_option
 from bench.paths import results_dir
 
 
@@ -17,6 +18,7 @@ from bench.paths import results_dir
 @click.option("--models", is_flag=True, help="With the trained flows (model.pt).")
 @click.option("--no-figures", is_flag=True, help="Records and tables alone.")
 @click.option("--force", is_flag=True, help="Replace an earlier bundle at DIR.")
+@include_option
 @click.option("--results", metavar="DIR", help="The results folder [default: results/runs].")
 def export(
     folder: str,
@@ -26,6 +28,7 @@ def export(
     models: bool,
     no_figures: bool,
     force: bool,
+    include: tuple[str, ...],
     results: str | None,
 ) -> None:
     """Bundle runs, failed ones too, with their tables and figures, in the folder DIR.
@@ -44,6 +47,7 @@ def export(
     from bench.bundle.writing import write_bundle
     from bench.tables.chosen import chosen, runs_in
 
+    include_all(include)
     source = results_dir(results)
     runs = chosen(runs_in(source), source, methods, datasets, budgets)
     written = write_bundle(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.cli.including import include_all, include_option
 from bench.cli.whole import write_whole
 from bench.errors import UsageError, unknown
 from bench.paths import results_dir
@@ -41,6 +42,7 @@ class _Help(click.Command):
 @click.option("-d", "--dataset", "datasets", multiple=True, metavar="D", help="Only it; repeat it.")
 @click.option("-s", "--seed", type=int, help="The run that stands for a method [default: first].")
 @click.option("--columns", metavar="I,J,...", help="Columns to show, counted from 0.")
+@include_option
 @click.option("--results", metavar="DIR", help="The results folder [default: results/runs].")
 @click.option("--data", metavar="DIR", help="The data root.")
 def plot(
@@ -49,6 +51,7 @@ def plot(
     columns: str | None,
     results: str | None,
     data: str | None,
+    include: tuple[str, ...],
     **asked: Any,
 ) -> None:
     """Draw a figure, and print what it shows. KIND is one of those below.
@@ -74,6 +77,7 @@ def plot(
     from bench.plots import draw
     from bench.plots.asked import Asked
 
+    include_all(include)
     root = Path(data) if data else None
     drawn = draw(kind, Asked(results_dir(results), columns=_columns(columns), data=root, **asked))
     for sentence in drawn.left_out:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from bench.cli.including import include_all, include_option
 from bench.cli.whole import write_whole
 from bench.errors import UsageError
 from bench.paths import results_dir
@@ -18,8 +19,9 @@ PAGE = "index.html"
 @click.option(
     "-o", "--output", metavar="DIR", help="The folder of the page [default: results/report]."
 )
+@include_option
 @click.option("--results", metavar="DIR", help="The results folder [default: results/runs].")
-def report(output: str | None, results: str | None) -> None:
+def report(output: str | None, include: tuple[str, ...], results: str | None) -> None:
     """One HTML page with all of it: DIR/index.html, which needs no network and no other file.
 
     The setting, the comparison (to be sorted and filtered), the figures, a section for each data
@@ -38,6 +40,7 @@ def report(output: str | None, results: str | None) -> None:
     from bench.report.gathered import gather
     from bench.report.page import page
 
+    include_all(include)
     source = results_dir(results)
     gathered = gather(source)
     if not gathered.records:

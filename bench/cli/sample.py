@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.including import include_option
+from bench.cli.units import IN_WORDS, units_of, units_option
 from bench.cli.whole import write_whole
 from bench.errors import NothingMeasured
 
 if TYPE_CHECKING:
+    from bench.data.units import Units
     from bench.flow import Flow
 
 
@@ -25,20 +27,28 @@ if TYPE_CHECKING:
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the noise."
 )
+@units_option
 @include_option
 @click.option("--results", metavar="DIR", help="The results folder [default: results/runs].")
 def sample(
-    run: str, n: int, output: str, seed: int, include: tuple[str, ...], results: str | None
+    run: str,
+    n: int,
+    output: str,
+    seed: int,
+    units: str,
+    include: tuple[str, ...],
+    results: str | None,
 ) -> None:
     """Draw N rows from the flow that a run has trained, by the solver that it was judged with.
 
-    They are in the units of the data set as it was preprocessed (`bench info RUN` says how). The
-    memory that this takes does not grow with N. A seed gives the same rows again.
+    They are in the units of the data set as it was preprocessed (`bench info RUN` says how), or in
+    the table's own with `--units own`. The memory that this takes does not grow with N. A seed
+    gives the same rows again.
 
     \b
     Examples:
       bench sample flow-matching-moons-s0 -n 10000 -o samples.npy
-      bench sample flow-matching-moons-s0 -n 100 -o samples.csv --seed 1
+      bench sample flow-matching-wine -n 100 -o wines.csv --seed 1 --units own
     """
     from bench.data.row_files import check_form, write
 
@@ -46,15 +56,15 @@ def sample(
     check_form(path)
     import bench
 
-    flow = bench.load(run, results, include)
+    flow, own = bench.load(run, results, include), units_of(run, results, units)
     names = [f"x{k}" for k in range(flow.method.d)]
     form = path.suffix.lower()
-    write_whole(path, lambda file: write(file, form, _drawn(flow, n, seed), n, names))
-    click.echo(f"{n} rows of {flow.method.d} columns, in preprocessed units: {path}")
+    write_whole(path, lambda file: write(file, form, _drawn(flow, n, seed, own), n, names))
+    click.echo(f"{n} rows of {flow.method.d} columns, {IN_WORDS[units]}: {path}")
 
 
-def _drawn(flow: Flow, n: int, seed: int) -> Iterator[Any]:
-    """The rows in blocks; up to one block they are those of `flow.sample`.
+def _drawn(flow: Flow, n: int, seed: int, own: Units | None) -> Iterator[Any]:
+    """The rows in blocks, preprocessed or in units `own`; one block's are those of `flow.sample`.
 
     Raises:
         NothingMeasured: the flow can't be solved for them.
@@ -69,6 +79,7 @@ def _drawn(flow: Flow, n: int, seed: int) -> Iterator[Any]:
         shape = min(BLOCK, n - start), flow.method.d
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)
         try:
-            yield flow.decode(noise).rows.cpu().numpy()
+            rows = flow.decode(noise).rows.cpu().numpy()
         except SolverFailed as error:
             raise NothingMeasured(f"The flow can't be solved for its samples: {error}.") from error
+        yield own.own(rows) if own else rows

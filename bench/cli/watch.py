@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from bench.cli.including import include_all, include_option
 from bench.errors import UsageError
 from bench.paths import results_dir
 
@@ -23,8 +24,9 @@ _NICE = 10
     metavar="N",
     help="The port [default: any that is free].",
 )
+@include_option
 @click.option("--results", metavar="DIR", help="The results folder [default: results/runs].")
-def watch(port: int, results: str | None) -> None:
+def watch(port: int, include: tuple[str, ...], results: str | None) -> None:
     """Serve the report on this machine alone (127.0.0.1), and renew it as records arrive.
 
     The page in the browser renews itself and keeps its place, its order and its filters; runs under
@@ -38,6 +40,7 @@ def watch(port: int, results: str | None) -> None:
     from bench.report.watching import LOOPBACK, Watched, server
     from bench.report.watching import watch as serve
 
+    include_all(include)
     folder = results_dir(results)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file.", "Name a results folder (--results).")

@@ -122,7 +122,11 @@ def _facts(name: str, revision: str, known: dict[str, Any], runs: int, there: bo
         revision=revision,
         rows=", ".join(f"{k} {whole(v) if isinstance(v, int) else v}" for k, v in rows.items()),
         source=str(known.get("note") or ""),
-        notes="; ".join(f"{k}: {_plain(v)}" for k, v in section(known, "notes").items()),
+        notes="; ".join(
+            f"{k}: {_plain(v)}"
+            for k, v in section(known, "notes").items()
+            if k not in ("mean", "std")  # a number a column; the record has them
+        ),
         entropy=str(measured(entropy)) if isinstance(entropy, int | float) else "",
         runs=runs,
         compared=there,

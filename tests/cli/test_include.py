@@ -236,3 +236,8 @@ def test_a_run_and_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with_it = call(*asked, "--include", str(files[0]))
     assert with_it.exit_code == 0, with_it.output
     assert len((tmp_path / "s.csv").read_text(encoding="utf-8").splitlines()) == 4
+    drawing = ["plot", "density", "-o", str(tmp_path / "density.svg"), "--results", str(runs)]
+    included = [word for file in files for word in ("--include", str(file))]
+    drawn = call(*drawing, *included)
+    assert drawn.exit_code == 0, drawn.output
+    assert "my-flow" in (tmp_path / "density.svg").read_text(encoding="utf-8")

@@ -11,9 +11,10 @@ from click.testing import CliRunner, Result
 from scipy.stats import multivariate_normal
 
 import bench
-from bench import plugins
+from bench import plugins, record
 from bench.cli import main
-from bench.data import row_files
+from bench.data import row_files, units
+from bench.errors import UsageError
 from bench.execution import execute
 from bench.planning import plan
 from bench.study import Study
@@ -161,3 +162,40 @@ def test_a_model_that_its_method_does_not_know_any_more(results: Path, tmp_path:
     version = plugins.version(plugins.methods()["gaussian"])
     assert "does not fit gaussian as it is now: Error(s) in loading state_dict" in done.stderr
     assert f"now {version}): run that cell again." in done.stderr
+
+
+def test_a_tables_own_units(results: Path, tmp_path: Path) -> None:
+    """Rows as the file has them: the density of the Gaussian fitted to them, moved and scaled."""
+    folder = results.parent
+    table = np.random.default_rng(2).multivariate_normal([50, -1], [[9, 2], [2, 0.5]], 600)
+    np.save(folder / "units.npy", table)
+    study = Study(("gaussian",), (str(folder / "units.npy"),), judge=JUDGE, minibatches=40)
+    (spec,) = plan(study, results, folder).runs
+    assert execute(spec, results, lambda event: None)["status"] == "ok"
+    np.savetxt(tmp_path / "rows.csv", table[:80], delimiter=",")
+    done = call(
+        *(results, "score", spec.run, tmp_path / "rows.csv", "-o", tmp_path / "own.npy"),
+        *("--units", "own"),
+    )
+    assert done.exit_code == 0, done.output
+    assert "in the table's own units" in done.output
+    notes = record.read(results, spec.run)["dataset"]["notes"]
+    mean, std = np.array(notes["mean"]), np.array(notes["std"])
+    state = torch.load(results / spec.run / "model.pt", weights_only=True)["state"]
+    covariance = (state["scatter"] / state["rows"]).numpy() * np.outer(std, std)
+    truth = multivariate_normal(mean + std * state["mean"].numpy(), covariance)
+    np.testing.assert_allclose(np.load(tmp_path / "own.npy"), truth.logpdf(table[:80]), atol=1e-4)
+
+    out = tmp_path / "drawn.npy"
+    call(results, "sample", spec.run, "-n", 4_000, "-o", out, "--units", "own")
+    drawn = np.load(out)
+    np.testing.assert_allclose(drawn.mean(0), [50, -1], atol=0.4)
+    np.testing.assert_allclose(np.cov(drawn.T), [[9, 2], [2, 0.5]], rtol=0.2)
+
+
+def test_a_record_without_them_says_so(results: Path, tmp_path: Path) -> None:
+    content = record.find(results, "gaussian-own")
+    notes = {k: v for k, v in content["dataset"]["notes"].items() if k != "std"}
+    older = content | {"run": "older", "dataset": content["dataset"] | {"notes": notes}}
+    with pytest.raises(UsageError, match="record of older does not keep what its rows were"):
+        units.of_run(older)

@@ -86,6 +86,8 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, kind: str) -> None:
     assert seen.std(axis=0) == pytest.approx(np.ones(3), abs=1e-6)
     assert "80/10/10" in str(loaded.notes["split"])
     assert "train and validation" in str(loaded.notes["standardised"])
+    noted = rows * np.array(loaded.notes["std"]) + np.array(loaded.notes["mean"])
+    np.testing.assert_allclose(*(x[x[:, 0].argsort()] for x in (noted, ROWS)), rtol=1e-4, atol=1e-4)
 
 
 def test_formats_share_one_revision(tmp_path: Path) -> None:
