@@ -181,7 +181,7 @@ def _figures(
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """Every kind of figure, under each budget where there are several; what is not drawn, why."""
     from bench.figures.saving import save
-    from bench.plots import KINDS, draw
+    from bench.plots import KINDS, defect, draw
     from bench.plots.asked import Asked
 
     folder.mkdir()
@@ -198,6 +198,9 @@ def _figures(
                 shown = draw(kind, Asked(results, budget=budget, runs=runs))
             except BenchError as error:
                 not_drawn[name] = str(error)
+                continue
+            except Exception as error:  # one figure's defect is no reason to lose the bundle
+                not_drawn[name] = defect(error)
                 continue
             for form in ("pdf", "png"):
                 save(shown.figure, folder / f"{name}.{form}", form)

@@ -19,9 +19,12 @@ PAGE = "index.html"
 @click.option(
     "-o", "--output", metavar="DIR", help="The folder of the page [default: results/report]."
 )
+@click.option("--published", is_flag=True, help="The literature's figures in columns beside ours.")
 @include_option
 @click.option("--results", metavar="DIR", help="The results folder [default: results/runs].")
-def report(output: str | None, include: tuple[str, ...], results: str | None) -> None:
+def report(
+    output: str | None, published: bool, include: tuple[str, ...], results: str | None
+) -> None:
     """One HTML page with all of it: DIR/index.html, which needs no network and no other file.
 
     The setting, the comparison (to be sorted and filtered), the figures, a section for each data
@@ -32,6 +35,7 @@ def report(output: str | None, include: tuple[str, ...], results: str | None) ->
     Examples:
       bench report
       bench report -o pages/first --results results/runs
+      bench report --published                      with the JKO-iFlow poster's figures beside ours
       bench watch                                   the same page, while runs are made
     """
     folder = Path(output or Path("results") / "report").expanduser()
@@ -49,7 +53,7 @@ def report(output: str | None, include: tuple[str, ...], results: str | None) ->
         )
     for sentence in gathered.left_out:
         click.echo(f"Left out of the comparison: {sentence}.", err=True)
-    text = page(gathered).encode("utf-8", "backslashreplace")
+    text = page(gathered, published=published).encode("utf-8", "backslashreplace")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -41,3 +41,9 @@ def draw(kind: str, asked: Asked) -> Drawn:
         raise unknown("kind of plot", kind, KINDS)
     drawn: Drawn = importlib.import_module(f"bench.plots.{kind}").draw(asked)
     return drawn
+
+
+def defect(error: Exception) -> str:
+    """What stands in the place of a figure that failed by no fault of its runs."""
+    said = f"{type(error).__name__}: {error}"
+    return f"It can't be drawn, by a defect of CNF Bench: {' '.join(said.split())}."

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from bench.errors import BenchError, NothingMeasured
-from bench.plots import KINDS, draw
+from bench.plots import KINDS, defect, draw
 from bench.plots.asked import Asked
 from bench.report.gathered import Gathered
 from bench.tables.frame import CELL
@@ -165,6 +165,8 @@ def _draw(kind: str, asked: Asked, place: str) -> Shown | NotDrawn:
         drawn = draw(kind, asked)
     except BenchError as error:
         return NotDrawn(kind, place, str(error))
+    except Exception as error:  # one figure's defect is no reason to lose the page
+        return NotDrawn(kind, place, defect(error))
     lines = [*drawn.lines, *(f"Left out: {sentence}." for sentence in drawn.left_out)]
     if asked.budget:
         lines.insert(0, f"Budget {asked.budget}.")

@@ -21,6 +21,7 @@ from bench.report.gathered import Gathered
 from bench.report.parts import section
 from bench.report.shortened import shortened
 from bench.report.under_way import UnderWay, said
+from bench.tables.beside import with_published
 from bench.tables.comparison import comparison
 from bench.tables.details import details
 from bench.tables.frame import cells
@@ -65,16 +66,23 @@ class DataSection:
     failed: int
 
 
-def page(gathered: Gathered, kept: figures.Kept | None = None, *, watched: bool = False) -> str:
+def page(
+    gathered: Gathered,
+    kept: figures.Kept | None = None,
+    *,
+    watched: bool = False,
+    published: bool = False,
+) -> str:
     """The page of these runs, of which there may be none.
 
     Args:
         gathered: the runs.
         kept: the figures drawn before, which are not drawn again of the same runs.
         watched: whether a server gives it, which the page then asks for news.
+        published: whether the literature's figures stand beside the comparison.
     """
     kept = {} if kept is None else kept
-    content = _empty() if not gathered.records else _content(gathered, kept)
+    content = _content(gathered, kept, published) if gathered.records else _empty()
     content |= {
         "count": len(gathered.records),
         "failed": len(gathered.failed),
@@ -99,9 +107,12 @@ def _empty() -> dict[str, Any]:
     return {"terms": (), "sections": ()}
 
 
-def _content(gathered: Gathered, kept: figures.Kept) -> dict[str, Any]:
+def _content(gathered: Gathered, kept: figures.Kept, published: bool) -> dict[str, Any]:
     records, frame = gathered.records, gathered.frame
-    table, cut = shortened(comparison(gathered.compared, COLUMNS, results=gathered.results))
+    whole = comparison(gathered.compared, COLUMNS, results=gathered.results)
+    if published:
+        whole = with_published(whole, gathered.compared)
+    table, cut = shortened(whole)
     data = setting.datasets(records, gathered.compared)
     over_all, over_all_said = figures.across(gathered, kept)
     sections, not_drawn = _sections(gathered, data, kept)

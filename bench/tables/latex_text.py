@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 #: The marks and signs that LaTeX has in mathematics.
@@ -44,7 +45,11 @@ _LETTERS = {
 }
 
 #: A word with more letters than these may be broken anywhere.
-_WORD = 18
+_LONG = 18
+
+
+#: A number as programs write it, 1e-05.
+_POWER = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e([+-]\d{1,3})(?!\w)")
 
 
 class Ready(str):
@@ -60,18 +65,30 @@ def escape_latex(text: object) -> Ready:
     """
     if isinstance(text, Ready):
         return text
-    return Ready(" ".join("".join(map(_letter, word)) for word in str(text).split()))
+    return Ready(" ".join(map(_word, str(text).split())))
+
+
+def _word(word: str, between: str = "") -> str:
+    """A word's letters, and its numbers with their powers of ten raised."""
+    parts, end = [], 0
+    for found in _POWER.finditer(word):
+        parts += [_letter(letter) for letter in word[end : found.start()]]
+        mantissa, exponent = found[1], int(found[2])
+        times = "" if mantissa == "1" else rf"{mantissa}\times "
+        parts.append(f"${times}10^{{{exponent}}}$")
+        end = found.end()
+    return between.join([*parts, *map(_letter, word[end:])])
 
 
 def breakable(text: object) -> Ready:
     """As `escape_latex`, and a long word may go on in the next line after any of its letters."""
     if isinstance(text, Ready):
         return text
-    words = []
-    for word in str(text).split():
-        between = r"\allowbreak{}" if len(word) > _WORD else ""
-        words.append(between.join(map(_letter, word)))
-    return Ready(" ".join(words))
+    return Ready(
+        " ".join(
+            _word(word, r"\allowbreak{}" if len(word) > _LONG else "") for word in str(text).split()
+        )
+    )
 
 
 def _letter(letter: str) -> str:

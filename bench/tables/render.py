@@ -13,7 +13,7 @@ from bench.tables.comparison import comparison
 from bench.tables.latex import latex
 from bench.tables.latex_text import Ready
 from bench.tables.marks import BEST, SECOND
-from bench.tables.parts import Entry, Table
+from bench.tables.parts import Entry, Group, Table
 from bench.tables.text import WIDTH, text
 
 __all__ = ["comparison", "html", "latex", "markdown", "render", "text"]
@@ -57,7 +57,11 @@ def markdown(table: Table) -> str:
         lstrip_blocks=True,
         finalize=escape_markdown,
     )
-    environment.filters |= {"entry": _markdown_entry, "marks": _markdown_marks}
+    environment.filters |= {
+        "entry": _markdown_entry,
+        "marks": _markdown_marks,
+        "filled": _filled,
+    }
     return environment.get_template("table.md.j2").render(table=table)
 
 
@@ -115,6 +119,13 @@ def _html_marks(marks: str) -> Markup:
     if marks == SECOND:
         return Markup("<u>Underlined:</u>")
     return Markup("<sup>{}</sup>").format(marks) if marks else Markup("")
+
+
+def _filled(group: Group) -> list[int]:
+    """The columns that have anything in a group, which is a table of its own here."""
+    rows = (*group.rows, *group.references)
+    columns = range(len(rows[0].entries)) if rows else range(0)
+    return [i for i in columns if any(str(row.entries[i]) for row in rows)]
 
 
 def _markdown_entry(entry: Entry) -> Ready:

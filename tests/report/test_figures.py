@@ -77,6 +77,20 @@ def test_several_budgets_are_drawn_apart(
     ]
 
 
+def test_a_figure_with_a_defect_leaves_the_page_whole(
+    results: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(kind: str, asked: Asked) -> Drawn:
+        raise IndexError("too\nfar")
+
+    monkeypatch.setattr(figures, "KINDS", {"ranks": "ranks."})
+    monkeypatch.setattr(figures, "draw", draw)
+    write("ffjord", "moons")
+    (ranks,), _ = across(gather(results), {})
+    why = "It can't be drawn, by a defect of CNF Bench: IndexError: too far."
+    assert ranks == NotDrawn("ranks", "", why)
+
+
 def test_a_figure_of_the_same_runs_is_not_drawn_again(
     results: Path, write: Write, asked: list[tuple[str, Asked]]
 ) -> None:

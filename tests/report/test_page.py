@@ -294,3 +294,18 @@ def test_the_curve_is_in_the_page(results: Path, write: Write) -> None:
     labels = [a["aria-label"] for a in shown.all("svg")]
     assert labels[0].startswith("loss over 5 mini-batches: from 1.00 to 4.00, at the end 2.00")
     assert labels[1].startswith("validation NLL (nats) over 5 mini-batches: from 1.00 to 1.00")
+
+
+def test_the_literature_stands_beside_it_where_asked(
+    results: Path, write: Write, call: Call, tmp_path: Path
+) -> None:
+    write("jko", "bsds300", nll=-147.2)
+    assert call("-o", "plain").exit_code == 0
+    assert call("-o", "beside", "--published").exit_code == 0
+    plain, beside = (
+        Page((tmp_path / folder / "index.html").read_text(encoding="utf-8")).words
+        for folder in ("plain", "beside")
+    )
+    assert "153.82" in beside
+    assert "IResNet" in beside
+    assert "153.82" not in plain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from bench.tables.comparison import comparison
 from bench.tables.frame import records
 from bench.tables.latex import latex
 from bench.tables.page import FORMS, Look, page
-from bench.tables.render import render
+from bench.tables.render import markdown, render
 from bench.tables.transpose import transposed
 
 from .conftest import Write
@@ -90,6 +91,12 @@ def test_turned(results: Path, write: Write) -> None:
     assert rings["NLL"] == ["", "0.000 ± 0.010", "", "1.000 ± 0.010", ""]
     assert [e.best for e in moons.rows[2].entries] == [False, True, False, False, False]
     assert table.notes == plain.notes
+    # in Markdown each block is a table of its own, without the methods that it has not
+    blocks = re.split(r"^\*\*.*\*\*.*$", markdown(table), flags=re.MULTILINE)[1:]
+    heads = [block.split("|:---|")[0] for block in blocks]
+    assert "ffjord" in heads[0]
+    assert "ffjord" not in heads[2]
+    assert "jko" in heads[2]
 
 
 @pytest.mark.parametrize("look", [Look(transpose=True), Look(by="method"), Look(by="budget")])

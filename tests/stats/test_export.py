@@ -267,9 +267,11 @@ def test_figures_that_can_be_drawn_and_why_others_are_not(
     def draw(kind: str, asked: Asked) -> Drawn:
         if kind == "dull":
             raise NothingMeasured("There is nothing.", "Run more.")
+        if kind == "broken":
+            raise IndexError("too far")
         return Drawn(Figure(), (f"{len(asked.frame())} runs under {asked.budget}.",))
 
-    monkeypatch.setattr(plots, "KINDS", {"bright": "it shows", "dull": "it shows nothing"})
+    monkeypatch.setattr(plots, "KINDS", {"bright": "it shows", "dull": "-", "broken": "-"})
     monkeypatch.setattr(plots, "draw", draw)
     done = call("export", tmp_path / "bundle", "--results", runs)
     assert done.exit_code == 0, done.output
@@ -277,7 +279,10 @@ def test_figures_that_can_be_drawn_and_why_others_are_not(
     manifest = json.loads((tmp_path / "bundle" / "MANIFEST.json").read_text())
     drawn = [f"figures/bright-{b}.{form}" for b in ("equal", "table1") for form in ("pdf", "png")]
     assert manifest["figures"] == drawn
-    assert set(manifest["not_drawn"]) == {"dull-equal", "dull-table1"}
+    assert set(manifest["not_drawn"]) == {
+        f"{kind}-{budget}" for kind in ("dull", "broken") for budget in ("equal", "table1")
+    }
+    assert "by a defect of CNF Bench: IndexError: too far." in manifest["not_drawn"]["broken-equal"]
     said = (tmp_path / "bundle" / "figures" / "bright-table1.txt").read_text()
     assert said == "1 runs under table1.\n"
     for name in drawn:

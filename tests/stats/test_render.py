@@ -121,6 +121,13 @@ def test_latex_escapes_every_special_letter() -> None:
     assert escape_latex("é数\n") == "é[U+6570]"
 
 
+def test_latex_raises_the_powers_of_ten() -> None:
+    assert escape_latex("rtol 1e-05, atol 2.5e-6.") == (
+        r"rtol $10^{-5}$, atol $2.5\times 10^{-6}$."
+    )
+    assert escape_latex("1e400 3e-05ab ab1e-05 12e45678") == "1e400 3e-05ab ab1e-05 12e45678"
+
+
 class Tags(HTMLParser):
     """Checks that tags nest, and collects them and the text."""
 
