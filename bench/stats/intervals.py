@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
 from scipy.special import stdtr, stdtrit
 
 #: The least p-value told: beyond it a t-distribution says nothing about any real error.
@@ -187,6 +186,8 @@ def _interval(
     elif critical(LEAST_P) <= size:
         p = LEAST_P
     else:
+        from scipy.optimize import brentq  # slow to import, and few ask
+
         logarithm = brentq(lambda x: critical(math.exp(x)) - size, math.log(LEAST_P), 0.0)
         p = math.exp(logarithm)
     return mean, se, mean - half, mean + half, p

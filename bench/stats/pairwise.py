@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
+from pandas import Series
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def signed_rank(differences: ArrayLike) -> float:
     d = np.asarray(differences, dtype="float64")
     d = d[d != 0]
     # Twice the mean ranks, so that ties leave integers.
-    doubled = np.rint(2 * rankdata(np.abs(d))).astype(int)
+    doubled = np.rint(2 * Series(np.abs(d)).rank().to_numpy()).astype(int)
     chances = np.ones(1)
     for rank in doubled:
         chances = np.convolve(chances, np.r_[0.5, np.zeros(rank - 1), 0.5])

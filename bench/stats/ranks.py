@@ -13,8 +13,8 @@ from itertools import permutations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import chi2, rankdata, studentized_range
-from scipy.stats import f as fisher
+from pandas import DataFrame
+from scipy.special import chdtrc, fdtrc
 
 Array = NDArray[np.float64]
 
@@ -47,7 +47,7 @@ def ranks(scores: ArrayLike) -> Array:
     A method without a result (NaN) on a data set takes the worst rank there.
     """
     values = np.asarray(scores, dtype="float64")
-    return np.asarray(rankdata(np.where(np.isnan(values), np.inf, values), axis=1), dtype="float64")
+    return DataFrame(np.where(np.isnan(values), np.inf, values)).rank(axis=1).to_numpy("float64")
 
 
 def friedman(ranked: ArrayLike) -> Friedman:
@@ -79,9 +79,9 @@ def friedman(ranked: ArrayLike) -> Friedman:
     p, exact = _relabelled(r)
     return Friedman(
         chi2=statistic,
-        p_chi2=float(chi2.sf(statistic, k - 1)),
+        p_chi2=float(chdtrc(k - 1, statistic)),
         f=f,
-        p_f=float(fisher.sf(f, k - 1, (k - 1) * (n - 1))),
+        p_f=float(fdtrc(k - 1, (k - 1) * (n - 1), f)),
         p=p,
         exact=exact,
         least_p=float(math.factorial(k)) ** (1 - n),
@@ -93,6 +93,8 @@ def critical_difference(k: int, n: int, alpha: float = 0.05) -> float:
 
     CD = q sqrt(k (k + 1) / (6 N)); q is the studentized range's quantile over sqrt(2).
     """
+    from scipy.stats import studentized_range  # slow to import, and few ask
+
     q = float(studentized_range.isf(alpha, k, np.inf)) / math.sqrt(2)
     return q * math.sqrt(k * (k + 1) / (6 * n))
 

@@ -153,9 +153,11 @@ def _densities(cell: Cell, results: Path | None) -> dict[int, Densities] | None:
     """Each seed's densities; None where one is missing."""
     if results is None:
         return None
+    names = ("run", "seed", "nll_groups", "dataset_revision", "judge_rows", "judge_seed")
+    columns = [cell.columns.plain(name)[cell.well] for name in (*names, "metrics_version")]
     found = {}
-    for run, seed in zip(cell.known("run"), cell.numbers("seed"), strict=True):
-        one = densities(results, str(run))
+    for run, seed, groups, *asked in zip(*columns, strict=True):
+        one = densities(results / run, tuple(asked), grouped=bool(groups))
         if one is None:
             return None
         found[int(seed)] = one

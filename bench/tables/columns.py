@@ -78,6 +78,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "baseline_rss_bytes": ("cost", "baseline_rss_bytes"),
     "peak_gpu_reserved_bytes": ("cost", "peak_gpu_reserved_bytes"),
     "metrics_version": ("judge", "metrics_version"),
+    "judge_rows": ("judge", "test_rows"),
+    "judge_seed": ("judge", "seed"),
     "threads": ("environment", "threads"),
     "version": ("method", "version"),
     "commit": ("environment", "commit"),

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import DataError
-from bench.record import read
+#: How a `.npy` of the commonest version begins.
+_MAGIC = b"\x93NUMPY\x01\x00"
 
 
 @dataclass(frozen=True)
@@ -26,28 +28,48 @@ class Densities:
     rows: tuple[Any, ...]
 
 
-def densities(results: Path, run: str) -> Densities | None:
+def densities(folder: Path, asked: tuple[Any, ...], *, grouped: bool) -> Densities | None:
     """The densities that a run keeps; None where it keeps none, or none that can be used.
 
-    Rows that come in groups, by the record, are of no use without the groups: as if they were
-    independent, they would say too much.
+    Args:
+        folder: the run's.
+        asked: what tells which test rows were scored: the revision of the data, and the judge's.
+        grouped: whether the rows come in groups, by the record. They are then of no use without
+            the groups: as if they were independent, they would say too much.
     """
     try:
-        with np.load(results / run / "samples.npz", allow_pickle=False) as kept:
-            if "log_prob" not in kept:
+        with zipfile.ZipFile(folder / "samples.npz") as kept:
+            names = kept.namelist()
+            if "log_prob.npy" not in names:
                 return None
-            log_prob = kept["log_prob"]
-            groups = kept.get("groups")
-        record = read(results, run)
-    except (DataError, OSError, ValueError, EOFError, zipfile.BadZipFile):
+            log_prob = _array(kept.read("log_prob.npy"))
+            groups = _array(kept.read("groups.npy")) if "groups.npy" in names else None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return None
-    if record is None or log_prob.ndim != 1 or not np.isfinite(log_prob).all():
+    if log_prob.ndim != 1 or not np.isfinite(log_prob).all():
         return None
-    if groups is not None and groups.shape != log_prob.shape:
+    if (groups is None and grouped) or (groups is not None and groups.shape != log_prob.shape):
         return None
-    judge, dataset, metrics = (record.get(part) or {} for part in ("judge", "dataset", "metrics"))
-    if groups is None and metrics.get("nll_groups"):
-        return None
-    asked = tuple(judge.get(name) for name in ("test_rows", "seed", "metrics_version"))
     labels = None if groups is None else groups.tobytes()
-    return Densities(log_prob, groups, (dataset.get("revision"), *asked, len(log_prob), labels))
+    return Densities(log_prob, groups, (*asked, len(log_prob), labels))
+
+
+def _array(content: bytes) -> NDArray[Any]:
+    """The array that a `.npy` holds.
+
+    A comparison reads thousands of small ones, and numpy's parsing of a header takes longer than
+    all the rest of it: equal headers are parsed once.
+    """
+    start = 10 + int.from_bytes(content[8:10], "little")
+    if content[:8] != _MAGIC:
+        array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
+        return array
+    shape, by_columns, dtype = _header(content[:start])
+    return np.frombuffer(content, dtype, offset=start).reshape(shape, order="FC"[not by_columns])
+
+
+@cache
+def _header(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    file = io.BytesIO(content)
+    np.lib.format.read_magic(file)
+    return np.lib.format.read_array_header_1_0(file)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -154,7 +156,20 @@ def records(results_dir: str | Path) -> pd.DataFrame:
     Raises:
         DataError: a record can't be read, or holds what its column can't.
     """
-    return frame_of(list(read_all(Path(results_dir))))
+    with _uncollected():
+        return frame_of(list(read_all(Path(results_dir))))
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector: of thousands of records none is garbage, and it scans them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def frame_of(read: list[Record]) -> pd.DataFrame:
@@ -219,6 +234,13 @@ def _dtype(name: str) -> Any:
     return "boolean" if name in _TRUTH else "float64"
 
 
+#: What a column's value is, where it needs no conversion.
+_PLAIN = {
+    name: str if name in _TEXT else bool if name in _TRUTH else int if name in _WHOLE else float
+    for name in (*COLUMNS, *DERIVED)
+}
+
+
 def _row(record: Record, chosen: dict[str, Any], settings: str) -> dict[str, Any]:
     row = {name: _at(record, path) for name, path in COLUMNS.items()}
     on_gpu = str(row["device"]).startswith("cuda")
@@ -233,7 +255,10 @@ def _row(record: Record, chosen: dict[str, Any], settings: str) -> dict[str, Any
         "config": json.dumps(chosen, ensure_ascii=False),
         "settings": settings,
     }
-    return {name: _cast(name, value, row["run"]) for name, value in row.items()}
+    for name, value in row.items():
+        if value is not None and type(value) is not _PLAIN[name]:
+            row[name] = _cast(name, value, row["run"])
+    return row
 
 
 def _difference(a: Any, b: Any) -> Any:
@@ -244,13 +269,13 @@ def _difference(a: Any, b: Any) -> Any:
 def _at(record: Record, path: Sequence[str]) -> Any:
     value: Any = record
     for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
+        if not isinstance(value, dict):
+            return None
+        value = value.get(name)
     return value
 
 
 def _cast(name: str, value: Any, run: object) -> Any:
-    if value is None:
-        return None
     try:
         if name in _TEXT:
             return value if isinstance(value, str) else json.dumps(value)
@@ -301,8 +326,8 @@ def _settings(read: list[Record], chosen: list[dict[str, Any]]) -> list[str]:
         kin[_kin(record)].append(values)
     varied = {name: _varied(several) for name, several in kin.items()}
     return [
-        ", ".join(f"{k}={_plain(v)}" for k, v in values.items() if k in varied[_kin(record)])
-        for record, values in zip(read, chosen, strict=True)
+        ", ".join(f"{k}={_plain(values[k])}" for k in values if k in names) if names else ""
+        for names, values in zip((varied[_kin(record)] for record in read), chosen, strict=True)
     ]
 
 

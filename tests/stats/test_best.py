@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from bench.tables.best import contests
 from bench.tables.comparison import Table, comparison
-from bench.tables.densities import densities
+from bench.tables.densities import Densities, densities
 from bench.tables.frame import cells, records
 from bench.tables.marks import heading_of
 from bench.tables.render import render
@@ -196,22 +197,53 @@ def test_budgets_and_revisions_are_compared_apart(results: Path, measure: Measur
     assert [c.best[0].key["method"] for c in found] == ["ffjord", "ffjord"]
 
 
-def test_damaged_densities_are_none(results: Path, measure: Measure) -> None:
-    run = measure("ffjord")
-    kept = densities(results, run)
+def test_densities_are_those_that_numpy_reads(tmp_path: Path) -> None:
+    """In every layout that numpy writes."""
+    path = tmp_path / "samples.npz"
+    rng = np.random.default_rng(0)
+    for dtype in (">f8", "<f4", np.float16):
+        log_prob, groups = rng.normal(size=7).astype(dtype), np.arange(7) // 2
+        np.savez(path, samples=np.zeros((3, 2)), log_prob=log_prob, groups=groups)
+        kept = densities(tmp_path, ("r", 1), grouped=True)
+        assert kept is not None
+        np.testing.assert_array_equal(kept.log_prob, log_prob)
+        assert kept.groups is not None
+        np.testing.assert_array_equal(kept.groups, groups)
+        assert kept.rows == ("r", 1, 7, groups.tobytes())
+    with (
+        zipfile.ZipFile(path, "w") as file,
+        file.open("log_prob.npy", "w") as to,
+    ):
+        np.lib.format.write_array(to, np.arange(5.0), version=(2, 0))
+    kept = densities(tmp_path, (), grouped=False)
     assert kept is not None
-    assert kept.log_prob.shape == (ROWS,)
-    path = results / run / "samples.npz"
+    assert kept.log_prob.tolist() == [0, 1, 2, 3, 4]
+    assert densities(tmp_path, (), grouped=True) is None
+
+
+def test_damaged_densities_are_none(tmp_path: Path) -> None:
+    def found() -> Densities | None:
+        return densities(tmp_path, (), grouped=False)
+
+    path = tmp_path / "samples.npz"
+    assert found() is None
+    np.savez(path, log_prob=np.zeros(4))
+    assert found() is not None
+    whole = path.read_bytes()
     np.savez(path, samples=np.zeros((3, 2)))
-    assert densities(results, run) is None
+    assert found() is None
     np.savez(path, log_prob=np.array([0.0, -np.inf]))
-    assert densities(results, run) is None
+    assert found() is None
+    np.savez(path, log_prob=np.zeros((2, 2)))
+    assert found() is None
     np.savez(path, log_prob=np.zeros(3), groups=np.zeros(2))
-    assert densities(results, run) is None
+    assert found() is None
+    np.savez(path, log_prob=np.array([None, 1]))
+    assert found() is None
+    path.write_bytes(whole.replace(b"NUMPY", b"numpy"))
+    assert found() is None
     path.write_bytes(b"PK\x03\x04 not a zip")
-    assert densities(results, run) is None
-    path.unlink()
-    assert densities(results, run) is None
+    assert found() is None
 
 
 def test_every_format_shows_the_bold_and_says_what_it_means(
