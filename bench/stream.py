@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -98,7 +99,7 @@ class Stream:
         self._n = len(rows)
         self._seed = seed
         self.device = torch.device(device)
-        self._rows = rows  # stays where it is mapped
+        self._rows = np.asarray(rows)  # stays where it is mapped, without a memmap's slow indexing
         self._first = first
         self.pushes = 0  # since the last rewind
         self._again = pushes
@@ -120,8 +121,9 @@ class Stream:
         if self._kept is not None:
             rows = self._kept[torch.from_numpy(indices).to(self.device)]
         else:
-            rows = self._enter(torch.from_numpy(self._rows[indices]))
-        if broken := int((~torch.isfinite(rows)).any(1).sum()):
+            rows = self._enter(torch.from_numpy(self._rows.take(indices, axis=0)))
+        # A sum is quicker than a look at each value, which is due only where the sum is not finite.
+        if not math.isfinite(rows.sum()) and (broken := _broken(rows)):
             raise RowsNotFinite(f"{broken} of {len(rows)} rows are not finite")
         return rows
 
@@ -184,3 +186,8 @@ class Stream:
             parts.append(part)
             start += len(part)
         return np.concatenate(parts)
+
+
+def _broken(rows: Tensor) -> int:
+    """How many rows hold a value that is not finite."""
+    return int((~torch.isfinite(rows)).any(1).sum())

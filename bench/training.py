@@ -112,12 +112,13 @@ def train(
     restored = stream.restored
     restored.count = functools.partial(evaluations, method)
     generator = method.learn(stream)
+    counted = evaluations(method)
     while True:
-        step = done.minibatches + 1
-        before, start = evaluations(method) - restored.evaluations, _now(stream) - restored.seconds
+        step, start = done.minibatches + 1, _now(stream) - restored.seconds
         log = _advance(generator, method, step)
         done.train_seconds += _now(stream) - restored.seconds - start
-        done.nfe_train += evaluations(method) - restored.evaluations - before
+        before, counted = counted, evaluations(method) - restored.evaluations
+        done.nfe_train += counted - before
         if log is None:
             break
         if stream.dealt != step:

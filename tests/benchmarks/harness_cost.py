@@ -81,7 +81,7 @@ def bare(spec: RunSpec, root: Path) -> float:
 def main() -> None:
     """Time both in pairs; exit 1 where the median ratio is above the bound."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--pairs", type=int, default=9)
+    parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--minibatches", type=int, default=1_000)
     asked = parser.parse_args()
     torch.set_num_threads(1)
