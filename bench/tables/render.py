@@ -118,7 +118,7 @@ def _html_marks(marks: str) -> Markup:
         return Markup("<b>Bold:</b>")
     if marks == SECOND:
         return Markup("<u>Underlined:</u>")
-    return Markup("<sup>{}</sup>").format(marks) if marks else Markup("")
+    return Markup('<sup class="mark">{}</sup>').format(marks) if marks else Markup("")
 
 
 def _filled(group: Group) -> list[int]:

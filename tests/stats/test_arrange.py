@@ -174,4 +174,4 @@ def test_below_the_floor_in_words(results: Path, write: Write) -> None:
     assert "ffjord† below floor" in render(table, "text")
     assert r"ffjord$^{\dagger}$ \emph{below floor}" in latex(table)
     assert "ffjord† *below floor*" in render(table, "markdown")
-    assert "ffjord<sup>†</sup> <em>below floor</em>" in render(table, "html")
+    assert 'ffjord<sup class="mark">†</sup> <em>below floor</em>' in render(table, "html")
