@@ -79,10 +79,11 @@ def diagram(panels: Sequence[Panel], costs: Sequence[str]) -> Figure:
 
 
 def _ticks(axis: Axis, low: float, high: float) -> None:
-    """Numbers as they are read, at 1, 2 and 5 where the logarithmic axis is short."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    """Numbers as they are read: powers of ten, on a shorter axis 1, 2, 5, on a short one even."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-    axis.set_major_locator(LogLocator(subs=(1,) if high / low > 100 else (1, 2, 5)))
+    steps = LogLocator(subs=(1,) if high / low > 100 else (1, 2, 5))
+    axis.set_major_locator(steps if high / low > 5 else MaxNLocator(5))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axis.set_minor_formatter(NullFormatter())
 
