@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 #: Kinds that compare over the data sets; every other one is drawn for each data set.
 ACROSS = ("ranks",)
 
+#: Kinds that take seconds for each data set; two of them solve trained flows.
+SLOW = ("marginals", "density", "trajectories")
+
 #: A vector drawing with more bytes than these gives way to pixels.
-VECTOR_BYTES = 300_000
+VECTOR_BYTES = 400_000
 
 #: The size of a drawing in points, as matplotlib writes it.
 _SIZE = re.compile(rb'<svg [^>]*?width="([\d.]+)pt" height="([\d.]+)pt"')
@@ -39,7 +42,8 @@ PIXELS = 132
 #: runs than `MOST_RUNS`.
 MOST_RUNS, MOST_METHODS, MOST_SEEDS = 60, 12, 5
 
-#: Of more runs than these, the figures over all data sets take one row of each method.
+#: Of more runs than these, the figures over all data sets take one row of each method, and slow
+#: kinds are left to `bench plot`.
 MOST_RUNS_ACROSS = 1_000
 
 
@@ -150,9 +154,13 @@ def _drawn(
     datasets: tuple[str, ...],
     kept: Kept,
 ) -> Shown | NotDrawn:
+    place = " ".join([*datasets, *([f"(budget {budget})"] if budget else [])])
+    if kind in SLOW and len(gathered.compared) > MOST_RUNS_ACROSS:
+        number = f"{len(gathered.compared):,}"
+        why = f"It takes too long in a page of {number} runs: `bench plot {kind}` draws it."
+        return NotDrawn(kind, place, why)
     key = (kind, budget, datasets, *zip(runs["run"], runs["started"].fillna(""), strict=True))
     if key not in kept:
-        place = " ".join([*datasets, *([f"(budget {budget})"] if budget else [])])
         asked = Asked(gathered.results, budget=budget, datasets=datasets, runs=runs)
         kept[key] = _draw(kind, asked, place)
     return kept[key]

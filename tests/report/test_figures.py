@@ -77,6 +77,22 @@ def test_several_budgets_are_drawn_apart(
     ]
 
 
+def test_of_thousands_of_runs_slow_kinds_are_left_to_bench_plot(
+    results: Path,
+    write: Write,
+    asked: list[tuple[str, Asked]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for seed in range(3):
+        write("ffjord", "moons", seed)
+    monkeypatch.setattr(figures, "MOST_RUNS_ACROSS", 2)
+    quality, density = of_dataset(gather(results), "moons", {})[0]
+    assert isinstance(quality, Shown)
+    why = "It takes too long in a page of 3 runs: `bench plot density` draws it."
+    assert density == NotDrawn("density", "moons", why)
+    assert [kind for kind, _ in asked] == ["quality"]
+
+
 def test_a_figure_with_a_defect_leaves_the_page_whole(
     results: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
