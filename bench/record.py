@@ -193,9 +193,10 @@ def read(results: Path, run: str) -> Record | None:
         Damaged: the record is not one.
         DataError: the record can't be read, or a newer program wrote it.
     """
-    path = results / run / "record.json"
+    path = os.path.join(results, run, "record.json")  # of thousands, pathlib's would be felt
     try:
-        record: Record = json.loads(path.read_bytes().decode())
+        with open(path, "rb") as file:
+            record: Record = json.loads(file.read().decode())
         layout = record["format"]
         if not isinstance(layout, int):
             raise TypeError(f"its layout is {layout!r}")

@@ -179,8 +179,12 @@ def frame_of(read: list[Record]) -> pd.DataFrame:
         DataError: one holds what its column can't.
     """
     chosen = [_chosen(record) for record in read]
-    texts = zip(chosen, _settings(read, chosen), strict=True)
-    rows = [_row(record, *each) for record, each in zip(read, texts, strict=True)]
+    settings = _settings(read, chosen)
+    variants: dict[str, str] = {}
+    rows = [
+        _row(record, json.dumps(own, ensure_ascii=False), said, variants)
+        for record, own, said in zip(read, chosen, settings, strict=True)
+    ]
     names = (*COLUMNS, *DERIVED)
     return pd.DataFrame(
         {name: pd.Series([row[name] for row in rows], dtype=_dtype(name)) for name in names}
@@ -234,6 +238,12 @@ def _dtype(name: str) -> Any:
     return "boolean" if name in _TRUTH else "float64"
 
 
+#: The columns by the place in a record that holds them, each with its name there.
+_BY_PLACE = [
+    (above, [(name, path[-1]) for name, path in COLUMNS.items() if path[:-1] == above])
+    for above in dict.fromkeys(path[:-1] for path in COLUMNS.values())
+]
+
 #: What a column's value is, where it needs no conversion.
 _PLAIN = {
     name: str if name in _TEXT else bool if name in _TRUTH else int if name in _WHOLE else float
@@ -241,8 +251,16 @@ _PLAIN = {
 }
 
 
-def _row(record: Record, chosen: dict[str, Any], settings: str) -> dict[str, Any]:
-    row = {name: _at(record, path) for name, path in COLUMNS.items()}
+def _row(record: Record, config: str, settings: str, variants: dict[str, str]) -> dict[str, Any]:
+    """A record's values; `variants` keeps the hash of each config, of which there are few."""
+    if config not in variants:
+        variants[config] = _variant(record)
+    row: dict[str, Any] = {}
+    for above, names in _BY_PLACE:
+        place = _at(record, above)
+        known = place if isinstance(place, dict) else {}
+        for name, last in names:
+            row[name] = known.get(last)
     on_gpu = str(row["device"]).startswith("cuda")
     row |= {
         "planned_minibatches": _at(record, ("budget", "minibatches")),
@@ -251,8 +269,8 @@ def _row(record: Record, chosen: dict[str, Any], settings: str) -> dict[str, Any
         "own_rss_bytes": _difference(row["peak_rss_bytes"], row["baseline_rss_bytes"]),
         "judge": _judge(_at(record, ("judge",)) or {}),
         "hardware": _hardware(_at(record, ("environment",)) or {}, on_gpu),
-        "variant": _variant(record),
-        "config": json.dumps(chosen, ensure_ascii=False),
+        "variant": variants[config],
+        "config": config,
         "settings": settings,
     }
     for name, value in row.items():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from bench.stats.ranks import cliques, critical_difference, friedman, ranks
+from bench.stats.ranks import cliques, critical_difference, friedman, range_quantile, ranks
 
 # Ranks of C4.5, C4.5+m, C4.5+cf and C4.5+m+cf on 14 data sets (Demšar 2006, table 6).
 DEMSAR = np.array(
@@ -180,3 +180,10 @@ def test_cliques_are_the_maximal_sets_that_are_not_told_apart(
     ]
     largest = [a for a in alike if len(a) > 1 and not any(a < b for b in alike)]
     assert sorted(map(sorted, cliques(average, cd))) == sorted(map(sorted, largest))
+
+
+@pytest.mark.parametrize("k", [2, 3, 10, 200])
+@pytest.mark.parametrize("alpha", [0.5, 0.05, 1e-4])
+def test_the_range_of_normal_draws(k: int, alpha: float) -> None:
+    expected = stats.studentized_range.isf(alpha, k, np.inf)
+    assert range_quantile(alpha, k) == pytest.approx(expected, rel=1e-10)
