@@ -37,7 +37,7 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         settings: `KEY=VALUE` hyper-parameters, as `--set` takes them; its preset otherwise.
         standardise: by the mean and the standard deviation of each column.
         validation_fraction: the share of the rows held out, to choose the state by.
-        validations: how often they are scored.
+        validations: how often they are scored, 2,000 of them at most.
         tol: the solver's relative and absolute tolerance when rows are scored or drawn.
         device: cpu or cuda.
         random_state: an int gives the same flow for each fit.
@@ -106,7 +106,7 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
                 *(training, self.batch_size, self.minibatches, seed, self.device),
                 first=method.affine,
             )
-            validate = validator(torch.from_numpy(validation), judge)
+            validate = validator(torch.from_numpy(validation[: judge.validation_rows]), judge)
             done = train(method, stream, validate, self.validations, keep)
         self.best_minibatch_ = done.best_step
         self.flow_ = Flow(method, reference_solver(judge), torch.float64, judge.rows_at_once)
