@@ -7,7 +7,7 @@ import zipfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +65,8 @@ def _array(content: bytes) -> NDArray[Any]:
         array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
         return array
     shape, by_columns, dtype = _header(content[:start])
-    return np.frombuffer(content, dtype, offset=start).reshape(shape, order="FC"[not by_columns])
+    order: Literal["F", "C"] = "F" if by_columns else "C"
+    return np.frombuffer(content, dtype, offset=start).reshape(shape, order=order)
 
 
 @cache
