@@ -128,9 +128,15 @@ class Cell:
         return float(values.mean()) if len(values) else float("nan")
 
     def sd(self, metric: str) -> float:
-        """Their standard deviation (ddof 1); NaN where there are fewer than two."""
+        """Their standard deviation (ddof 1); NaN where there are fewer than two.
+
+        What rounding alone makes of equal values is none.
+        """
         values = self.numbers(metric)
-        return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+        if len(values) < 2:
+            return float("nan")
+        sd = float(values.std(ddof=1))
+        return 0.0 if sd <= 1e-12 * abs(float(values.mean())) else sd
 
     def shared(self, column: str) -> Any:
         """The first value of a column that is known."""

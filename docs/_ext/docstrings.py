@@ -10,8 +10,9 @@ from typing import Any
 #: Code in backticks, or a formula in dollars.
 _SPAN = re.compile(r"`(?P<code>[^`]+)`|(?<![\w$])\$(?P<formula>[^$]+)\$")
 
-#: What reStructuredText takes for markup, and a docstring does not mean so.
-_MARKUP = re.compile(r"[\\*|]|(?<=\w)_(?=\W|$)")
+#: What reStructuredText takes for markup, and a docstring does not mean so; before a colon stands
+#: the name of an attribute.
+_MARKUP = re.compile(r"[\\*|]|(?<=\w)_(?=[^\w:]|$)")
 
 
 def setup(app: Any) -> dict[str, bool]:

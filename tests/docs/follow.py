@@ -30,9 +30,11 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 
-#: What differs between machines: numbers, hashes in names, and the width of columns.
+#: What differs between machines: numbers, hashes in names, the width of columns, the processor.
 NUMBER = re.compile(r"\b[0-9a-f]{8,12}\b|[-+±]?\d[\d,.]*(e[-+]?\d+)?")
 SPACE = re.compile(r"[\s─]+")
+#: What a table and its details call the processor, once numbers are 0 and spaces single.
+PROCESSOR = re.compile(r"(?<=cpu \().*?(?=, 0 threads?\))|(?<= apart; ).*?(?=, 0 threads?\b)")
 #: What makes an environment; left out where one is there already.
 INSTALLING = re.compile(r"-m venv|pip install|bin/activate")
 
@@ -74,8 +76,8 @@ def _commands(body: str, offset: int) -> Iterator[Command]:
 
 
 def skeleton(text: str) -> list[str]:
-    """The words of a text without numbers; lines may be broken elsewhere."""
-    return SPACE.sub(" ", NUMBER.sub("0", text)).split()
+    """The words of a text without numbers and processors; lines may be broken elsewhere."""
+    return PROCESSOR.sub("processor", SPACE.sub(" ", NUMBER.sub("0", text))).split()
 
 
 class Shell:
