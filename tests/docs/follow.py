@@ -31,7 +31,7 @@ BLOCK = re.compile(
 )
 
 #: What differs between machines: numbers, hashes in names, the width of columns, the processor.
-NUMBER = re.compile(r"\b[0-9a-f]{8,12}\b|[-+±]?\d[\d,.]*(e[-+]?\d+)?")
+NUMBER = re.compile(r"\b[0-9a-f]{8,12}\b|[-+±]?\d(?:[\d,.]*\d)?(e[-+]?\d+)?")
 SPACE = re.compile(r"[\s─]+")
 #: What a table and its details call the processor, once numbers are 0 and spaces single.
 PROCESSOR = re.compile(r"(?<=cpu \().*?(?=, 0 threads?\))|(?<= apart; ).*?(?=, 0 threads?\b)")

@@ -170,6 +170,14 @@ def test_a_page_that_is_wrong_fails(tmp_path: Path, true: str, false: str, why: 
     assert why in done.stdout
 
 
+def test_a_page_may_have_been_written_on_another_processor() -> None:
+    name = "Some(R)\n  Processor, 1 thread"
+    here = f"Device: cpu ({name}). validation 4 s apart; {name}"
+    there = "Device: cpu (Other 7,\n 1 thread). validation 9.5 s apart; Other 7, 1 thread"
+    assert follow.skeleton(here) == follow.skeleton(there)
+    assert follow.skeleton(here) != follow.skeleton(there.replace("apart", "together"))
+
+
 def test_an_update_puts_in_what_was_printed(tmp_path: Path) -> None:
     done = followed(tmp_path, PAGE.replace("key = 7\n", "door\n"), "--update")
     assert done.returncode == 0, done.stdout

@@ -38,6 +38,14 @@ def test_one_row_a_run_failed_ones_too(results: Path, write: Write) -> None:
     assert failed["planned_minibatches"] == 300
 
 
+def test_what_rounding_makes_of_equal_values_is_no_spread(results: Path, write: Write) -> None:
+    for seed, tau in enumerate((3.19e-3, math.nextafter(3.19e-3, 1), 3.19e-3)):
+        write("flow-matching", "moons", seed, tau_m=tau, nll=1 + 1e-9 * seed)
+    (row,) = summary(records(results)).to_dict("records")
+    assert row["tau_m_sd"] == 0
+    assert row["nll_sd"] == pytest.approx(1e-9, rel=1e-3)
+
+
 def test_dtypes(results: Path, write: Write) -> None:
     write("flow-matching", "moons")
     frame = records(results)
