@@ -20,7 +20,7 @@ from bench.tables.caption import caption_of
 from bench.tables.columns_asked import NARROW, WIDE
 from bench.tables.footnotes import Note, notes_of
 from bench.tables.format import Number, scientific
-from bench.tables.frame import Cell, cells
+from bench.tables.frame import Cell, cells, deviation
 from bench.tables.marks import (
     BELOW,
     BLIND,
@@ -205,7 +205,7 @@ def _true_data(members: list[Cell], metrics: Sequence[str]) -> Row:
         if known is None or not len(known):
             entries.append(Entry(word=""))
         else:
-            sd = float(known.std()) if len(known) > 1 else None
+            sd = deviation(known.to_numpy()) if len(known) > 1 else None
             blind = any(len(cell.well) and is_blind(cell, name) for cell in members)
             number = scientific(float(known.mean()), sd)
             entries.append(Entry(number, marks=BLIND if blind else ""))

@@ -93,6 +93,17 @@ class Columns:
         return self._plain[name]
 
 
+def deviation(values: NDArray[np.float64]) -> float:
+    """The standard deviation (ddof 1) of values `(n,)`; NaN where there are fewer than two.
+
+    What rounding alone makes of equal values is none.
+    """
+    if len(values) < 2:
+        return float("nan")
+    sd = float(values.std(ddof=1))
+    return 0.0 if sd <= 1e-12 * abs(float(values.mean())) else sd
+
+
 @dataclass(frozen=True)
 class Cell:
     """Runs that differ in their seeds alone: what they share, and the latest run of each seed.
@@ -128,15 +139,8 @@ class Cell:
         return float(values.mean()) if len(values) else float("nan")
 
     def sd(self, metric: str) -> float:
-        """Their standard deviation (ddof 1); NaN where there are fewer than two.
-
-        What rounding alone makes of equal values is none.
-        """
-        values = self.numbers(metric)
-        if len(values) < 2:
-            return float("nan")
-        sd = float(values.std(ddof=1))
-        return 0.0 if sd <= 1e-12 * abs(float(values.mean())) else sd
+        """Their standard deviation (ddof 1); NaN where there are fewer than two."""
+        return deviation(self.numbers(metric))
 
     def shared(self, column: str) -> Any:
         """The first value of a column that is known."""
