@@ -145,7 +145,7 @@ def test_list_studies(call: Call) -> None:
     assert "budget table1, seeds 0, 1, 2" in listed.stdout
     studies = json.loads(call("list", "studies", "--json").stdout)
     assert [study["name"] for study in studies] == ["check", "equal", "quick", "table1"]
-    assert studies[2]["datasets"] == ["moons", "digits"]
+    assert studies[2]["datasets"] == ["digits", "moons"]
     everything = json.loads(call("list", "--json").stdout)
     assert [*everything] == ["methods", "datasets", "budgets", "studies", "runs"]
     assert everything["studies"] == studies
