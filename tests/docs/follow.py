@@ -143,13 +143,21 @@ def follow(page: Path, installed: bool, update: bool) -> int:
 
 
 def _copy(folder: Path) -> None:
-    """The files of the checkout that git knows or would add."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, names.split("\0")):
+    """The files of the tree, without what was made in it."""
+    for name in _names():
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
+
+
+def _names() -> Iterator[str]:
+    """Of a checkout what git knows or would add; of an unpacked source distribution what it had."""
+    if not (ROOT / ".git").exists():
+        yield from (ROOT / "cnf_bench.egg-info" / "SOURCES.txt").read_text("utf-8").splitlines()
+        return
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    yield from filter(None, done.stdout.split("\0"))
 
 
 def _environment(place: Path, installed: bool) -> dict[str, str]:
