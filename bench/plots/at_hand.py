@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from bench.data.arrays import load
 from bench.errors import BenchError
 from bench.paths import data_root
 from bench.plots.selection import Group, Selection
+from bench.tables.densities import UNREADABLE
 
 if TYPE_CHECKING:
     from bench.dataset import Dataset
@@ -61,7 +61,7 @@ def samples(results: Path, run: str, most: int) -> Array | None:
     try:
         with np.load(results / run / "samples.npz", allow_pickle=False) as kept:
             found = np.asarray(kept["samples"][:most], dtype=np.float64)
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+    except (KeyError, *UNREADABLE):
         return None
     return found if found.ndim == 2 and len(found) and np.isfinite(found).all() else None
 

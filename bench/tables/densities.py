@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+#: What a damaged archive raises; RuntimeError where a flag of it says that it is encrypted, or of
+#: a version that is not known.
+UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 #: How a `.npy` of the commonest version begins.
 _MAGIC = b"\x93NUMPY\x01\x00"
@@ -44,7 +49,7 @@ def densities(folder: Path, asked: tuple[Any, ...], *, grouped: bool) -> Densiti
                 return None
             log_prob = _array(kept.read("log_prob.npy"))
             groups = _array(kept.read("groups.npy")) if "groups.npy" in names else None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    except UNREADABLE:
         return None
     if log_prob.ndim != 1 or not np.isfinite(log_prob).all():
         return None

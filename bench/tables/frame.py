@@ -62,6 +62,7 @@ _WHOLE = {
     *("permutations", "peak_gpu_bytes", "peak_rss_bytes", "threads", "planned_minibatches"),
     *("memory_bytes", "own_rss_bytes", "baseline_rss_bytes", "peak_gpu_reserved_bytes"),
     *("nll_groups", "test_rows", "aggregated_n", "metrics_version", "round_trip_rows", "samples"),
+    *("judge_rows", "judge_seed"),
 }
 _TRUTH = {"subset"}
 

@@ -246,6 +246,20 @@ def test_damaged_densities_are_none(tmp_path: Path) -> None:
     assert found() is None
 
 
+def test_a_byte_that_flipped_is_no_traceback(tmp_path: Path) -> None:
+    """Wherever it is: the densities are those that were written, or none."""
+    path = tmp_path / "samples.npz"
+    np.savez(path, log_prob=np.arange(3.0))
+    whole = path.read_bytes()
+    lost = 0
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        kept = densities(tmp_path, (), grouped=False)
+        assert kept is None or kept.log_prob.tolist() == [0, 1, 2], place
+        lost += kept is None
+    assert lost > len(whole) / 2
+
+
 def test_every_format_shows_the_bold_and_says_what_it_means(
     results: Path, measure: Measure
 ) -> None:
