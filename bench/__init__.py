@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.flow import Flow
+    from bench.evaluation.flow import Flow
 
 __all__ = ["load", "records", "run"]
 
@@ -48,7 +48,7 @@ def run(
         seeds: the seeds.
         budget: a named budget; `minibatches` and `batch_size` override its numbers.
         settings: `KEY=VALUE` hyper-parameters, as `--set` takes them.
-        judge: fields of `bench.spec.Judge` to change.
+        judge: fields of `bench.records.spec.Judge` to change.
         device: cpu or cuda.
         jobs: runs side by side, each with `threads` threads.
         results: the results folder.
@@ -59,15 +59,15 @@ def run(
         bench.errors.UsageError: an unknown name or an impossible number.
         bench.errors.DataError: data that are not there.
     """
-    from bench import record
-    from bench.child import Limits
-    from bench.grid import run_all
+    from bench.launch.pool import run_all
+    from bench.launch.process import Limits
+    from bench.launch.progress import display
     from bench.paths import data_root, results_dir
-    from bench.planning import plan
-    from bench.progress import display
-    from bench.study import Study
-    from bench.study_file import find
-    from bench.tables.frame import records as frame_of
+    from bench.records import store
+    from bench.records.frame import records as frame_of
+    from bench.study.definition import Study
+    from bench.study.files import find
+    from bench.study.planning import plan
 
     if methods or datasets:
         study = Study(tuple(methods), tuple(datasets), tuple(seeds), budget)
@@ -84,7 +84,7 @@ def run(
     folder = results_dir(results, write=True)
     planned = plan(study, folder, data_root(data), device)
     for spec in planned.damaged:
-        record.set_aside(folder, spec.run)
+        store.set_aside(folder, spec.run)
     with display(planned.todo) as show:
         for spec, event in run_all(planned.todo, folder, jobs, Limits(threads)):
             show(spec, event)
@@ -104,19 +104,20 @@ def load(run: str, results: str | Path | None = None, include: Sequence[str] = (
         bench.errors.UsageError: no such run.
         bench.errors.DataError: the run has no model that can be read.
     """
-    from bench import plugins, record
-    from bench.execution import load_flow
     from bench.paths import results_dir
+    from bench.records import store
+    from bench.registry import plugins
+    from bench.training.run import load_flow
 
     for file in include:
         plugins.include(file)
     folder = results_dir(results)
-    return load_flow(record.find(folder, run), folder)
+    return load_flow(store.find(folder, run), folder)
 
 
 def records(results: str | Path | None = None) -> pd.DataFrame:
     """All runs below the results folder, one row each."""
     from bench.paths import results_dir
-    from bench.tables.frame import records as frame_of
+    from bench.records.frame import records as frame_of
 
     return frame_of(results_dir(results))

@@ -13,13 +13,14 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from bench import plugins, presets
+from bench.api.stream import Stream
 from bench.errors import BenchError
-from bench.flow import Flow
-from bench.judging import reference_solver
-from bench.spec import Judge
-from bench.stream import Stream
-from bench.training import train, validator
+from bench.evaluation import reference_solver
+from bench.evaluation.flow import Flow
+from bench.records.spec import Judge
+from bench.registry import plugins
+from bench.study import presets
+from bench.training.loop import train, validator
 
 Rows = NDArray[np.float64]
 
@@ -43,7 +44,7 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         random_state: an int gives the same flow for each fit.
 
     Attributes:
-        flow_: the `bench.flow.Flow`, of standardised rows.
+        flow_: the `bench.evaluation.flow.Flow`, of standardised rows.
         mean_: what standardised rows `(d,)` are moved by.
         scale_: what they are divided by `(d,)`.
         curve_: a dict for each mini-batch: its `loss`, the `validation_nll` where there was one.
@@ -83,7 +84,7 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             ValueError: a hyper-parameter that can't be, fewer than two rows, a constant column.
-            bench.training.Diverged: the method broke.
+            bench.training.loop.Diverged: the method broke.
         """
         rows: Rows = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         self._check()

@@ -37,8 +37,8 @@ def results_dir(given: str | Path | None = None, *, write: bool = False) -> Path
     folder = Path(given or os.environ.get("BENCH_RESULTS") or Path("results") / "runs").expanduser()
     if not os.path.lexists(folder / "MANIFEST.json"):
         return folder
-    from bench.bundle.manifest import is_bundle
-    from bench.bundle.opening import runs_of
+    from bench.records.bundle import runs_of
+    from bench.records.manifest import is_bundle
 
     if not is_bundle(folder):
         return folder

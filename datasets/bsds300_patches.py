@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.dataset import Splits
+from bench.api.dataset import Splits
 from bench.errors import DataError
 
 if TYPE_CHECKING:
-    from bench.dataset import Rows
+    from bench.api.dataset import Rows
 
 SEED = 0
 SIDE = 8

@@ -10,7 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bench.method import Continuous, Log, Options, Piece, option
+from bench.api.method import Continuous, Log, Options, Piece, option
+from bench.api.stream import Stream
 from bench.numerics.divergence import (
     exact_with_norm,
     gaussian_probe,
@@ -19,7 +20,6 @@ from bench.numerics.divergence import (
     rademacher_probe,
 )
 from bench.numerics.ode import Derivative, Solver, State, integrate
-from bench.stream import Stream
 from bench_methods.networks import ConcatSquash
 from bench_methods.optimisation import cosine, update
 

@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench.method import Continuous, Field, Log, Options, Piece, option
-from bench.stream import Stream
+from bench.api.method import Continuous, Field, Log, Options, Piece, option
+from bench.api.stream import Stream
 from bench_methods import coupling
 from bench_methods.networks import FourierMLP
 from bench_methods.optimisation import cosine, update

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.method import Discrete, Log, Options, option
-from bench.stream import Stream
+from bench.api.method import Discrete, Log, Options, option
+from bench.api.stream import Stream
 
 
 @dataclass(frozen=True)

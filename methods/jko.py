@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.method import Continuous, Log, Piece, option
-from bench.stream import Stream
+from bench.api.method import Continuous, Log, Piece, option
+from bench.api.stream import Stream
 from bench_methods.jko_block import Block, BlockOptions
 from bench_methods.optimisation import cosine, update
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bench.method import Continuous, Field, Log, Options, Piece, option
+from bench.api.method import Continuous, Field, Log, Options, Piece, option
+from bench.api.stream import Stream
 from bench.numerics.ode import Solver, State, integrate
-from bench.stream import Stream
 from bench_methods.optimisation import cosine, update
 from bench_methods.potential import Derivatives, Potential
 

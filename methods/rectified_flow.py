@@ -12,9 +12,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from bench.method import Continuous, Log, Options, Piece, option
+from bench.api.method import Continuous, Log, Options, Piece, option
+from bench.api.stream import Stream
 from bench.numerics.ode import Solver
-from bench.stream import Stream
 from bench_methods.networks import FourierMLP
 from bench_methods.optimisation import cosine, update
 from bench_methods.probability_paths import Straight

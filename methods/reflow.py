@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.method import Field
+from bench.api.method import Field
 from bench.numerics.ode import Solver, State, integrate
 
 #: Rows that are solved at once.

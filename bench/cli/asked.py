@@ -11,7 +11,7 @@ import click
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from bench.study import Study
+    from bench.study.definition import Study
 
 
 def study_of(
@@ -21,8 +21,8 @@ def study_of(
     settings: tuple[str, ...],
 ) -> Study:
     """The study that is asked for, with the methods, data sets and settings given beside it."""
-    from bench.study import Study
-    from bench.study_file import find
+    from bench.study.definition import Study
+    from bench.study.files import find
 
     methods, datasets = tuple(dict.fromkeys(methods)), tuple(dict.fromkeys(datasets))
     if name is None and methods and datasets:
@@ -44,7 +44,7 @@ def study_of(
 
 def _taken(settings: tuple[str, ...], methods: tuple[str, ...]) -> tuple[str, ...]:
     """Those of a study's settings that one of these methods takes; the others are named."""
-    from bench.presets import share
+    from bench.study.presets import share
 
     kept = []
     for assignment in settings:

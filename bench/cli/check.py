@@ -20,9 +20,9 @@ from bench.paths import data_root
 if TYPE_CHECKING:
     from bench.gate.baseline import Baseline
     from bench.gate.cells import Measured
-    from bench.gate.comparing import Comparison, Rule
-    from bench.record import Record
-    from bench.study import Study
+    from bench.gate.comparison import Comparison, Rule
+    from bench.records.store import Record
+    from bench.study.definition import Study
 
 #: How many seeds a baseline has, if nothing else is asked for.
 SEEDS = 8
@@ -178,7 +178,7 @@ def _baseline(path: Path, update: bool, part: bool) -> Baseline | None:
 def _there(results: str, methods: Sequence[str], datasets: Sequence[str]) -> Measured:
     """What is in the folder."""
     from bench.gate.gather import gather
-    from bench.record import read_all
+    from bench.records.store import read_all
 
     folder = Path(results).expanduser()
     found = gather(read_all(folder), folder, methods, datasets)
@@ -204,7 +204,7 @@ def _made(
 
 def _study(name: str, methods: Sequence[str], datasets: Sequence[str], seeds: int | None) -> Study:
     """The study, or a part of it; with so many seeds, those of its own first."""
-    from bench.study_file import find
+    from bench.study.files import find
 
     study = find(name)
     for asked, known, kind in (
@@ -230,18 +230,18 @@ def _study(name: str, methods: Sequence[str], datasets: Sequence[str], seeds: in
 
 def _make(study: Study, folder: Path, jobs: int, timeout: float, root: Path) -> list[Record]:
     """Make the study's runs anew, each with one thread and measured by the yardstick."""
-    from bench import record
-    from bench.child import Limits
-    from bench.grid import run_all
-    from bench.planning import plan
-    from bench.progress import display
+    from bench.launch.pool import run_all
+    from bench.launch.process import Limits
+    from bench.launch.progress import display
+    from bench.records import store
+    from bench.study.planning import plan
 
     planned = plan(study, folder, root, "cpu", "all", timeout)
     for spec in planned.damaged:
-        record.set_aside(folder, spec.run)
+        store.set_aside(folder, spec.run)
     for spec in planned.runs:  # what was begun by other sources is not to be gone on with
-        for run in (record.part(folder, spec.run), folder / spec.run):
-            for checkpoint in run.glob(record.CHECKPOINTS):
+        for run in (store.part(folder, spec.run), folder / spec.run):
+            for checkpoint in run.glob(store.CHECKPOINTS):
                 checkpoint.unlink()
     jobs, threads = share_cores(jobs, 1)
     limits = Limits(threads, memory_of(None, False), yardstick=True)
@@ -260,9 +260,9 @@ def _make(study: Study, folder: Path, jobs: int, timeout: float, root: Path) -> 
         sys.exit(130)
     found = []
     for spec in planned.runs:
-        content = None if spec.run in lost else record.read(folder, spec.run)
+        content = None if spec.run in lost else store.read(folder, spec.run)
         reason = lost.get(spec.run, "it left no record")
-        found.append(content or record.outline(spec) | {"reason": reason})
+        found.append(content or store.outline(spec) | {"reason": reason})
     return found
 
 
@@ -285,7 +285,7 @@ def _compared(
     now: Measured, expected: Baseline, rule: Rule, strict_cost: bool, update: bool
 ) -> Comparison | None:
     """The comparison; an update goes on where there is nothing to compare with."""
-    from bench.gate.comparing import compare
+    from bench.gate.comparison import compare
 
     try:
         return compare(now, expected, rule, strict_cost)
@@ -310,8 +310,8 @@ def _signed(measured: Measured) -> Baseline:
     import datetime
     from importlib.metadata import version
 
-    from bench.checkout import commit
     from bench.gate.baseline import Baseline
+    from bench.records.checkout import commit
 
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     made = {"version": version("cnf-bench"), "commit": commit(), "date": today}

@@ -110,8 +110,8 @@ def _devices() -> Iterator[Finding]:
 
 
 def _plugins(root: Path) -> Iterator[Finding]:
-    from bench import plugins
     from bench.cli.list import needs
+    from bench.registry import plugins
 
     for name, plugin in sorted(plugins.methods().items()):
         try:

@@ -44,8 +44,8 @@ def export(
       bench table --results bundle -f latex         the same table, on another machine
       cd bundle && sha256sum -c SHA256SUMS
     """
-    from bench.bundle.writing import write_bundle
-    from bench.tables.chosen import chosen, runs_in
+    from bench.records.selection import chosen, runs_in
+    from bench.report.export import write_bundle
 
     include_all(include)
     source = results_dir(results)

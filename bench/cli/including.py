@@ -24,7 +24,7 @@ def include_all(files: tuple[str, ...]) -> None:
     """
     if not files:
         return
-    from bench import plugins
+    from bench.registry import plugins
 
     for file in files:
         plugins.include(file)

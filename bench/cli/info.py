@@ -46,22 +46,24 @@ def info(
 
 
 def _about(name: str, root: Path, results: Path) -> Mapping[str, Any]:
-    from bench import plugins, record
+    from bench.records import store
+    from bench.registry import plugins
 
     if name in plugins.methods():
         return method(name)
     own = set(plugins.datasets()) - {plugins.PATH}
     if name in own or Path(name).is_file():
         return dataset(name, root)
-    runs = record.names(results)
+    runs = store.names(results)
     if any(run.startswith(name) for run in runs):
-        return record.find(results, name)
+        return store.find(results, name)
     raise unknown("method, data set or run", name, [*plugins.methods(), *own, *runs])
 
 
 def method(name: str) -> dict[str, Any]:
     """A method's hyper-parameters with their defaults and meanings, and its presets."""
-    from bench import plugins, presets
+    from bench.registry import plugins
+    from bench.study import presets
 
     config = plugins.method(name).Config
     return {
@@ -82,9 +84,9 @@ def method(name: str) -> dict[str, Any]:
 
 def dataset(name: str, root: Path) -> dict[str, Any]:
     """A data set's sources and, where one is at hand, its rows and their revision."""
-    from bench import plugins
     from bench.cli.list import needs
     from bench.data import arrays
+    from bench.registry import plugins
 
     found = plugins.dataset(name)
     about: dict[str, Any] = {

@@ -21,7 +21,7 @@ def methods() -> Lines:
 
     It is their import that fails, where something that they need is not there.
     """
-    from bench import plugins
+    from bench.registry import plugins
 
     lines = []
     for name, plugin in sorted(plugins.methods().items()):
@@ -43,7 +43,7 @@ def methods() -> Lines:
 
 def _clashes(group: str) -> Lines:
     """A line for each plug-in whose name another one has."""
-    from bench import plugins
+    from bench.registry import plugins
 
     return [
         {
@@ -58,7 +58,7 @@ def _clashes(group: str) -> Lines:
 
 def not_included(files: tuple[str, ...]) -> Lines:
     """Include the files; a line for each that can't be imported, with the reason."""
-    from bench import plugins
+    from bench.registry import plugins
 
     nothing: dict[str, Any] = {"d": None, "summary": "", "kind": None, "note": None}
     lines = []
@@ -73,7 +73,7 @@ def not_included(files: tuple[str, ...]) -> Lines:
 
 def datasets(root: Path) -> Lines:
     """The data sets: the best source that is at hand, or what is missing."""
-    from bench import plugins
+    from bench.registry import plugins
 
     nothing = {"d": None, "summary": "", "kind": None, "note": None}
     lines = []
@@ -115,7 +115,7 @@ def budgets() -> Lines:
     """The named budgets."""
     from dataclasses import asdict
 
-    from bench.budget import budgets as named
+    from bench.study.budgets import budgets as named
 
     return [
         {
@@ -133,7 +133,7 @@ def budgets() -> Lines:
 
 def studies() -> Lines:
     """The studies that come with the package."""
-    from bench.study_file import find, shipped
+    from bench.study.files import find, shipped
 
     return [
         {
@@ -150,7 +150,7 @@ def studies() -> Lines:
 
 def runs(folder: Path) -> Lines:
     """The finished runs."""
-    from bench.record import read_all
+    from bench.records.store import read_all
 
     return [
         {
@@ -166,7 +166,7 @@ def runs(folder: Path) -> Lines:
 
 def _from(plugin: Any) -> str:
     """The distribution that a plug-in is of, or the file that was included."""
-    from bench import plugins
+    from bench.registry import plugins
 
     if plugin.dist:
         return f"{plugin.dist.name} {plugin.dist.version}"

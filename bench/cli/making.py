@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from bench.child import Limits
-    from bench.cluster.connecting import Engine
-    from bench.planning import Plan
+    from bench.launch.dask.connecting import Engine
+    from bench.launch.process import Limits
+    from bench.study.planning import Plan
 
 
 def show_plan(planned: Plan, folder: Path, jobs: int) -> None:
     """The plan, and what earlier records say of the time and the memory that it will take."""
-    from bench.estimates import estimates, in_all
-    from bench.tables.format import duration, memory
+    from bench.records.format import duration, memory
+    from bench.study.estimates import estimates, in_all
 
     names = [spec.run for spec in planned.todo]
     todo = dict(zip(names, estimates(planned.todo, folder), strict=True))
@@ -60,10 +60,10 @@ def engine_of(
 ) -> AbstractContextManager[Engine]:
     """What makes the runs: child processes here, or a Dask cluster."""
     if scheduler or cluster:
-        from bench.cluster import engine
+        from bench.launch.dask import engine
 
         return engine(scheduler, cluster, jobs, threads, device, limits, again)
-    from bench.grid import run_all
+    from bench.launch.pool import run_all
 
     limits = replace(limits, threads=threads or 1)
     gpus = _gpus() if device == "cuda" else ()
@@ -74,15 +74,15 @@ def make_runs(
     planned: Plan, folder: Path, engine: AbstractContextManager[Engine]
 ) -> dict[str, str]:
     """Make the runs that are to be made; why those have ended that left no record."""
-    from bench import record
-    from bench.progress import display
+    from bench.launch.progress import display
+    from bench.records import store
 
     skipped = len(planned.runs) - len(planned.todo)
     if skipped:
         click.echo(f"{skipped} of {len(planned.runs)} runs are done already.", err=True)
     todo = {spec.run for spec in planned.todo}
     for spec in planned.damaged:
-        if spec.run in todo and (aside := record.set_aside(folder, spec.run)):
+        if spec.run in todo and (aside := store.set_aside(folder, spec.run)):
             click.echo(f"{spec.run} is set aside as {aside.name}, and made again.", err=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's way to say Ctrl-C
     told: dict[str, str] = {}  # why runs have ended that left no record
@@ -97,7 +97,7 @@ def make_runs(
                 if event.get("reason"):
                     told[spec.run] = event["reason"]
     except KeyboardInterrupt:
-        begun = sum(record.part(folder, spec.run).is_dir() for spec in planned.todo)
+        begun = sum(store.part(folder, spec.run).is_dir() for spec in planned.todo)
         click.echo(
             f"\nStopped. Finished runs are kept, {begun} begun; the same command goes on:\n"
             f"  {shlex.join(['bench', *sys.argv[1:]])}",
@@ -120,15 +120,15 @@ def outcome(planned: Plan, folder: Path, told: Mapping[str, str]) -> bool:
 
     `told` says of runs without a record why they have none.
     """
-    from bench import record
     from bench.errors import DataError
-    from bench.tables.frame import frame_of
+    from bench.records import store
+    from bench.records.frame import frame_of
     from bench.tables.render import comparison, render
 
     found, failed = [], []
     for spec in planned.runs:
         try:
-            content = record.read(folder, spec.run)
+            content = store.read(folder, spec.run)
         except DataError as error:
             failed.append(f"{spec.run}: its record can't be read: {error}")
             continue

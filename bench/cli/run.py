@@ -14,7 +14,7 @@ from bench.errors import UsageError
 from bench.paths import data_root, results_dir
 
 if TYPE_CHECKING:
-    from bench.planning import Only
+    from bench.study.planning import Only
 
 
 @click.command()
@@ -156,7 +156,7 @@ def run(
     study = overridden(study, seeds, budget, minibatches, batch_size, test_rows)
     folder = results_dir(results, write=True)
     click.echo("Planning (the first time, data are read and cached) ...", err=True)
-    from bench.planning import plan
+    from bench.study.planning import plan
 
     elsewhere = bool(scheduler or cluster == "slurm")
     device = device_of(device, elsewhere)
@@ -166,7 +166,7 @@ def run(
     if dry_run:
         show_plan(planned, folder, jobs)
         return
-    from bench.child import Limits
+    from bench.launch.process import Limits
 
     if not elsewhere:
         jobs, threads = share_cores(jobs, threads)

@@ -15,7 +15,7 @@ from bench.errors import NothingMeasured
 
 if TYPE_CHECKING:
     from bench.data.units import Units
-    from bench.flow import Flow
+    from bench.evaluation.flow import Flow
 
 
 @click.command()

@@ -97,11 +97,11 @@ def table(
     _refuse(form, details, bool(metrics or columns), **looks)
     if metrics and columns:
         raise UsageError("--metric and --columns both name the columns.", "Leave out one of them.")
-    from bench.tables.chosen import chosen, runs_in
+    from bench.records.measures import measure
+    from bench.records.selection import chosen, runs_in
+    from bench.records.versions import latest
     from bench.tables.columns_asked import asked, require
-    from bench.tables.measures import measure
     from bench.tables.page import Look, details_page, page, usual
-    from bench.tables.versions import latest
 
     for name in metrics:
         measure(name)

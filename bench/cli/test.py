@@ -17,7 +17,7 @@ from bench.cli.including import include_all, include_option
 from bench.errors import UsageError, unknown
 
 if TYPE_CHECKING:
-    from bench.contract import Finding, Subject
+    from bench.conformance import Finding, Subject
 
 #: Seconds of processor time that a check may take.
 LIMIT = 120.0
@@ -71,7 +71,7 @@ def test(
     subject = _subject(method, settings, device)
     import torch
 
-    from bench.contract import CHECKS, examine
+    from bench.conformance import CHECKS, examine
 
     torch.set_num_threads(1)  # a method this small is slower with more
     known = [check.name for check in CHECKS]
@@ -100,12 +100,12 @@ def _subject(method: str, settings: tuple[str, ...], device: str) -> Subject:
     Raises:
         UsageError: there is none, or its hyper-parameters make no sense.
     """
-    from bench import plugins
+    from bench.registry import plugins
 
     name = _name(method)
     kind, files = plugins.method(name), plugins.sources(plugins.methods()[name])
     from bench.cli.asked import device_of
-    from bench.contract import Subject
+    from bench.conformance import Subject
 
     return Subject(name, kind, _settings(name, kind, settings), files, device_of(device, False))
 
@@ -115,7 +115,7 @@ def _name(method: str) -> str:
     file, colon, wanted = method.rpartition(":") if ".py:" in method else (method, "", "")
     if not file.endswith(".py"):
         return method
-    from bench import plugins
+    from bench.registry import plugins
 
     found = plugins.include(file).methods
     if not found:
@@ -135,7 +135,7 @@ def _settings(name: str, kind: Any, assignments: tuple[str, ...]) -> dict[str, A
     """The hyper-parameters that the user sets; their types are those of the method's `Config`."""
     if not assignments:
         return {}
-    from bench import presets
+    from bench.study import presets
 
     return presets.parsed(name, kind.Config, presets.share(assignments, [name])[name])
 

@@ -24,8 +24,8 @@ def units_of(run: str, results: str | None, units: str) -> Units | None:
     """What rows are to be converted by; None where they are preprocessed."""
     if units == "preprocessed":
         return None
-    from bench import record
     from bench.data.units import of_run
     from bench.paths import results_dir
+    from bench.records import store
 
-    return of_run(record.find(results_dir(results), run))
+    return of_run(store.find(results_dir(results), run))

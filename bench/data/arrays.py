@@ -26,16 +26,17 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from filelock import FileLock
 
-from bench import paths, plugins
+from bench import paths
+from bench.api.dataset import Dataset, Kind, Source, Splits
 from bench.data.archive import FILES
-from bench.dataset import Dataset, Kind, Source, Splits
 from bench.errors import DataError
-from bench.record import write_json
+from bench.records.store import write_json
+from bench.registry import plugins
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from bench.dataset import Rows
+    from bench.api.dataset import Rows
 
 #: The splits, in the order in which they are hashed and stored.
 SPLITS = ("train", "validation", "test")

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from bench import plugins
+from bench.api.dataset import Dataset, Source
 from bench.data import arrays
 from bench.data.archive import BLOBS, FILES, MD5, URL
-from bench.dataset import Dataset, Source
 from bench.errors import BenchError, DataError, UsageError
+from bench.registry import plugins
 
 if TYPE_CHECKING:
     import requests

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import UsageError
-from bench.record import Record
+from bench.records.store import Record
 
 Rows = NDArray[np.float64]
 

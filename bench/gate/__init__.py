@@ -4,7 +4,7 @@ Records in, a verdict out; nothing here imports torch, nothing here knows a meth
 by method, settings, data set and seed; a method whose source changed has new runs and is compared
 all the same.
 
-The rules know each figure's noise (`bench.gate.figures` says which figure has which):
+The rules know each figure's noise (`bench.gate.watched` says which figure has which):
 
 - *Quality on the same arithmetic has none.* Where `bench.gate.place` finds the same versions,
   threads and arithmetic as the baseline's, the same source gives the same bits, so that every
@@ -16,9 +16,9 @@ The rules know each figure's noise (`bench.gate.figures` says which figure has w
   check together (Bonferroni), plus the numerical error of both. The rows of the test split are the
   same, so their standard error is no part of it.
 - *A cost is a ratio.* Evaluations are counted; a step's CPU time is told in passes of
-  `bench.yardstick`, measured between the steps of the same process; memory in that of the process
-  before the method was there. They vary, and a worse one is shown and not counted, unless it is
-  beyond what noise can do: half as much again.
+  `bench.training.reference_timing`, measured between the steps of the same process; memory in that
+  of the process before the method was there. They vary, and a worse one is shown and not counted,
+  unless it is beyond what noise can do: half as much again.
 - *Who measures is measured.* What no method has a say in, as the threshold of a test or the number
   of rows, must be as it was; a figure must not be impossible, nor the same in all runs where it was
   not; the density must integrate to one. A metric that breaks may flatter, and "better" would be

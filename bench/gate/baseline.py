@@ -15,8 +15,8 @@ from typing import Any
 
 from bench.errors import DataError, UsageError
 from bench.gate.cells import Cell, Measured, Run
-from bench.gate.figures import FIGURES
 from bench.gate.place import LIBRARIES, differences
+from bench.gate.watched import FIGURES
 
 #: The layout of the file. A program reads its own layout alone: a baseline is made anew at no loss.
 FORMAT = 1

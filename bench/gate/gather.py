@@ -12,7 +12,7 @@ from typing import Any
 from bench.errors import DataError, UsageError
 from bench.gate.cells import Cell, Measured, Run
 from bench.gate.place import kept
-from bench.record import Record
+from bench.records.store import Record
 
 #: Where a record keeps a figure; the others are computed here.
 _PATHS = {

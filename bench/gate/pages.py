@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from bench.gate.comparing import Comparison
+from bench.gate.comparison import Comparison
 from bench.gate.rules import ALPHA, Finding
-from bench.tables.format import measured, scientific, signed, significant
+from bench.records.format import measured, scientific, signed, significant
 from bench.tables.render import escape_markdown
 
 #: The width of a page that goes into a file.

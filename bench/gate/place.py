@@ -24,8 +24,8 @@ def differences(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
 
     They can on a CPU with the same number of threads, the same versions of torch, torchdiffeq,
     numpy, scipy and scikit-learn, the same instruction set that torch has chosen, and the same bits
-    of `bench.yardstick.arithmetic`. The processor's name is no part of it: virtual machines hide
-    it, and what it computes is known.
+    of `bench.training.reference_timing.arithmetic`. The processor's name is no part of it: virtual
+    machines hide it, and what it computes is known.
     """
     return list(_differences(now, before))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.gate.cells import Cell
-from bench.gate.figures import STEP, Figure
+from bench.gate.watched import STEP, Figure
 
 #: `noticed` is worse and does not count: a cost within what counts.
 Verdict = Literal["worse", "noticed", "same", "better", "new"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from bench.errors import NothingMeasured, UsageError
-from bench.tables.chosen import chosen, runs_in
+from bench.records.selection import chosen, runs_in
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

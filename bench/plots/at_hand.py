@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import plugins
 from bench.data.arrays import load
 from bench.errors import BenchError
 from bench.paths import data_root
 from bench.plots.selection import Group, Selection
-from bench.tables.densities import UNREADABLE
+from bench.records.densities import UNREADABLE
+from bench.registry import plugins
 
 if TYPE_CHECKING:
-    from bench.dataset import Dataset
+    from bench.api.dataset import Dataset
 
 Array = NDArray[np.float64]
 S = TypeVar("S")

@@ -11,9 +11,9 @@ import numpy as np
 from bench.errors import NothingMeasured
 from bench.plots.asked import Asked, Drawn, wrapped
 from bench.plots.selection import Group, Shown, select
-from bench.tables.format import measured
+from bench.records.format import measured
+from bench.records.versions import latest
 from bench.tables.paths import movement_of
-from bench.tables.versions import latest
 
 if TYPE_CHECKING:
     from bench.figures.movement import Chain, Panel

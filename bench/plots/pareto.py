@@ -12,10 +12,10 @@ import numpy as np
 from bench.errors import NothingMeasured, UsageError
 from bench.plots.asked import Asked, Drawn, wrapped
 from bench.plots.selection import Group, Shown, select
+from bench.records.measures import measure
+from bench.records.versions import latest
 from bench.stats.front import pareto_front
 from bench.tables.marks import flags_of
-from bench.tables.measures import measure
-from bench.tables.versions import latest
 
 if TYPE_CHECKING:
     from bench.figures.pareto import Panel, Point

@@ -26,8 +26,8 @@ def draw(asked: Asked) -> Drawn:
         )
     asked.refuse("quality", "seed", "columns")
     from bench.figures.quality import diagram
+    from bench.records.versions import latest
     from bench.tables.quality import panels
-    from bench.tables.versions import latest
 
     frame, left_out = latest(asked.frame())
     found = panels(asked.under_budget(frame), asked.results)

@@ -21,8 +21,8 @@ def draw(asked: Asked) -> Drawn:
     """
     asked.refuse("ranks", "seed", "columns")
     from bench.figures.ranks import diagram
+    from bench.records.frame import cells
     from bench.stats.ranking import explain_pairs, too_few
-    from bench.tables.frame import cells
     from bench.tables.standing import standings
 
     folder = asked.results

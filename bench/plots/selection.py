@@ -13,13 +13,13 @@ import pandas as pd
 
 from bench.errors import NothingMeasured
 from bench.plots.asked import Asked, wrapped
-from bench.record import Record, read
+from bench.records.measures import measure
+from bench.records.store import Record, read
 from bench.tables.labels import labels
 from bench.tables.marks import groups_of, heading_of
-from bench.tables.measures import measure
 
 if TYPE_CHECKING:
-    from bench.tables.frame import Cell
+    from bench.records.frame import Cell
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import BenchError
-from bench.record import Record
+from bench.records.store import Record
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.flow import Flow
-    from bench.method import Piece
+    from bench.api.method import Piece
+    from bench.evaluation.flow import Flow
     from bench.numerics.ode import Solver
 
 Array = NDArray[np.float64]
@@ -44,7 +44,7 @@ def flow_of(record: Record, results: Path) -> Flow:
     Raises:
         Unusable: it has no model that can be read, or its method is another one now.
     """
-    from bench.execution import load_flow
+    from bench.training.run import load_flow
 
     try:
         return load_flow(record, results)
@@ -96,7 +96,7 @@ def from_data(flow: Flow, rows: Array, points: int) -> Paths:
 
 
 def _pieces(flow: Flow) -> list[Piece]:
-    from bench.method import Continuous
+    from bench.api.method import Continuous
 
     if not isinstance(flow.method, Continuous):
         raise Unusable("Its method has no velocity.")

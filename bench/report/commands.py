@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from bench.budget import budgets
-from bench.record import Record
+from bench.records.spec import METRICS_VERSION, Judge
+from bench.records.store import Record
 from bench.report.parts import section
-from bench.spec import METRICS_VERSION, Judge
-from bench.study_file import JUDGE, find, shipped
+from bench.study.budgets import budgets
+from bench.study.files import JUDGE, find, shipped
 
 #: What stands for the path of a user's own table, which no record keeps.
 OWN_TABLE = "PATH/TO/{name}"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.tables.format import Number, measured, scientific, whole
+from bench.records.format import Number, measured, scientific, whole
 
 #: No more points than these are drawn of a curve; each is the mean of as many mini-batches.
 POINTS = 120

@@ -15,8 +15,8 @@ import pandas as pd
 from bench.errors import BenchError, NothingMeasured
 from bench.plots import KINDS, defect, draw
 from bench.plots.asked import Asked
+from bench.records.frame import CELL
 from bench.report.gathered import Gathered
-from bench.tables.frame import CELL
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

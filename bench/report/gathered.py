@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.record import Record, read_all
+from bench.records.frame import frame_of
+from bench.records.store import Record, read_all
+from bench.records.versions import latest
 from bench.report.under_way import UnderWay, under_way
-from bench.tables.frame import frame_of
-from bench.tables.versions import latest
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Gathered:
     Attributes:
         results: the folder.
         records: every finished run's record, by name.
-        frame: the same, as `bench.tables.frame.records` has them.
+        frame: the same, as `bench.records.frame.records` has them.
         compared: those of the frame's rows that may stand in one comparison.
         left_out: a sentence on each kind of the others.
         under_way: the runs that have begun and not ended.

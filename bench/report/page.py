@@ -14,7 +14,8 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench import record
+from bench.records import store
+from bench.records.frame import cells
 from bench.report import figures, runs, setting
 from bench.report.commands import Command, commands
 from bench.report.gathered import Gathered
@@ -24,7 +25,6 @@ from bench.report.under_way import UnderWay, said
 from bench.tables.beside import with_published
 from bench.tables.comparison import comparison
 from bench.tables.details import details
-from bench.tables.frame import cells
 from bench.tables.line import Line
 from bench.tables.render import html_grid, html_notes
 
@@ -88,7 +88,7 @@ def page(
         "failed": len(gathered.failed),
         "left_out": gathered.left_out,
         "under_way": gathered.under_way,
-        "made": record.utc()[:16].replace("T", " "),
+        "made": store.utc()[:16].replace("T", " "),
         "version": version("cnf-bench"),
         "watched": watched,
         "style": _text("page.css"),

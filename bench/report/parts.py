@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from bench.record import Record
+from bench.records.store import Record
 
 
 def section(record: Record, name: str) -> dict[str, Any]:

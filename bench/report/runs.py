@@ -11,13 +11,14 @@ from typing import Any
 import pandas as pd
 
 from bench.figures.looks import look
-from bench.record import Record
+from bench.records.format import count, measured, memory, scientific, significant, whole
+from bench.records.frame import Cell
+from bench.records.measures import MEASURES
+from bench.records.store import Record
 from bench.report.commands import Command, commands
 from bench.report.curve import Drawing, drawings
 from bench.report.parts import anchor, number, section
 from bench.report.under_way import tail
-from bench.tables.format import count, measured, memory, scientific, significant, whole
-from bench.tables.frame import Cell
 from bench.tables.marks import (
     GAP,
     GAP_BOUND,
@@ -29,7 +30,6 @@ from bench.tables.marks import (
     TRIP_BOUND,
     flags_of,
 )
-from bench.tables.measures import MEASURES
 
 #: So many runs are shown in full; of more, those that failed and the latest, so many of each.
 IN_FULL, FAILED_IN_FULL, LATEST_IN_FULL = 200, 100, 100

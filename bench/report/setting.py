@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from bench.record import Record
+from bench.records.format import measured, whole
+from bench.records.spec import Judge
+from bench.records.store import Record
 from bench.report.parts import anchor, section
-from bench.spec import Judge
-from bench.tables.format import measured, whole
 
 #: No more values of one kind are told apart in the setting.
 _MOST = 6

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from bench.records.measures import MEASURES
 from bench.tables.comparison import Group, Row, Table
-from bench.tables.measures import MEASURES
 
 #: Rows of a data set that are shown.
 MOST = 100

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.record import part
-from bench.tables.format import duration, measured, whole
+from bench.records.format import duration, measured, whole
+from bench.records.store import part
 
 #: The ending of such a run's folder.
 _PART = part(Path(), "").name

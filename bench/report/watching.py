@@ -13,8 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from bench import record
 from bench.errors import BenchError
+from bench.records import store
 from bench.report import figures
 from bench.report.gathered import gather
 from bench.report.page import page, runs_under_way
@@ -91,7 +91,7 @@ class Watched:
 def fingerprint(results: Path) -> tuple[tuple[str, int, int], ...]:
     """The finished runs, each with what changes when it is made again; no record is read."""
     found = []
-    for name in record.names(results):
+    for name in store.names(results):
         with suppress(OSError):  # replaced at this moment
             state = os.stat(results / name)
             found.append((name, state.st_ino, state.st_mtime_ns))

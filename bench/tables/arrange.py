@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal
 
+from bench.records.format import measured, whole
+from bench.records.frame import Cell
 from bench.tables.footnotes import Note
-from bench.tables.format import measured, whole
-from bench.tables.frame import Cell
 from bench.tables.labels import labels
 from bench.tables.marks import FLOOR, amounts_of, heading_of
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pandas as pd
 
+from bench.records.format import Number, measured, scientific
+from bench.records.measures import MEASURES, Measure
 from bench.tables.footnotes import Note
-from bench.tables.format import Number, measured, scientific
 from bench.tables.marks import BELOW, FLOOR
-from bench.tables.measures import MEASURES, Measure
 from bench.tables.parts import Entry, Group, Row, Table
 from bench.tables.published import SOURCE, Figure, beside
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from bench.records.densities import Densities, densities
+from bench.records.format import whole
+from bench.records.frame import Cell
 from bench.stats.significance import Decision, Scores, Test, decide
-from bench.tables.densities import Densities, densities
-from bench.tables.format import whole
-from bench.tables.frame import Cell
 from bench.tables.marks import BEST, LEVEL, SECOND, amounts_of, heading_of
 
 _HOW: dict[Test, str] = {

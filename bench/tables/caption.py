@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from bench.tables.format import span, whole
-from bench.tables.frame import Cell
+from bench.records.format import span, whole
+from bench.records.frame import Cell
 from bench.tables.marks import amounts_of, heading_of
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from bench.errors import NothingMeasured, UsageError, unknown
-from bench.tables.measures import MEASURES
+from bench.records.measures import MEASURES
 
 #: What a comparison shows unless asked for something else; the wide one is for print.
 NARROW = ("params", "nll", "mmd_m", "mmd_1", "train_seconds", "memory_bytes")

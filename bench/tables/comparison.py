@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.records.format import Number, scientific
+from bench.records.frame import Cell, cells, deviation
+from bench.records.measures import AMOUNTS, MEASURES, measure
 from bench.tables.arrange import ROWS, Block, By, blocks, place_notes
 from bench.tables.best import best_notes, contests
 from bench.tables.caption import caption_of
 from bench.tables.columns_asked import NARROW, WIDE
 from bench.tables.footnotes import Note, notes_of
-from bench.tables.format import Number, scientific
-from bench.tables.frame import Cell, cells, deviation
 from bench.tables.marks import (
     BELOW,
     BLIND,
@@ -36,7 +37,6 @@ from bench.tables.marks import (
     is_undistinguished,
     place_of,
 )
-from bench.tables.measures import AMOUNTS, MEASURES, measure
 from bench.tables.parts import Entry, Group, Row, Table
 from bench.tables.standing import standings
 
@@ -51,7 +51,7 @@ def comparison(
     by: By = "dataset",
     results: Path | None = None,
 ) -> Table:
-    """Compare the runs of `bench.tables.frame.records`, a group for each data set and budget.
+    """Compare the runs of `bench.records.frame.records`, a group for each data set and budget.
 
     By method or by budget, the groups are those; what is compared by a test is the same.
 

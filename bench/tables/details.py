@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from bench.stats.targets import Target, read_curve, target
+from bench.records.curve import Target, read_curve, target
+from bench.records.format import measured, memory, probability, scientific, significant, span, whole
+from bench.records.frame import Cell
 from bench.tables import quality_block
-from bench.tables.format import measured, memory, probability, scientific, significant, span, whole
-from bench.tables.frame import Cell
 from bench.tables.labels import Label, labels
 from bench.tables.line import Line, mean_line
 from bench.tables.marks import (

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.tables.format import span
-from bench.tables.frame import Cell
+from bench.records.format import span
+from bench.records.frame import Cell
+from bench.records.measures import MEASURES
 from bench.tables.labels import labels
 from bench.tables.marks import (
     BELOW,
@@ -34,7 +35,6 @@ from bench.tables.marks import (
     heading_of,
     is_blind,
 )
-from bench.tables.measures import MEASURES
 
 #: The columns that the footnotes read.
 _READ = (

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.tables.format import whole
-from bench.tables.frame import Cell
+from bench.records.format import whole
+from bench.records.frame import Cell
 
 #: Rows that differ in more settings than these, or whose label were longer, are numbered.
 MOST, LONGEST = 3, 44

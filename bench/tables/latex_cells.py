@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.tables.format import Number
+from bench.records.format import Number
 from bench.tables.latex_text import MATH, Ready, escape_latex
 from bench.tables.marks import BEST, SECOND
 from bench.tables.parts import Entry

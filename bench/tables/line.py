@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.tables.format import measured
-from bench.tables.frame import Cell
+from bench.records.format import measured
+from bench.records.frame import Cell
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.tables.frame import Cell, cells
+from bench.records.frame import Cell, cells
 
 #: The method that every other must beat: a Gaussian fitted to the mini-batches.
 FLOOR = "gaussian"

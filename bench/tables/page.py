@@ -9,14 +9,14 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
+from bench.records.frame import summary
+from bench.records.measures import AMOUNTS, MEASURES
 from bench.tables.arrange import By
 from bench.tables.beside import with_published
 from bench.tables.columns_asked import NARROW, WIDE
 from bench.tables.comparison import comparison
 from bench.tables.details import show
-from bench.tables.frame import summary
 from bench.tables.latex import LABEL, latex
-from bench.tables.measures import AMOUNTS, MEASURES
 from bench.tables.parts import Table
 from bench.tables.render import render
 from bench.tables.transpose import transposed

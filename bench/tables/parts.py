@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from bench.records.format import Number
+from bench.records.measures import Column
 from bench.tables.footnotes import Note
-from bench.tables.format import Number
 from bench.tables.marks import BELOW
-from bench.tables.measures import Column
 
 
 @dataclass(frozen=True)

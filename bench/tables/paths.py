@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bench.tables.format import measured, span
-from bench.tables.frame import Cell
+from bench.records.format import measured, span
+from bench.records.frame import Cell
 from bench.tables.line import Line, mean_line
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import DataError
-from bench.record import Record, read
-from bench.tables.format import span
-from bench.tables.frame import Cell
+from bench.records.format import span
+from bench.records.frame import Cell
+from bench.records.store import Record, read
 from bench.tables.labels import labels
 from bench.tables.marks import groups_of, heading_of
 

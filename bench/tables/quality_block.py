@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
-from bench.tables.format import count, scientific
+from bench.records.format import count, scientific
 from bench.tables.marks import SAME
 from bench.tables.quality import Curve, Panel
 

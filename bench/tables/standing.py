@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import UsageError
+from bench.records.frame import Cell
+from bench.records.measures import MEASURES, measure
 from bench.stats.ranking import DATASETS, METHODS, Ranking, explain
-from bench.tables.frame import Cell
 from bench.tables.labels import labels
 from bench.tables.marks import amounts_of, heading_of
-from bench.tables.measures import MEASURES, measure
 
 #: Measures of which less is better, so that methods can be ranked by them.
 RANKED = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bench.records.measures import Column
 from bench.tables.marks import FLOOR
-from bench.tables.measures import Column
 from bench.tables.parts import Entry, Group, Row, Table
 
 _NOTHING = Entry(word="")

@@ -53,7 +53,7 @@ class Methods(Table):
 
     def rows(self) -> Iterable[Sequence[str]]:
         """A row a method."""
-        from bench import plugins
+        from bench.registry import plugins
 
         for name, plugin in sorted(plugins.methods().items()):
             yield f"`{name}`", f"{plugins.summary(plugin)}.", f"[{name}]({name}.md)"
@@ -66,8 +66,8 @@ class HyperParameters(Table):
 
     def rows(self) -> Iterable[Sequence[str]]:
         """A row a field, the method's own first."""
-        from bench import plugins
-        from bench.method import Options
+        from bench.api.method import Options
+        from bench.registry import plugins
 
         shared = [field.name for field in fields(Options)]
         own = fields(plugins.method(self.arguments[0]).Config)
@@ -83,7 +83,7 @@ class Presets(Table):
 
     def rows(self) -> Iterable[Sequence[str]]:
         """A row a preset."""
-        from bench import presets
+        from bench.study import presets
 
         for name, preset in presets.read(self.arguments[0]).items():
             values = ", ".join(f"`{key}={value}`" for key, value in preset.values.items())
@@ -96,8 +96,8 @@ class Judge(Table):
     name, titles = "judge", ("setting", "default")
 
     def rows(self) -> Iterable[Sequence[str]]:
-        """A row a field of `bench.spec.Judge`."""
-        from bench import spec
+        """A row a field of `bench.records.spec.Judge`."""
+        from bench.records import spec
 
         for field in fields(spec.Judge):
             assert field.default is not MISSING
@@ -112,7 +112,7 @@ class Budgets(Table):
 
     def rows(self) -> Iterable[Sequence[str]]:
         """A row an amount."""
-        from bench.budget import budgets
+        from bench.study.budgets import budgets
 
         for name, budget in budgets().items():
             for method, amounts in {"every method": budget.amounts, **budget.methods}.items():
@@ -130,7 +130,7 @@ class Studies(Table):
 
     def rows(self) -> Iterable[Sequence[str]]:
         """A row a study."""
-        from bench.study_file import find, shipped
+        from bench.study.files import find, shipped
 
         for name in shipped():
             study = find(name)
@@ -175,8 +175,8 @@ class Columns(Table):
 
     def rows(self) -> Iterable[Sequence[str]]:
         """A row a column."""
-        from bench.tables.columns import COLUMNS
-        from bench.tables.frame import DERIVED
+        from bench.records.columns import COLUMNS
+        from bench.records.frame import DERIVED
 
         told = tomllib.loads((DATA / "columns.toml").read_text(encoding="utf-8"))
         _same(told, [*COLUMNS, *DERIVED], "columns.toml")
@@ -191,7 +191,7 @@ class Record(Table):
 
     def rows(self) -> Iterable[Sequence[str]]:
         """A row a key."""
-        from bench.tables.columns import COLUMNS
+        from bench.records.columns import COLUMNS
 
         told = tomllib.loads((DATA / "record.toml").read_text(encoding="utf-8"))
         missing = {".".join(path) for path in COLUMNS.values()} - told.keys()

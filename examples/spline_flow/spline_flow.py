@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from zuko.flows import NSF
 
-from bench.method import Discrete, Options, option
-from bench.stream import Stream
+from bench.api.method import Discrete, Options, option
+from bench.api.stream import Stream
 
 
 @dataclass(frozen=True)

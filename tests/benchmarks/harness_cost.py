@@ -20,13 +20,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench import plugins, record
 from bench.data import arrays
-from bench.execution import build
-from bench.learning import Control, learn
-from bench.planning import plan
-from bench.spec import Judge, RunSpec
-from bench.study import Study
+from bench.records import store
+from bench.records.spec import Judge, RunSpec
+from bench.registry import plugins
+from bench.study.definition import Study
+from bench.study.planning import plan
+from bench.training.run import build
+from bench.training.session import Control, learn
 from bench_methods.networks import FourierMLP
 
 #: The most that a step through the harness may take, in bare steps.
@@ -36,8 +37,8 @@ BOUND = 1.05
 def through_the_harness(spec: RunSpec, root: Path) -> float:
     """Seconds a step of a run: the stream, the curve, reports and checkpoints with it."""
     data = arrays.load(plugins.dataset(spec.dataset), root)
-    content = record.outline(spec)
-    folder = record.begin(root / "runs", spec.run)
+    content = store.outline(spec)
+    folder = store.begin(root / "runs", spec.run)
     for path in folder.iterdir():
         path.unlink()
     method = build(spec, data.train.shape[1])

@@ -11,13 +11,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 import bench
-from bench import plugins
 from bench.cli import main
-from bench.cluster import fitness
-from bench.cluster.fitness import Needs
 from bench.errors import UsageError
-from bench.spec import RunSpec
-from bench.study_file import read
+from bench.launch.dask import worker_checks
+from bench.launch.dask.worker_checks import Needs
+from bench.records.spec import RunSpec
+from bench.registry import plugins
+from bench.study.files import read
 
 METHOD = '''"""A Gaussian that stands still."""
 
@@ -26,7 +26,7 @@ import math
 import torch
 from torch import nn
 
-from bench.method import Discrete, Options
+from bench.api.method import Discrete, Options
 
 
 class Still(Discrete):
@@ -56,7 +56,7 @@ class Still(Discrete):
 
 DATASET = '''"""A square."""
 
-from bench.dataset import Dataset, Source, Splits
+from bench.api.dataset import Dataset, Source, Splits
 
 
 def read(root):
@@ -199,11 +199,15 @@ def test_a_worker_has_to_see_the_file(tmp_path: Path) -> None:
     found = plugins.include(path)
     versions = frozenset([("my-flow", plugins.version(found.methods["my-flow"]))])
     need = Needs(
-        version("cnf-bench"), fitness._harness(), versions, frozenset(), frozenset([str(path)])
+        version("cnf-bench"),
+        worker_checks._harness(),
+        versions,
+        frozenset(),
+        frozenset([str(path)]),
     )
-    assert fitness.unfit(need) is None
+    assert worker_checks.unfit(need) is None
     path.unlink()
-    problem = fitness.unfit(need)
+    problem = worker_checks.unfit(need)
     assert problem is not None
     assert problem[0].startswith(f"it can't include a file of the study: {path} can't be read")
     assert problem[1] == "Put the file where the workers see it under the same path."

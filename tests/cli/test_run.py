@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import bench as api
-from bench.tables.columns import COLUMNS
+from bench.records.columns import COLUMNS
 
 from .conftest import BENCH, Bench
 

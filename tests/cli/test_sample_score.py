@@ -11,13 +11,14 @@ from click.testing import CliRunner, Result
 from scipy.stats import multivariate_normal
 
 import bench
-from bench import plugins, record
 from bench.cli import main
 from bench.data import row_files, units
 from bench.errors import UsageError
-from bench.execution import execute
-from bench.planning import plan
-from bench.study import Study
+from bench.records import store
+from bench.registry import plugins
+from bench.study.definition import Study
+from bench.study.planning import plan
+from bench.training.run import execute
 
 from ..harness.small import JUDGE
 
@@ -179,7 +180,7 @@ def test_a_tables_own_units(results: Path, tmp_path: Path) -> None:
     )
     assert done.exit_code == 0, done.output
     assert "in the table's own units" in done.output
-    notes = record.read(results, spec.run)["dataset"]["notes"]
+    notes = store.read(results, spec.run)["dataset"]["notes"]
     mean, std = np.array(notes["mean"]), np.array(notes["std"])
     state = torch.load(results / spec.run / "model.pt", weights_only=True)["state"]
     covariance = (state["scatter"] / state["rows"]).numpy() * np.outer(std, std)
@@ -194,7 +195,7 @@ def test_a_tables_own_units(results: Path, tmp_path: Path) -> None:
 
 
 def test_a_record_without_them_says_so(results: Path, tmp_path: Path) -> None:
-    content = record.find(results, "gaussian-own")
+    content = store.find(results, "gaussian-own")
     notes = {k: v for k, v in content["dataset"]["notes"].items() if k != "std"}
     older = content | {"run": "older", "dataset": content["dataset"] | {"notes": notes}}
     with pytest.raises(UsageError, match="record of older does not keep what its rows were"):

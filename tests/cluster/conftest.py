@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from distributed import Client
 
-from bench.child import Limits
-from bench.cluster import connecting
-from bench.grid import run_all
-from bench.planning import plan
-from bench.spec import RunSpec
-from bench.study import Study
+from bench.launch.dask import connecting
+from bench.launch.pool import run_all
+from bench.launch.process import Limits
+from bench.records.spec import RunSpec
+from bench.study.definition import Study
+from bench.study.planning import plan
 
 from ..harness.small import two_methods
 from .processes import Cluster

@@ -16,8 +16,8 @@ import psutil
 import torch
 from distributed import Client
 
-from bench import record
-from bench.spec import RunSpec
+from bench.records import store
+from bench.records.spec import RunSpec
 
 from ..harness.small import children
 
@@ -107,7 +107,7 @@ def ends(events: Events) -> dict[str, str]:
 def same(one: Path, other: Path, specs: tuple[RunSpec, ...]) -> None:
     """The same results, to the bit, whoever made them."""
     for spec in specs:
-        records = [record.read(f, spec.run) for f in (one, other)]
+        records = [store.read(f, spec.run) for f in (one, other)]
         assert None not in records
         for part in ("status", "key", "method", "dataset", "budget", "training", "metrics"):
             assert records[0][part] == records[1][part]  # type: ignore[index]

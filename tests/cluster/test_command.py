@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bench import record
-from bench.child import Limits
 from bench.cli import main
-from bench.cluster import connecting
 from bench.errors import UsageError
+from bench.launch.dask import connecting
+from bench.launch.process import Limits
+from bench.records import store
 
 from ..harness.small import table
 from .processes import WAIT, Cluster, until
@@ -67,7 +67,7 @@ def test_the_command(two: Cluster, folder: Path) -> None:
     )
     assert done.exit_code == 0, done.output
     assert "gaussian" in done.output
-    assert [r["status"] for r in record.read_all(folder / "command")] == ["ok"]
+    assert [r["status"] for r in store.read_all(folder / "command")] == ["ok"]
 
 
 LONG = ("-m", "gaussian", "-d", "moons", "--minibatches", "10000000", "--batch-size", "32")
@@ -89,7 +89,7 @@ def test_a_command_that_ends_takes_its_cells_with_it(
         until(lambda: not two.children(), WAIT)
     finally:
         bench.kill()
-    assert list(record.read_all(results)) == []
+    assert list(store.read_all(results)) == []
     assert all(worker.poll() is None for worker in two.workers)
 
 
@@ -102,7 +102,7 @@ def test_a_cluster_on_this_machine(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    assert [r["status"] for r in record.read_all(tmp_path / "runs")] == ["ok", "ok"]
+    assert [r["status"] for r in store.read_all(tmp_path / "runs")] == ["ok", "ok"]
 
 
 @pytest.mark.slow
@@ -141,7 +141,7 @@ kill -- -"$1"
     }
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=WAIT)
     assert done.returncode == 0, done.stderr
-    assert [r["status"] for r in record.read_all(tmp_path / "runs")] == ["ok", "ok"]
+    assert [r["status"] for r in store.read_all(tmp_path / "runs")] == ["ok", "ok"]
     scripts = [path.read_text() for path in jobs.glob("*.sh")]
     assert len(scripts) == 2
     assert all("--resources cores=1" in script for script in scripts)

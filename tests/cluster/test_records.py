@@ -11,10 +11,10 @@ import pytest
 from distributed import Client
 from filelock import FileLock
 
-from bench import record
-from bench.cluster import connecting, homecoming, run_on, running
-from bench.spec import RunSpec
-from bench.worker import lock_file
+from bench.launch.dask import connecting, result_transfer, run_on, running
+from bench.launch.worker import lock_file
+from bench.records import store
+from bench.records.spec import RunSpec
 
 from ..harness.small import children
 from .processes import WAIT, Cluster, Events, ends, left_over, long_run, same, until
@@ -50,19 +50,19 @@ def test_the_same_records_and_events(
 @pytest.fixture
 def apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers that see no results folder: the token that they find there is another's."""
-    proven = homecoming.home
+    proven = result_transfer.home
 
     class Unproven:
         def __init__(self, results: Path) -> None:
             self.made = proven(results)
 
-        def __enter__(self) -> homecoming.Home:
+        def __enter__(self) -> result_transfer.Home:
             return replace(self.made.__enter__(), secret="another")
 
         def __exit__(self, *error: Any) -> Any:
             return self.made.__exit__(*error)
 
-    monkeypatch.setattr(homecoming, "home", Unproven)
+    monkeypatch.setattr(result_transfer, "home", Unproven)
 
 
 def test_records_come_home(
@@ -137,7 +137,7 @@ def test_a_cell_that_kills_its_workers_ends_as_an_error(
         if event["event"] == "step" and len(two.children()) == 1:
             two.children()[0][0].kill()
     assert ends(events) == {long_run(specs).run: "error"}
-    made = record.read(folder / "poison", long_run(specs).run)
+    made = store.read(folder / "poison", long_run(specs).run)
     assert made is not None
     assert "its worker died or closed each of the 1 times" in made["reason"]
     assert not left_over(folder / "poison")
@@ -155,7 +155,7 @@ def test_a_consumer_that_stops_ends_the_cells_on_the_workers(
     assert len(two.children()) == 1
     events.close()  # type: ignore[attr-defined]
     until(lambda: not two.children(), WAIT)
-    assert list(record.read_all(folder / "stopped")) == []
+    assert list(store.read_all(folder / "stopped")) == []
     assert not [p for p in left_over(folder / "stopped") if p.endswith(".token")]
 
 
@@ -167,11 +167,11 @@ def test_a_run_that_is_made_already_is_not_made_again(
 ) -> None:
     """By a worker that died before it could say so: the record is there since the cell was sent."""
     results, _ = made
-    before = record.read(results, specs[0].run)
+    before = store.read(results, specs[0].run)
     monkeypatch.setattr(running._Cells, "_record", lambda self, spec: None)
     events = [e for _, e in run_on(client, specs[:1], results)]
     assert events == [{"event": "start"}, {"event": "end", "status": "ok"}]
-    assert record.read(results, specs[0].run) == before
+    assert store.read(results, specs[0].run) == before
 
 
 @pytest.mark.slow

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from distributed import Client
 
-from bench.child import Limits
-from bench.cluster import connecting, run_on
-from bench.cluster.errors import ClusterLost
 from bench.errors import UsageError
-from bench.planning import plan
-from bench.spec import RunSpec
-from bench.study import Study
+from bench.launch.dask import connecting, run_on
+from bench.launch.dask.errors import ClusterLost
+from bench.launch.process import Limits
+from bench.records.spec import RunSpec
+from bench.study.definition import Study
+from bench.study.planning import plan
 
 from ..harness.small import table
 from .processes import WAIT, Cluster, long_run, until

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.method import Continuous, Discrete, Field, Log, Options, Piece, option
-from bench.stream import Stream
+from bench.api.method import Continuous, Discrete, Field, Log, Options, Piece, option
+from bench.api.stream import Stream
 
 
 class Sound(Discrete):

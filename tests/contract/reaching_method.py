@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bench.method import Log
+from bench.api.method import Log
+from bench.api.stream import Stream
 from bench.paths import array_cache
-from bench.stream import Stream
 
 from .broken_methods import Sound
 

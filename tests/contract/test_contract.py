@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from bench.contract import CHECKS, Finding, Subject, examine
-from bench.contract.density import BOXES, _boxes
-from bench.method import Method
+from bench.api.method import Method
+from bench.conformance import CHECKS, Finding, Subject, examine
+from bench.conformance.density import BOXES, _boxes
 
 from . import broken_methods as methods
 from .reaching_method import Reaches
@@ -144,7 +144,7 @@ def test_a_source_that_reaches_too_far() -> None:
     reaching = Path(__file__).parent / "reaching_method.py"
     (finding,) = examine(Subject("reaches", Reaches, files=(reaching,)), ["source"])
     assert finding.outcome == "failed"
-    assert "reaching_method.py:10: import of bench.paths.array_cache could" in finding.says
+    assert "reaching_method.py:11: import of bench.paths.array_cache could" in finding.says
 
 
 def test_one_that_hangs() -> None:

@@ -13,9 +13,9 @@ import h5py
 import numpy as np
 import pytest
 
+from bench.api.dataset import Dataset, Source, Splits
 from bench.data import arrays
 from bench.data.arrays import load
-from bench.dataset import Dataset, Source, Splits
 from bench.errors import DataError
 from bench_datasets.bsds300 import read_stored
 from bench_datasets.own_table import from_path

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.dataset import Splits
+from bench.api.dataset import Splits
 from bench.errors import DataError
 from bench_datasets import bsds300
 from bench_datasets.bsds300_patches import PORTRAITS, draw

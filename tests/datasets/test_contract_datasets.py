@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import plugins
+from bench.api.dataset import Dataset
 from bench.data import arrays
 from bench.data.arrays import Loaded
-from bench.dataset import Dataset
 from bench.errors import DataError, UsageError
+from bench.registry import plugins
 
 ROOT = Path(os.environ.get("BENCH_DATA", "no data"))
 NAMES = sorted(set(plugins.datasets()) - {plugins.PATH})
@@ -114,7 +114,7 @@ def test_listing_imports_nothing_heavy() -> None:
     """What `bench list datasets` does is quick: no numpy, no pandas, no PyTorch."""
     code = """
 import sys
-from bench import plugins
+from bench.registry import plugins
 for name, plugin in plugins.datasets().items():
     assert plugins.summary(plugin)
     plugin.load()

@@ -366,8 +366,8 @@ def test_verify_says_what_is_wrong(
 
 
 def test_verify_reads_past_the_cache(tmp_path: Path) -> None:
-    from bench import plugins
     from bench.data import arrays
+    from bench.registry import plugins
 
     folder = tmp_path / "miniboone"
     folder.mkdir()

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import plugins
 from bench.data import arrays
 from bench.data.arrays import Loaded
 from bench.errors import DataError
+from bench.registry import plugins
 from bench_datasets.own_table import from_path
 
 ROWS = np.random.default_rng(0).normal(size=(203, 3)) * (1, 10, 100) + (0, 5, -70)

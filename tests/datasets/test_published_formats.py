@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import plugins
+from bench.api.dataset import Splits
 from bench.data import arrays
-from bench.dataset import Splits
 from bench.errors import DataError
+from bench.registry import plugins
 
 from .old_frame import write_old_pickle
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import plugins
 from bench.data import arrays
 from bench.data.arrays import Loaded
+from bench.registry import plugins
 
 pytestmark = pytest.mark.data
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from bench import plugins
+from bench.api.dataset import Dataset
 from bench.data import arrays
-from bench.dataset import Dataset
+from bench.registry import plugins
 
 NAMES = (
     *("moons", "8gaussians", "pinwheel", "circles", "rings", "swissroll", "checkerboard"),

@@ -19,8 +19,8 @@ import pytest
 
 import bench
 from bench.cli import COMMANDS, main
-from bench.tables.columns import COLUMNS
-from bench.tables.frame import DERIVED
+from bench.records.columns import COLUMNS
+from bench.records.frame import DERIVED
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

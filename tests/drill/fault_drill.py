@@ -199,7 +199,7 @@ def worker_of_a_run(folder: Path, parent: subprocess.Popen[bytes]) -> psutil.Pro
 
 
 def workers(folder: Path) -> list[psutil.Process]:
-    return [p for p in processes(folder) if "bench.worker" in command_of(p)]
+    return [p for p in processes(folder) if "bench.launch.worker" in command_of(p)]
 
 
 def processes(folder: Path) -> Iterator[psutil.Process]:

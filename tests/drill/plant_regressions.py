@@ -63,7 +63,7 @@ PLANTS = {
     ),
     # The judge's own, which nothing contradicts but the integral of the density.
     "judges-divergence": Plant(
-        "bench/flow.py",
+        "bench/evaluation/flow.py",
         "    return lambda t, state: piece.field.with_divergence(t, state[0])\n",
         "    def density(t, state):\n"
         "        velocity, divergence = piece.field.with_divergence(t, state[0])\n"

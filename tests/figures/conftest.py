@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 from matplotlib.figure import Figure
 
-from bench import plugins
 from bench.cli import main
 from bench.data.arrays import Loaded, load
+from bench.registry import plugins
 
 from ..stats.conftest import Write, few_steps, results, write
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from bench import plugins
 from bench.data.arrays import Loaded
 from bench.plots.asked import Asked
 from bench.plots.density import CELLS, draw, grid
+from bench.registry import plugins
 
 from .conftest import Call, Write, overlaps
 

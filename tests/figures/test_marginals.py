@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp, norm
 
+from bench.api.dataset import Dataset, Source, Splits
 from bench.data.arrays import Loaded
-from bench.dataset import Dataset, Source, Splits
 from bench.figures.marginals import CELLS, levels, smooth_1d, smooth_2d
 from bench.plots import at_hand
 from bench.plots.asked import Asked

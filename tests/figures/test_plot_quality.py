@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from bench.cli import main
 from bench.figures.looks import look
 from bench.figures.quality import diagram
-from bench.tables.frame import records
+from bench.records.frame import records
 from bench.tables.quality import panels
 
 from .conftest import Write, few_steps

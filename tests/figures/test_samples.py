@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.api.dataset import Dataset, Source, Splits
 from bench.data.arrays import Loaded
-from bench.dataset import Dataset, Source, Splits
 from bench.figures.looks import look
 from bench.figures.samples import sheet_of
 from bench.plots import at_hand

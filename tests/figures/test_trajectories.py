@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.api.method import Continuous, Field, Log, Options, Piece
+from bench.api.stream import Stream
 from bench.data.arrays import Loaded
-from bench.flow import Flow
-from bench.method import Continuous, Field, Log, Options, Piece
+from bench.evaluation.flow import Flow
 from bench.numerics.ode import Solver
 from bench.plots import trained
 from bench.plots.asked import Asked
 from bench.plots.selection import select
 from bench.plots.trajectories import PATHS, draw, plane_of
-from bench.stream import Stream
 
 from .conftest import Call, Write, overlaps
 

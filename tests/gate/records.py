@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bench.record import write_json
+from bench.records.store import write_json
 
 from .made import ENVIRONMENT
 

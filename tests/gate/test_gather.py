@@ -11,7 +11,7 @@ import pytest
 from bench.errors import DataError, UsageError
 from bench.gate.cells import Measured
 from bench.gate.gather import gather
-from bench.record import read_all
+from bench.records.store import read_all
 
 from .records import write
 

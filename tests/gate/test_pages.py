@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from bench.gate.cells import Run
-from bench.gate.comparing import compare
+from bench.gate.comparison import compare
 from bench.gate.pages import markdown, text
 
 from .made import baseline, elsewhere, measured, with_cell

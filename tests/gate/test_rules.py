@@ -11,9 +11,9 @@ import pytest
 
 from bench.errors import NothingMeasured
 from bench.gate.cells import Measured, Run
-from bench.gate.comparing import ALL, Comparison, compare
-from bench.gate.figures import FIGURES
+from bench.gate.comparison import ALL, Comparison, compare
 from bench.gate.rules import Rules
+from bench.gate.watched import FIGURES
 
 from .made import OFFSETS, baseline, cell, elsewhere, measured, with_cell
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from bench.spec import Judge
-from bench.study import Study
+from bench.records.spec import Judge
+from bench.study.definition import Study
 
 #: As little as can be judged.
 JUDGE = Judge(
@@ -51,7 +51,7 @@ def children(pid: int | None = None, *, recursive: bool = False) -> list[psutil.
         return []
     for process in below:
         try:
-            if "bench.worker" in process.cmdline():
+            if "bench.launch.worker" in process.cmdline():
                 found.append(process)
         except psutil.Error:
             continue

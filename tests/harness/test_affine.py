@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch.func import jacrev
 
-from bench import affine, plugins
-from bench.affine import Affine
-from bench.flow import Flow
+from bench.api import affine
+from bench.api.affine import Affine
+from bench.api.stream import Stream
+from bench.evaluation.flow import Flow
 from bench.numerics.ode import Solver
-from bench.stream import Stream
+from bench.registry import plugins
 
 RNG = np.random.default_rng(0)
 MIX = np.array([[2.0, 0.0, 0.0], [1.0, 0.3, 0.0], [-0.5, 0.2, 0.05]])

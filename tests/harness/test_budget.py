@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bench import plugins
-from bench.budget import Amount, Budget, budget, budgets
 from bench.errors import UsageError
-from bench.study_file import find
+from bench.registry import plugins
+from bench.study.budgets import Amount, Budget, budget, budgets
+from bench.study.files import find
 
 POWER, OTHER = Amount(7, 100), Amount(5, 10)
 SLOW = Amount(2, 10)

@@ -16,14 +16,15 @@ import pytest
 from distributed import Client, LocalCluster
 from filelock import FileLock
 
-from bench import plugins, record
-from bench.child import Halt, Job
-from bench.cluster import cell, fitness, homecoming, run_on, running
-from bench.cluster.homecoming import Home, Parcel, pack, unpack
 from bench.data import arrays
 from bench.errors import UsageError
-from bench.spec import RunSpec
-from bench.worker import lock_file
+from bench.launch.dask import cell, result_transfer, run_on, running, worker_checks
+from bench.launch.dask.result_transfer import Home, Parcel, pack, unpack
+from bench.launch.process import Halt, Job
+from bench.launch.worker import lock_file
+from bench.records import store
+from bench.records.spec import RunSpec
+from bench.registry import plugins
 
 pytestmark = pytest.mark.timeout(200)
 
@@ -60,29 +61,29 @@ def specs(tmp_path: Path) -> list[RunSpec]:
 
 @pytest.fixture
 def play(monkeypatch: pytest.MonkeyPatch) -> Callable[[Make], None]:
-    """Have the workers call this instead of `bench.child.make`."""
+    """Have the workers call this instead of `bench.launch.process.make`."""
     return lambda made: monkeypatch.setattr(cell, "make", made)
 
 
 @pytest.fixture
 def apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers that see no results folder: the token that they find there is another's."""
-    proven = homecoming.home
+    proven = result_transfer.home
 
     @contextmanager
     def unproven(results: Path) -> Iterator[Home]:
         with proven(results) as made:
             yield replace(made, secret="another")
 
-    monkeypatch.setattr(homecoming, "home", unproven)
+    monkeypatch.setattr(result_transfer, "home", unproven)
 
 
 def publish(spec: RunSpec, results: Path) -> str:
-    folder = record.part(results, spec.run)
+    folder = store.part(results, spec.run)
     folder.mkdir(parents=True)
     (folder / "model.pt").write_bytes(bytes(1_000))
     content = {"format": 1, "run": spec.run, "status": "ok", "reason": None, "started": "now"}
-    record.publish(results, spec.run, content)
+    store.publish(results, spec.run, content)
     return "ok"
 
 
@@ -99,7 +100,7 @@ def ends(events: Any) -> dict[str, str]:
 
 def test_nothing_heavy_is_imported_unless_asked_for() -> None:
     code = (
-        "import sys, bench.cli.run, bench.cluster; "
+        "import sys, bench.cli.run, bench.launch.dask; "
         "print({'dask', 'distributed', 'dask_jobqueue', 'torch', 'numpy'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
@@ -131,7 +132,7 @@ def test_two_at_once_and_few_steps_are_told(
     assert told[0] in [(spec.run, "start") for spec in specs[:2]]
     for spec in specs:
         assert [kind for run, kind in told if run == spec.run] == ["start", "step", "stage", "end"]
-    assert len(list(record.read_all(tmp_path / "runs"))) == 5
+    assert len(list(store.read_all(tmp_path / "runs"))) == 5
 
 
 def test_an_exception_on_a_worker_is_a_record(
@@ -145,7 +146,7 @@ def test_an_exception_on_a_worker_is_a_record(
     play(full)
     events = list(run_on(client, specs[:3], tmp_path / "runs"))
     assert ends(events) == {s.run: "error" if s.seed == 1 else "ok" for s in specs[:3]}
-    made = record.read(tmp_path / "runs", specs[1].run)
+    made = store.read(tmp_path / "runs", specs[1].run)
     assert made is not None
     assert made["reason"] == "OSError: [Errno 28] No space left on device"
 
@@ -163,7 +164,7 @@ def test_a_cell_that_a_closing_worker_gives_up_is_made_again(
 def test_but_not_for_ever(client: Client, specs: list[RunSpec], tmp_path: Path, play: Any) -> None:
     play(lambda *given: "interrupted")
     assert ends(run_on(client, specs[:1], tmp_path / "runs")) == {specs[0].run: "error"}
-    made = record.read(tmp_path / "runs", specs[0].run)
+    made = store.read(tmp_path / "runs", specs[0].run)
     assert made is not None
     assert f"each of the {running.DEATHS} times" in made["reason"]
 
@@ -206,10 +207,10 @@ def test_what_is_too_large_stays_behind_and_the_record_says_so(
     client: Client, specs: list[RunSpec], tmp_path: Path, play: Any, apart: None, monkeypatch: Any
 ) -> None:
     play(good)
-    monkeypatch.setattr(homecoming, "LIMIT", 900)
+    monkeypatch.setattr(result_transfer, "LIMIT", 900)
     with pytest.warns(UserWarning, match=r"model\.pt of gaussian.* did not come home.* 1,000"):
         assert ends(run_on(client, specs[:1], tmp_path / "runs")) == {specs[0].run: "ok"}
-    made = record.read(tmp_path / "runs", specs[0].run)
+    made = store.read(tmp_path / "runs", specs[0].run)
     assert made is not None
     assert made["left_behind"] == {"model.pt": 1_000}
 
@@ -222,17 +223,17 @@ def test_a_worker_that_joins_late_and_is_unfit_gets_no_runs(
 
     play(good)
     (bad, _) = sorted(client.scheduler_info()["workers"])
-    fit = fitness.unfit
+    fit = worker_checks.unfit
 
-    def unfit(need: fitness.Needs) -> fitness.Unfit | None:
+    def unfit(need: worker_checks.Needs) -> worker_checks.Unfit | None:
         try:
             here = get_worker().address
         except ValueError:
             return fit(need)
         return ("its disk is upside down", "Turn it.") if here == bad else None
 
-    monkeypatch.setattr(fitness, "unfit", unfit)
-    monkeypatch.setattr(fitness, "examine", lambda *given: None)
+    monkeypatch.setattr(worker_checks, "unfit", unfit)
+    monkeypatch.setattr(worker_checks, "examine", lambda *given: None)
     with pytest.warns(UserWarning, match=r"gets no runs: its disk is upside down\. Turn it"):
         events = list(run_on(client, specs, tmp_path / "runs"))
     assert ends(events) == {s.run: "ok" for s in specs}
@@ -242,8 +243,8 @@ def test_where_no_worker_is_fit_any_more_it_ends(
     client: Client, specs: list[RunSpec], tmp_path: Path, play: Any, monkeypatch: Any
 ) -> None:
     play(good)
-    monkeypatch.setattr(fitness, "unfit", lambda need: ("it is tired", "Let it rest."))
-    monkeypatch.setattr(fitness, "examine", lambda *given: None)
+    monkeypatch.setattr(worker_checks, "unfit", lambda need: ("it is tired", "Let it rest."))
+    monkeypatch.setattr(worker_checks, "examine", lambda *given: None)
     with (
         pytest.warns(UserWarning, match="it is tired"),
         pytest.raises(Exception, match="it is tired") as error,

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from bench import checkpoint
-from bench.checkpoint import NAMES, Corrupt, newest, read, write
-from bench.execution import execute
-from bench.planning import plan
-from bench.spec import RunSpec
-from bench.study import Study
+from bench.records.spec import RunSpec
+from bench.study.definition import Study
+from bench.study.planning import plan
+from bench.training import checkpoint
+from bench.training.checkpoint import NAMES, Corrupt, newest, read, write
+from bench.training.run import execute
 
 from . import small
 

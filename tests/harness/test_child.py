@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import child, plugins, record
-from bench.child import Halt, Job, Limits, make
-from bench.planning import plan
-from bench.spec import RunSpec
-from bench.study import Study
+from bench.launch import process
+from bench.launch.process import Halt, Job, Limits, make
+from bench.records import store
+from bench.records.spec import RunSpec
+from bench.registry import plugins
+from bench.study.definition import Study
+from bench.study.planning import plan
 
 from .small import JUDGE, children
 
@@ -46,14 +48,14 @@ def planned(method: str, folder: Path, minibatches: int = 8, **changes: Any) -> 
     return replace(plan(study, folder / "runs", folder).runs[0], **changes)
 
 
-def ended(spec: RunSpec, folder: Path, limits: Limits | None = None) -> record.Record:
+def ended(spec: RunSpec, folder: Path, limits: Limits | None = None) -> store.Record:
     """The record that the run leaves."""
     (folder / "runs" / ".locks").mkdir(parents=True, exist_ok=True)
     status = make(Job(spec, folder / "runs", limits or Limits()), lambda event: None, Halt())
-    found = record.read(folder / "runs", spec.run)
+    found = store.read(folder / "runs", spec.run)
     assert found is not None
     assert found["status"] == status
-    assert not record.part(folder / "runs", spec.run).exists()
+    assert not store.part(folder / "runs", spec.run).exists()
     assert "mini-batch" in (folder / "runs" / spec.run / "log.txt").read_text() or status != "ok"
     return found
 
@@ -81,7 +83,7 @@ def test_what_goes_wrong_is_in_the_record(
 @pytest.mark.usefixtures("sick")
 def test_one_that_hangs_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It writes its own record, with all that it had come to."""
-    monkeypatch.setattr(child, "GRACE", 8.0)
+    monkeypatch.setattr(process, "GRACE", 8.0)
     content = ended(planned("hangs", tmp_path, timeout=6.0), tmp_path)
     assert content["status"] == "timeout"
     assert "interrupted: the time limit of 6 s was over" in content["reason"]
@@ -90,7 +92,7 @@ def test_one_that_hangs_is_interrupted(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.usefixtures("sick")
 def test_one_that_hangs_on_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child, "GRACE", 8.0)
+    monkeypatch.setattr(process, "GRACE", 8.0)
     content = ended(planned("hangs-on", tmp_path, timeout=6.0), tmp_path)
     assert content["status"] == "timeout"
     assert content["reason"].startswith("killed 8")
@@ -124,7 +126,7 @@ def test_a_killed_one_is_taken_up_where_it_was(tmp_path: Path, signal_: signal.S
     job = Job(spec, tmp_path / "runs", Limits(checkpoint_every=0.0))
     assert make(job, tell, Halt()) == "ok"
     assert sum("taken up again" in note for note in notes) == 2
-    found = record.read(tmp_path / "runs", spec.run)
+    found = store.read(tmp_path / "runs", spec.run)
     assert found is not None
     assert len(found["sessions"]) == 3
     assert all(session["after"] > 0 for session in found["sessions"][1:])
@@ -135,10 +137,10 @@ def test_a_killed_one_is_taken_up_where_it_was(tmp_path: Path, signal_: signal.S
     assert found["cost"]["nfe_train"] == undisturbed["cost"]["nfe_train"]
 
 
-def ended_elsewhere(spec: RunSpec, results: Path) -> record.Record:
+def ended_elsewhere(spec: RunSpec, results: Path) -> store.Record:
     (results / ".locks").mkdir(parents=True)
     assert make(Job(spec, results), lambda event: None, Halt()) == "ok"
-    found = record.read(results, spec.run)
+    found = store.read(results, spec.run)
     assert found is not None
     return found
 
@@ -152,7 +154,7 @@ def test_one_that_is_killed_again_and_again_ends_as_an_error(tmp_path: Path) -> 
             children()[0].send_signal(signal.SIGKILL)
 
     assert make(Job(spec, tmp_path / "runs"), tell, Halt()) == "error"
-    found = record.read(tmp_path / "runs", spec.run)
+    found = store.read(tmp_path / "runs", spec.run)
     assert found is not None
     assert "killed by somebody (SIGKILL)" in found["reason"]
 
@@ -161,15 +163,15 @@ def test_a_time_limit_leaves_a_checkpoint_to_go_on_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Made again with more time, it goes on where it was."""
-    monkeypatch.setattr(child, "GRACE", 120.0)  # starting takes long on a busy machine
+    monkeypatch.setattr(process, "GRACE", 120.0)  # starting takes long on a busy machine
     spec = planned("flow-matching", tmp_path, minibatches=2_000)
     first = ended(replace(spec, timeout=0.01), tmp_path)
     assert first["status"] == "timeout"
     done = first["training"]["minibatches"]
     assert 0 < done < 2_000
-    job = Job(spec, tmp_path / "runs", seen=record.stamp(first))
+    job = Job(spec, tmp_path / "runs", seen=store.stamp(first))
     assert make(job, lambda event: None, Halt()) == "ok"
-    found = record.read(tmp_path / "runs", spec.run)
+    found = store.read(tmp_path / "runs", spec.run)
     assert found is not None
     assert [s["after"] for s in found["sessions"]] == [0, done]
     assert found["training"]["minibatches"] == 2_000
@@ -186,8 +188,8 @@ def test_a_stop_is_a_checkpoint_and_no_record(tmp_path: Path) -> None:
             halt.stop.set()
 
     assert make(Job(spec, tmp_path / "runs"), tell, halt) == "interrupted"
-    assert record.read(tmp_path / "runs", spec.run) is None
-    assert (record.part(tmp_path / "runs", spec.run) / "checkpoint.bin").is_file()
+    assert store.read(tmp_path / "runs", spec.run) is None
+    assert (store.part(tmp_path / "runs", spec.run) / "checkpoint.bin").is_file()
     assert not children()
 
 
@@ -207,7 +209,7 @@ def test_a_gpu_that_is_gone(tmp_path: Path) -> None:
     spec = planned("gaussian", tmp_path, device="cuda")
     (tmp_path / "runs" / ".locks").mkdir(parents=True)
     make(Job(spec, tmp_path / "runs", gpu=""), lambda event: None, Halt())
-    found = record.read(tmp_path / "runs", spec.run)
+    found = store.read(tmp_path / "runs", spec.run)
     assert found is not None
     assert found["status"] == "error"
     assert "There is no CUDA device any more" in found["reason"]
@@ -218,7 +220,7 @@ def test_a_record_that_was_written_and_not_put_in_place(tmp_path: Path) -> None:
     spec = planned("gaussian", tmp_path)
     ended(spec, tmp_path)
     runs = tmp_path / "runs"
-    (runs / spec.run).rename(record.part(runs, spec.run))
+    (runs / spec.run).rename(store.part(runs, spec.run))
     events: list[Any] = []
     assert make(Job(spec, runs), events.append, Halt()) == "ok"
     assert events == []
@@ -238,6 +240,6 @@ def test_a_record_that_was_written_and_not_put_in_place(tmp_path: Path) -> None:
 )
 def test_causes(code: int, short_of_memory: bool, cause: str, words: str) -> None:
     """By the exit code, and whether the kernel killed for want of memory meanwhile."""
-    found, reason = child._cause(code, short_of_memory)
+    found, reason = process._cause(code, short_of_memory)
     assert found == cause
     assert words in reason

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import plugins
-from bench.execution import execute
-from bench.planning import plan
-from bench.spec import Judge
-from bench.study import Study
+from bench.registry import plugins
+from bench.training.run import execute
+from bench.study.planning import plan
+from bench.records.spec import Judge
+from bench.study.definition import Study
 
 folder, sleep, steps, mebibytes = Path(sys.argv[1]), *map(float, sys.argv[2:])
 kind = plugins.method("gaussian")
@@ -85,11 +85,11 @@ def test_memory_is_what_the_method_took(tmp_path: Path) -> None:
 SCORE = """
 import numpy as np, torch
 from bench.data.arrays import Loaded
-from bench.environment import peak_rss_bytes
-from bench.flow import Flow
-from bench.judging.likelihood import likelihood
-from bench.judging.solvers import reference_solver
-from bench.spec import Judge
+from bench.training.environment import peak_rss_bytes
+from bench.evaluation.flow import Flow
+from bench.evaluation.density import likelihood
+from bench.evaluation.solvers import reference_solver
+from bench.records.spec import Judge
 from bench_methods.ffjord import FFJORD, FFJORDConfig
 
 torch.set_num_threads(1)

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from bench import record
-from bench.estimates import Estimate, Total, estimates, in_all
-from bench.record import outline
-from bench.spec import Judge, RunSpec
+from bench.records import store
+from bench.records.spec import Judge, RunSpec
+from bench.records.store import outline
+from bench.study.estimates import Estimate, Total, estimates, in_all
 
 MIB = 2**20
 SPEC = RunSpec(
@@ -49,7 +49,7 @@ def leave(results: Path) -> Leave:
         steps: int = 100,
         d: int = 2,
         test: int = 20_000,
-        edit: Callable[[record.Record], Any] = lambda content: None,
+        edit: Callable[[store.Record], Any] = lambda content: None,
         **changes: Any,
     ) -> None:
         number = len(list(results.glob("*")))
@@ -71,7 +71,7 @@ def leave(results: Path) -> Leave:
         content["dataset"] |= {"d": d, "rows": {"test": test}}
         edit(content)
         (results / spec.run).mkdir(parents=True)
-        record.write_json(results / spec.run / "record.json", content)
+        store.write_json(results / spec.run / "record.json", content)
 
     return write
 
@@ -178,6 +178,8 @@ def test_in_all() -> None:
 
 
 def test_no_torch() -> None:
-    code = "import sys, bench.estimates; print(sorted({'torch', 'pandas'} & set(sys.modules)))"
+    code = (
+        "import sys, bench.study.estimates; print(sorted({'torch', 'pandas'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr

@@ -13,18 +13,20 @@ import numpy as np
 import pytest
 import torch
 
-from bench import execution, learning, plugins, record
+from bench.api.method import ContractBroken, Log
+from bench.api.stream import Stream
 from bench.data import arrays
 from bench.errors import DataError
-from bench.execution import execute, load_flow
-from bench.judging import pick
-from bench.method import Log
+from bench.evaluation import pick
 from bench.numerics.ode import SolverFailed
-from bench.planning import plan
-from bench.spec import RunSpec
-from bench.stream import Stream
-from bench.study import Study
-from bench.training import ContractBroken, Diverged, TimedOut
+from bench.records import store
+from bench.records.spec import RunSpec
+from bench.registry import plugins
+from bench.study.definition import Study
+from bench.study.planning import plan
+from bench.training import run, session
+from bench.training.loop import Diverged, TimedOut
+from bench.training.run import execute, load_flow
 from bench_methods.gaussian import Gaussian
 
 from .small import JUDGE
@@ -44,12 +46,12 @@ def spec(tmp_path: Path) -> RunSpec:
     return plan(study, tmp_path / "runs", tmp_path).runs[0]
 
 
-def made(spec: RunSpec, folder: Path) -> record.Record:
+def made(spec: RunSpec, folder: Path) -> store.Record:
     returned = execute(spec, folder / "runs", lambda event: None)
-    found = record.read(folder / "runs", spec.run)
+    found = store.read(folder / "runs", spec.run)
     assert found is not None
     assert found["status"] == returned["status"]
-    assert not record.part(folder / "runs", spec.run).exists()
+    assert not store.part(folder / "runs", spec.run).exists()
     return found
 
 
@@ -83,10 +85,10 @@ def test_however_it_ends(
     def broken(*arguments: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(learning if stage == "train" else execution, stage, broken)
+    monkeypatch.setattr(session if stage == "train" else run, stage, broken)
     content = made(spec, tmp_path)
     assert (content["status"], content["reason"]) == (status, reason)
-    assert content["status"] in record.STATUSES
+    assert content["status"] in store.STATUSES
     assert content["metrics"] == {}
     learned = 4 if stage == "judge_method" else 0
     assert content["training"]["minibatches"] == learned
@@ -103,7 +105,7 @@ def test_rows_that_change_after_the_plan(spec: RunSpec, tmp_path: Path) -> None:
 
 
 def test_what_was_under_way_is_begun_anew(spec: RunSpec, tmp_path: Path) -> None:
-    stale = record.part(tmp_path / "runs", spec.run)
+    stale = store.part(tmp_path / "runs", spec.run)
     stale.mkdir(parents=True)
     (stale / "leftover").write_text("", encoding="utf-8")
     assert made(spec, tmp_path)["status"] == "ok"
@@ -118,10 +120,10 @@ def test_ctrl_c_is_no_ending(
     def interrupted(*arguments: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(learning, "train", interrupted)
+    monkeypatch.setattr(session, "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
         execute(spec, tmp_path / "runs", lambda event: None)
-    assert record.read(tmp_path / "runs", spec.run) is None
+    assert store.read(tmp_path / "runs", spec.run) is None
 
 
 def test_every_line_of_the_curve_is_json(
@@ -133,7 +135,7 @@ def test_every_line_of_the_curve_is_json(
     def validator(*arguments: Any) -> Callable[[Any], float]:
         return lambda method: next(nlls)
 
-    monkeypatch.setattr(learning, "validator", validator)
+    monkeypatch.setattr(session, "validator", validator)
     assert made(spec, tmp_path)["status"] == "ok"
     text = (tmp_path / "runs" / spec.run / "curve.jsonl").read_text(encoding="utf-8")
     lines = [json.loads(line, parse_constant=pytest.fail) for line in text.splitlines()]

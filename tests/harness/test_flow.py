@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.flow import Flow
-from bench.method import Continuous, Discrete, Field, Log, Method, Options, Piece
+from bench.api.method import Continuous, Discrete, Field, Log, Method, Options, Piece
+from bench.api.stream import Stream
+from bench.evaluation.flow import Flow
 from bench.numerics.ode import Solver, SolverFailed
-from bench.stream import Stream
-from bench.training import train
+from bench.training.loop import train
 from bench_methods.ffjord import FFJORD, FFJORDConfig
 from bench_methods.flow_matching import FlowMatching, FlowMatchingConfig
 

@@ -18,15 +18,15 @@ import pytest
 import torch
 from filelock import FileLock
 
-from bench import child as one_child
-from bench import record
-from bench.child import Limits
 from bench.errors import UsageError
-from bench.grid import run_all
-from bench.planning import Only, Plan, plan
-from bench.spec import RunSpec
-from bench.study import Study
-from bench.worker import lock_file
+from bench.launch import process as one_child
+from bench.launch.pool import run_all
+from bench.launch.process import Limits
+from bench.launch.worker import lock_file
+from bench.records import store
+from bench.records.spec import RunSpec
+from bench.study.definition import Study
+from bench.study.planning import Only, Plan, plan
 
 from .small import children, table, two_methods
 
@@ -103,7 +103,7 @@ def test_a_plan_that_can_not_be(
 def test_every_run_ends_well_with_a_record(made: tuple[Plan, Any], folder: Path) -> None:
     planned, _ = made
     for spec in planned.runs:
-        content = record.read(folder / "runs", spec.run)
+        content = store.read(folder / "runs", spec.run)
         assert content is not None
         assert (content["status"], content["reason"]) == ("ok", None)
         assert (content["key"], content["run"], content["seed"]) == (spec.key, spec.run, 0)
@@ -134,11 +134,11 @@ def test_the_floors_nll_is_that_of_a_fitted_gaussian(made: tuple[Plan, Any], fol
     """From the saved moments, by scipy, on the saved split: through none of the run's own code."""
     from scipy.stats import multivariate_normal
 
-    from bench import plugins
     from bench.data import arrays
+    from bench.registry import plugins
 
     spec = made[0].runs[0]
-    content = record.read(folder / "runs", spec.run)
+    content = store.read(folder / "runs", spec.run)
     assert content is not None
     data = arrays.load(plugins.dataset(spec.dataset), folder / "data")
     state = torch.load(folder / "runs" / spec.run / "model.pt", weights_only=True)["state"]
@@ -173,7 +173,7 @@ def test_the_same_seed_gives_the_same_bits(
     ]
     assert [e["status"] for e in ends] == ["ok", "ok"]
     for spec in planned.runs:
-        one, other = (record.read(folder / f, spec.run) for f in ("runs", "again"))
+        one, other = (store.read(folder / f, spec.run) for f in ("runs", "again"))
         assert one is not None
         assert other is not None
         for part in ("method", "dataset", "budget", "training", "metrics", "judge"):
@@ -204,7 +204,7 @@ def test_only(made: tuple[Plan, Any], study: Study, folder: Path) -> None:
     path = folder / "runs" / made[0].runs[1].run / "record.json"
     good = path.read_bytes()
     try:
-        record.write_json(path, json.loads(good) | {"status": "diverged"})
+        store.write_json(path, json.loads(good) | {"status": "diverged"})
         assert todo(study, folder, "failed") == ["flow-matching"]
         assert todo(study, folder, "missing") == []
     finally:
@@ -248,13 +248,13 @@ def test_a_killed_child_leaves_a_record_and_the_rest_goes_on(study: Study, folde
         if event["event"] == "end":
             ends[spec.run] = event["status"]
     assert ends == {doomed.run: "error", short.run: "ok"}
-    content = record.read(folder / "killed", doomed.run)
+    content = store.read(folder / "killed", doomed.run)
     assert content is not None
     assert content["status"] == "error"
     assert "SIGKILL" in content["reason"]
     assert content["key"] == doomed.key
-    assert not record.part(folder / "killed", doomed.run).exists()
-    assert [r["run"] for r in record.read_all(folder / "killed")] == sorted(ends)
+    assert not store.part(folder / "killed", doomed.run).exists()
+    assert [r["run"] for r in store.read_all(folder / "killed")] == sorted(ends)
     assert not children()
 
 
@@ -265,7 +265,7 @@ def test_the_time_limit_leaves_a_record_of_what_was_learned(
     spec = long_run(study, folder, timeout=0.5)
     ends = [e for _, e in run_all([spec], folder / "late", 1, Limits()) if e["event"] == "end"]
     assert ends == [{"event": "end", "status": "timeout"}]
-    content = record.read(folder / "late", spec.run)
+    content = store.read(folder / "late", spec.run)
     assert content is not None
     assert content["status"] == "timeout"
     assert content["training"]["minibatches"] >= 1
@@ -280,7 +280,7 @@ def test_a_child_that_overstays_is_killed(
     spec = long_run(study, folder, timeout=0.3)
     ends = [e for _, e in run_all([spec], folder / "hung", 1, Limits()) if e["event"] == "end"]
     assert ends == [{"event": "end", "status": "timeout"}]
-    content = record.read(folder / "hung", spec.run)
+    content = store.read(folder / "hung", spec.run)
     assert content is not None
     assert "after its time limit of 0.3 s" in content["reason"]
 
@@ -347,16 +347,16 @@ def test_made_again_once(made: tuple[Plan, Any], folder: Path) -> None:
     spec = made[0].runs[0]
     results = folder / "anew"
     shutil.copytree(folder / "runs" / spec.run, results / spec.run)
-    before = record.read(results, spec.run)
+    before = store.read(results, spec.run)
     assert [e for _, e in run_all([spec], results, 1, Limits())] == [
         {"event": "end", "status": "ok", "elsewhere": True}
     ]
     events = [e for _, e in run_all([spec], results, 1, Limits(), again=True)]
     assert events[-1] == {"event": "end", "status": "ok"}
-    after = record.read(results, spec.run)
+    after = store.read(results, spec.run)
     assert before is not None
     assert after is not None
-    assert record.stamp(before) != record.stamp(after)
+    assert store.stamp(before) != store.stamp(after)
     assert before["metrics"] == after["metrics"]
 
 
@@ -369,9 +369,9 @@ def test_a_consumer_that_stops_ends_the_children(study: Study, folder: Path) -> 
             break
     events.close()  # type: ignore[attr-defined]
     assert not children()
-    assert record.read(folder / "stopped", spec.run) is None
-    assert list(record.read_all(folder / "stopped")) == []
-    assert (record.part(folder / "stopped", spec.run) / "checkpoint.bin").is_file()
+    assert store.read(folder / "stopped", spec.run) is None
+    assert list(store.read_all(folder / "stopped")) == []
+    assert (store.part(folder / "stopped", spec.run) / "checkpoint.bin").is_file()
 
 
 def test_what_was_cut_off_is_put_back_first(made: tuple[Plan, Any], folder: Path) -> None:

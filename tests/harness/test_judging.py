@@ -11,19 +11,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.api.method import Continuous, ContractBroken, Discrete, Field, Log, Options, Piece
+from bench.api.stream import Stream
 from bench.data.arrays import Loaded
-from bench.flow import Flow
-from bench.judging import judge_method, pick, reference_solver
-from bench.judging.contract import check_claims
-from bench.judging.integral import integral
-from bench.judging.likelihood import Certified, certify
-from bench.judging.movement import movements
-from bench.judging.round_trip import round_trip
-from bench.method import Continuous, Discrete, Field, Log, Options, Piece
+from bench.evaluation import judge_method, pick, reference_solver
+from bench.evaluation.claims import check_claims
+from bench.evaluation.density import Certified, certify
+from bench.evaluation.flow import Flow
+from bench.evaluation.integral import integral
+from bench.evaluation.movement import movements
+from bench.evaluation.round_trip import round_trip
 from bench.numerics.ode import Solver
-from bench.spec import Judge
-from bench.stream import Stream
-from bench.training import ContractBroken
+from bench.records.spec import Judge
 
 JUDGE = Judge(
     test_rows=200,

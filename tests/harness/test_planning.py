@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import record
 from bench.errors import DataError, UsageError
-from bench.planning import Only, Plan, plan
-from bench.record import outline
-from bench.spec import RunSpec
-from bench.study import Study
+from bench.records import store
+from bench.records.spec import RunSpec
+from bench.records.store import outline
+from bench.study.definition import Study
+from bench.study.planning import Only, Plan, plan
 
 
 @pytest.fixture
@@ -27,8 +27,8 @@ def study(tmp_path: Path) -> Study:
 def results(study: Study, tmp_path: Path) -> Path:
     """The results folder with a record of each run of the study."""
     for spec in planned(study, tmp_path / "runs").runs:
-        record.part(tmp_path / "runs", spec.run).mkdir(parents=True)
-        record.publish(tmp_path / "runs", spec.run, outline(spec) | {"status": "ok"})
+        store.part(tmp_path / "runs", spec.run).mkdir(parents=True)
+        store.publish(tmp_path / "runs", spec.run, outline(spec) | {"status": "ok"})
     return tmp_path / "runs"
 
 
@@ -67,15 +67,15 @@ def test_a_damaged_record_is_set_aside_with_its_folder(study: Study, results: Pa
     run = planned(study, results).runs[1].run
     (results / run / "record.json").write_text("{", encoding="utf-8")
     (results / run / "model.pt").write_text("kept", encoding="utf-8")
-    aside = record.set_aside(results, run)
+    aside = store.set_aside(results, run)
     assert aside is not None
     assert (aside / "model.pt").read_text(encoding="utf-8") == "kept"
-    assert run not in record.names(results)
-    assert len(list(record.read_all(results))) == 2
-    assert record.set_aside(results, run) is None, "it is gone"
+    assert run not in store.names(results)
+    assert len(list(store.read_all(results))) == 2
+    assert store.set_aside(results, run) is None, "it is gone"
     good = planned(study, results).runs[0].run
-    assert record.set_aside(results, good) is None, "it can be read"
-    assert good in record.names(results)
+    assert store.set_aside(results, good) is None, "it can be read"
+    assert good in store.names(results)
 
 
 def test_setting_aside_twice_keeps_the_later_one(study: Study, results: Path) -> None:
@@ -83,7 +83,7 @@ def test_setting_aside_twice_keeps_the_later_one(study: Study, results: Path) ->
     for text in ("first", "second"):
         (results / run).mkdir(exist_ok=True)
         (results / run / "record.json").write_text(text, encoding="utf-8")
-        aside = record.set_aside(results, run)
+        aside = store.set_aside(results, run)
     assert aside is not None
     assert (aside / "record.json").read_text(encoding="utf-8") == "second"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import plugins
 from bench.cli import list as listing
 from bench.errors import UsageError
+from bench.registry import plugins
 
 Install = Callable[[str, dict[str, str], str], None]
 

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import pytest
 
-from bench import plugins, presets
+from bench.api.method import Options, option
 from bench.errors import UsageError
-from bench.method import Options, option
+from bench.registry import plugins
+from bench.study import presets
 
 
 @dataclass(frozen=True)

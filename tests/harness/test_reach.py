@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import plugins
-from bench.reach import reaches
+from bench.registry import plugins
+from bench.registry.source_check import reaches
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from bench.reach import reaches
         ("from bench.data import arrays", "import of bench.data.arrays could read a data set"),
         ("from bench import data", "import of bench.data could read a data set"),
         ("import bench_datasets.moons", "could read a data set"),
-        ("from bench.judging import judge_method", "could judge itself"),
+        ("from bench.evaluation import judge_method", "could judge itself"),
         ("import gc", "could look into the harness"),
         ("exec('import time')", "exec could run text"),
     ],
@@ -35,7 +35,7 @@ def test_what_is_named(tmp_path: Path, source: str, found: str) -> None:
     "source",
     [
         "import math, timeless",
-        "import torch\nfrom bench.method import Continuous",
+        "import torch\nfrom bench.api.method import Continuous",
         "from .time import steps",
         "field.open('x')",
         "'import time'",

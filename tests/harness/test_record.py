@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from bench import record
 from bench.errors import DataError, UsageError
+from bench.records import store
 
 
 class CutError(BaseException):
@@ -20,21 +20,21 @@ class CutError(BaseException):
 
 
 def begin(results: Path, run: str, value: int) -> None:
-    record.part(results, run).mkdir(parents=True, exist_ok=True)
-    (record.part(results, run) / "curve.jsonl").write_text(f"{value}\n", encoding="utf-8")
+    store.part(results, run).mkdir(parents=True, exist_ok=True)
+    (store.part(results, run) / "curve.jsonl").write_text(f"{value}\n", encoding="utf-8")
 
 
 def publish(results: Path, run: str = "a", value: int = 1) -> None:
     begin(results, run, value)
-    record.publish(results, run, content(run, value))
+    store.publish(results, run, content(run, value))
 
 
-def content(run: str, value: int) -> record.Record:
-    return {"format": record.FORMAT, "run": run, "value": value}
+def content(run: str, value: int) -> store.Record:
+    return {"format": store.FORMAT, "run": run, "value": value}
 
 
 def value(results: Path, run: str = "a") -> int | None:
-    found = record.read(results, run)
+    found = store.read(results, run)
     if found is None:
         return None
     # The files of one run lie together: the curve is the one of this record.
@@ -66,7 +66,7 @@ def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 def test_published_once(tmp_path: Path) -> None:
-    assert record.read(tmp_path, "a") is None
+    assert store.read(tmp_path, "a") is None
     publish(tmp_path)
     assert value(tmp_path) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
@@ -83,11 +83,11 @@ def test_publishing_again_replaces_the_whole_folder(tmp_path: Path) -> None:
 
 def test_a_run_under_way_is_not_seen(tmp_path: Path) -> None:
     begin(tmp_path, "a", 1)
-    record.write_json(record.part(tmp_path, "a") / "record.json", content("a", 1))
-    assert record.read(tmp_path, "a") is None
-    assert list(record.read_all(tmp_path)) == []
+    store.write_json(store.part(tmp_path, "a") / "record.json", content("a", 1))
+    assert store.read(tmp_path, "a") is None
+    assert list(store.read_all(tmp_path)) == []
     with pytest.raises(UsageError):
-        record.find(tmp_path, "a")
+        store.find(tmp_path, "a")
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])
@@ -101,11 +101,11 @@ def test_cut_at_any_renaming(
         with pytest.raises(CutError):
             publish(tmp_path, value=2)
         monkeypatch.undo()
-    record.restore(tmp_path)
+    store.restore(tmp_path)
     assert value(tmp_path) == 1
-    assert [r["value"] for r in record.read_all(tmp_path)] == [1]
+    assert [r["value"] for r in store.read_all(tmp_path)] == [1]
     publish(tmp_path, value=3)
-    record.restore(tmp_path)
+    store.restore(tmp_path)
     assert value(tmp_path) == 3
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
@@ -120,11 +120,11 @@ def test_cut_before_the_old_folder_is_removed(
             if path.exists():
                 raise CutError
 
-        patch.setattr("bench.record.shutil.rmtree", gone)
+        patch.setattr("bench.records.store.shutil.rmtree", gone)
         with pytest.raises(CutError):
             publish(tmp_path, value=2)
     assert value(tmp_path) == 2
-    record.restore(tmp_path)
+    store.restore(tmp_path)
     assert value(tmp_path) == 2
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
@@ -133,31 +133,31 @@ def test_a_run_with_dots_in_its_name_is_restored(tmp_path: Path) -> None:
     run = "gaussian-my.table.csv-s0-00"
     publish(tmp_path, run, 1)
     os.rename(tmp_path / run, tmp_path / f"{run}.replaced")
-    record.restore(tmp_path)
+    store.restore(tmp_path)
     assert value(tmp_path, run) == 1
 
 
 def test_restoring_where_there_is_nothing(tmp_path: Path) -> None:
-    record.restore(tmp_path / "missing")
-    record.restore(tmp_path)
+    store.restore(tmp_path / "missing")
+    store.restore(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_json_whole_or_not_at_all(tmp_path: Path, cut: Callable[[int], None]) -> None:
     path = tmp_path / "x.json"
-    record.write_json(path, {"a": 1})
+    store.write_json(path, {"a": 1})
     with pytest.raises(TypeError):
-        record.write_json(path, {"a": object()})
+        store.write_json(path, {"a": object()})
     assert json.loads(path.read_text(encoding="utf-8")) == {"a": 1}
     cut(1)
     with pytest.raises(CutError):
-        record.write_json(path, {"a": 2})
+        store.write_json(path, {"a": 2})
     assert json.loads(path.read_text(encoding="utf-8")) == {"a": 1}
 
 
 def test_numbers_that_are_not_finite_become_null(tmp_path: Path) -> None:
     given = {"a": math.nan, "b": [math.inf, 1.5, {"c": -math.inf}], "d": (1, math.nan), "e": 1e300}
-    record.write_json(tmp_path / "x.json", given)
+    store.write_json(tmp_path / "x.json", given)
     text = (tmp_path / "x.json").read_text(encoding="utf-8")
     assert json.loads(text, parse_constant=lambda name: pytest.fail(name)) == {
         "a": None,
@@ -188,9 +188,9 @@ def test_a_record_that_is_not_one(tmp_path: Path, text: str | bytes) -> None:
     path = tmp_path / "a" / "record.json"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     for ask in (
-        lambda: record.read(tmp_path, "a"),
-        lambda: list(record.read_all(tmp_path)),
-        lambda: record.find(tmp_path, "a"),
+        lambda: store.read(tmp_path, "a"),
+        lambda: list(store.read_all(tmp_path)),
+        lambda: store.find(tmp_path, "a"),
     ):
         with pytest.raises(DataError, match=r"record\.json") as caught:
             ask()
@@ -199,10 +199,10 @@ def test_a_record_that_is_not_one(tmp_path: Path, text: str | bytes) -> None:
 
 def test_a_newer_layout_asks_for_a_newer_program(tmp_path: Path) -> None:
     publish(tmp_path)
-    newer = content("a", 1) | {"format": record.FORMAT + 1}
-    record.write_json(tmp_path / "a" / "record.json", newer)
-    with pytest.raises(DataError, match=f"layout {record.FORMAT + 1}.*newer cnf-bench"):
-        record.read(tmp_path, "a")
+    newer = content("a", 1) | {"format": store.FORMAT + 1}
+    store.write_json(tmp_path / "a" / "record.json", newer)
+    with pytest.raises(DataError, match=f"layout {store.FORMAT + 1}.*newer cnf-bench"):
+        store.read(tmp_path, "a")
 
 
 def test_reading_all_is_by_name(tmp_path: Path) -> None:
@@ -211,19 +211,19 @@ def test_reading_all_is_by_name(tmp_path: Path) -> None:
     (tmp_path / ".locks").mkdir()
     (tmp_path / "stray").mkdir()
     (tmp_path / "note.txt").write_text("", encoding="utf-8")
-    assert [r["run"] for r in record.read_all(tmp_path)] == ["a", "b", "c"]
-    assert list(record.read_all(tmp_path / "missing")) == []
+    assert [r["run"] for r in store.read_all(tmp_path)] == ["a", "b", "c"]
+    assert list(store.read_all(tmp_path / "missing")) == []
 
 
 def test_finding_a_run(tmp_path: Path) -> None:
     for run in ("ffjord-moons-s0-aaaa", "ffjord-moons-s1-bbbb", "gaussian-moons-s0-cccc", "g"):
         publish(tmp_path, run)
-    assert record.find(tmp_path, "ffjord-moons-s1-bbbb")["run"] == "ffjord-moons-s1-bbbb"
-    assert record.find(tmp_path, "ffjord-moons-s1")["run"] == "ffjord-moons-s1-bbbb"
-    assert record.find(tmp_path, "g")["run"] == "g", "a whole name wins over a prefix"
+    assert store.find(tmp_path, "ffjord-moons-s1-bbbb")["run"] == "ffjord-moons-s1-bbbb"
+    assert store.find(tmp_path, "ffjord-moons-s1")["run"] == "ffjord-moons-s1-bbbb"
+    assert store.find(tmp_path, "g")["run"] == "g", "a whole name wins over a prefix"
     with pytest.raises(UsageError, match=r"2 runs.*s0-aaaa, ffjord-moons-s1-bbbb"):
-        record.find(tmp_path, "ffjord")
+        store.find(tmp_path, "ffjord")
     with pytest.raises(UsageError, match=r"no run .*Did you mean 'ffjord-moons-s0-aaaa'"):
-        record.find(tmp_path, "fjord-moons-s0-aaaa")
+        store.find(tmp_path, "fjord-moons-s0-aaaa")
     with pytest.raises(UsageError, match="There are none"):
-        record.find(tmp_path / "missing", "x")
+        store.find(tmp_path / "missing", "x")

@@ -17,17 +17,19 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench import planning, plugins, presets, record
-from bench.child import Limits
 from bench.data import arrays
-from bench.grid import run_all
-from bench.planning import plan
-from bench.record import outline
+from bench.launch.pool import run_all
+from bench.launch.process import Limits
+from bench.records import store
+from bench.records.frame import records
+from bench.records.spec import Judge, RunSpec
+from bench.records.store import outline
+from bench.registry import plugins
 from bench.report.gathered import gather
 from bench.report.page import page
-from bench.spec import Judge, RunSpec
-from bench.study import Study
-from bench.tables.frame import records
+from bench.study import planning, presets
+from bench.study.definition import Study
+from bench.study.planning import plan
 from bench.tables.render import comparison, render
 
 METHODS = ("gaussian", "flow-matching", "ffjord", "ot-flow", "jko")
@@ -41,7 +43,7 @@ JUDGE = Judge(
 )
 
 
-def leave(specs: Iterable[RunSpec], results: Path, like: record.Record, made: Path) -> None:
+def leave(specs: Iterable[RunSpec], results: Path, like: store.Record, made: Path) -> None:
     """Runs with the content of another, whose folder is `made`; not synced, as nobody mourns."""
     for number, spec in enumerate(specs):
         asked = outline(spec)
@@ -106,7 +108,7 @@ def test_what_is_skipped_is_not_read(
 ) -> None:
     results = tmp_path / "runs"
     shallow(plan(study, results, tmp_path).runs[:30], results)
-    parsed = count(monkeypatch, record, "read")
+    parsed = count(monkeypatch, store, "read")
     assert len(plan(study, results, tmp_path).todo) == 10
     assert parsed == []
 
@@ -148,13 +150,13 @@ def test_ten_thousand_records(tmp_path: Path, seeds: int) -> None:
     first = Study(METHODS[:1], TOYS[:1], (10**6,), "quick", JUDGE)
     [made] = plan(first, tmp_path / "first", tmp_path).runs
     assert [e["event"] for _, e in run_all([made], tmp_path / "first", 1, Limits(1))][-1] == "end"
-    like = record.read(tmp_path / "first", made.run)
+    like = store.read(tmp_path / "first", made.run)
     assert like is not None
     judges = [replace(JUDGE, test_rows=40 + k) for k in range(200 // seeds)]
     studies = [Study(METHODS, TOYS, tuple(range(seeds)), "quick", judge) for judge in judges]
     for each in studies:
         leave(plan(each, results, tmp_path).runs, results, like, tmp_path / "first" / made.run)
-    assert len(record.names(results)) == 10_000
+    assert len(store.names(results)) == 10_000
 
     start = time.process_time()
     planned = plan(studies[0], results, tmp_path)
@@ -183,9 +185,9 @@ def test_a_hundred_thousand_cells(tmp_path: Path) -> None:
     code = f"""
 import time
 from pathlib import Path
-from bench.environment import peak_rss_bytes
-from bench.planning import plan
-from bench.study import Study
+from bench.training.environment import peak_rss_bytes
+from bench.study.planning import plan
+from bench.study.definition import Study
 start = time.process_time()
 study = Study({METHODS!r}, {TOYS!r}, tuple(range(2000)), "quick")
 planned = plan(study, Path("runs"), Path("data"))

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.flow import Flow
-from bench.judging.score import score
-from bench.method import Method
+from bench.api.method import Method
+from bench.evaluation.flow import Flow
 from bench.numerics.ode import Solver
+from bench.numerics.score import score
 from bench_methods.ffjord import FFJORD, FFJORDConfig
 from bench_methods.flow_matching import FlowMatching, FlowMatchingConfig
 from bench_methods.gaussian import Gaussian, GaussianConfig

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.seal import sealed
-from bench.training import ContractBroken
+from bench.api.method import ContractBroken
+from bench.training.isolation import sealed
 
 
 @pytest.fixture

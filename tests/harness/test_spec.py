@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.spec import Judge, RunSpec
+from bench.records.spec import Judge, RunSpec
 
 SPEC = RunSpec(
     method="gaussian",

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import plugins, presets, record
-from bench.planning import plan
-from bench.presets import Preset
-from bench.record import outline
-from bench.spec import Judge
-from bench.study import Study
+from bench.records import store
+from bench.records.spec import Judge
+from bench.records.store import outline
+from bench.registry import plugins
+from bench.study import presets
+from bench.study.definition import Study
+from bench.study.planning import plan
+from bench.study.presets import Preset
 
-Edit = Callable[[record.Record], None]
+Edit = Callable[[store.Record], None]
 
 
 def table(path: Path, seed: int) -> str:
@@ -48,8 +50,8 @@ def leave(study: Study, folder: Path, edit: Edit = lambda content: None) -> None
     for spec in plan(study, folder / "none", folder / "data").runs:
         content = outline(spec) | {"status": "ok"}
         edit(content)
-        record.part(folder / "runs", spec.run).mkdir(parents=True, exist_ok=True)
-        record.publish(folder / "runs", spec.run, content)
+        store.part(folder / "runs", spec.run).mkdir(parents=True, exist_ok=True)
+        store.publish(folder / "runs", spec.run, content)
 
 
 def stale(study: Study, results: Path, device: str = "cpu") -> list[str]:
@@ -145,14 +147,14 @@ def test_a_value_is_the_users_own_however_it_is_written(
     assert stale(replace(study, settings=("width=08",)), results) == ["flow-matching"]
 
 
-def without_settings(content: record.Record) -> None:
+def without_settings(content: store.Record) -> None:
     del content["method"]["settings"]
 
 
 def test_a_record_without_settings_counts_by_its_hyper_parameters(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def older(content: record.Record) -> None:
+    def older(content: store.Record) -> None:
         without_settings(content)
         content["method"]["config"].pop("affine")  # came with a later version
 

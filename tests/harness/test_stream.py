@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bench.stream import Stream
+from bench.api.stream import Stream
 
 
 def numbered(n: int) -> NDArray[np.float32]:
@@ -154,7 +154,7 @@ def test_movement_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Means over all rows of |T(x) - x|^2 and |T(x)|^2, whatever the chunks."""
     rows = np.array([[3.0, 4.0], [0.0, 1.0], [2.0, 0.0]], dtype=np.float32)
     for at_once in (2**13, 2):
-        monkeypatch.setattr("bench.stream.ROWS_AT_ONCE", at_once)
+        monkeypatch.setattr("bench.api.stream.ROWS_AT_ONCE", at_once)
         stream = Stream(rows, 2, 4, seed=0)
         movement = stream.push(lambda x: x + torch.tensor([0.0, 2.0]))
         assert movement.step == pytest.approx(4)

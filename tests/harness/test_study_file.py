@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import plugins, presets
-from bench.budget import budget
 from bench.errors import UsageError
-from bench.spec import Judge, RunSpec
-from bench.study import Study
-from bench.study_file import find, read, shipped
+from bench.records.spec import Judge, RunSpec
+from bench.registry import plugins
+from bench.study import presets
+from bench.study.budgets import budget
+from bench.study.definition import Study
+from bench.study.files import find, read, shipped
 
 GOOD = """\
 summary = "one of everything"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.toml_positions import Position, positions
+from bench.study.toml_positions import Position, positions
 
 TEXT = '''\
 # a = "not a key"

@@ -13,11 +13,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.method import Continuous, Discrete, Field, Log, Method, Options, Piece
+from bench.api.method import (
+    Continuous,
+    ContractBroken,
+    Discrete,
+    Field,
+    Log,
+    Method,
+    Options,
+    Piece,
+)
+from bench.api.stream import Stream
 from bench.numerics.ode import Solver, SolverFailed, integrate
-from bench.spec import Judge
-from bench.stream import Stream
-from bench.training import ContractBroken, Diverged, TimedOut, Training, train, validator
+from bench.records.spec import Judge
+from bench.training.loop import Diverged, TimedOut, Training, train, validator
 from bench_methods.flow_matching import FlowMatching, FlowMatchingConfig
 
 ROWS = np.random.default_rng(3).normal(size=(40, 2)).astype(np.float32)
@@ -76,7 +85,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("bench.training.time", clock)
+    monkeypatch.setattr("bench.training.loop.time", clock)
     return clock
 
 

@@ -14,11 +14,11 @@ from typing import IO
 import numpy as np
 from filelock import FileLock
 
-from bench import record
-from bench.planning import plan
-from bench.spec import Judge, RunSpec
-from bench.study import Study
-from bench.worker import lock_file
+from bench.launch.worker import lock_file
+from bench.records import store
+from bench.records.spec import Judge, RunSpec
+from bench.study.definition import Study
+from bench.study.planning import plan
 
 JUDGE = Judge(
     integral_cells=16, test_rows=20, mmd_n=20, permutations=19, validations=1, validation_rows=20
@@ -37,7 +37,7 @@ def spec(folder: Path, minibatches: int) -> RunSpec:
 def start(run: RunSpec, folder: Path) -> subprocess.Popen[str]:
     (folder / "runs" / ".locks").mkdir(parents=True, exist_ok=True)
     child = subprocess.Popen(
-        [sys.executable, "-P", "-m", "bench.worker"],
+        [sys.executable, "-P", "-m", "bench.launch.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -62,7 +62,7 @@ def test_one_line_of_json_an_event_and_a_clean_exit(tmp_path: Path) -> None:
         assert child.wait(60) == 0, pipe(child.stderr).read()
     assert events[-1] == {"event": "end", "status": "ok"}
     assert {e["event"] for e in events} == {"step", "stage", "end"}
-    content = record.read(tmp_path / "runs", run.run)
+    content = store.read(tmp_path / "runs", run.run)
     assert content is not None
     assert content["environment"]["threads"] == 1
 
@@ -74,7 +74,7 @@ def test_busy(tmp_path: Path) -> None:
         events = [json.loads(line) for line in pipe(child.stdout)]
         assert child.wait(60) == 0
     assert events == [{"event": "busy"}]
-    assert list(record.read_all(tmp_path / "runs")) == []
+    assert list(store.read_all(tmp_path / "runs")) == []
 
 
 def test_it_ends_when_its_parent_does_and_not_with_ctrl_c(tmp_path: Path) -> None:
@@ -88,5 +88,5 @@ def test_it_ends_when_its_parent_does_and_not_with_ctrl_c(tmp_path: Path) -> Non
         pipe(child.stdin).close()
         assert child.wait(10) == 1
         child.stdin = None
-    assert list(record.read_all(tmp_path / "runs")) == []
-    assert record.part(tmp_path / "runs", run.run).is_dir()
+    assert list(store.read_all(tmp_path / "runs")) == []
+    assert store.part(tmp_path / "runs", run.run).is_dir()

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from bench.execution import execute
-from bench.planning import plan
-from bench.spec import Judge
-from bench.study import Study
-from bench.yardstick import Yardstick, arithmetic
+from bench.records.spec import Judge
+from bench.study.definition import Study
+from bench.study.planning import plan
+from bench.training.reference_timing import Yardstick, arithmetic
+from bench.training.run import execute
 
 JUDGE = Judge(
     test_rows=50, error_rows=20, integral_cells=16, mmd_n=50, permutations=19, validations=1,

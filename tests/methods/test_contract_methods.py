@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from bench import plugins, presets
-from bench.contract import CHECKS, Subject, examine
-from bench.flow import Flow
+from bench.api.stream import Stream
+from bench.conformance import CHECKS, Subject, examine
+from bench.evaluation.flow import Flow
 from bench.numerics.ode import Solver
-from bench.stream import Stream
+from bench.registry import plugins
+from bench.study import presets
 
 #: Sizes that make a method quick, for those hyper-parameters that it has.
 SMALL = {"width": 16, "blocks": 2, "hidden": 2, "pairs": 256, "rtol": 1e-2, "atol": 1e-2}

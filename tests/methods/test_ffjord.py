@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import presets
-from bench.flow import Flow
+from bench.api.stream import Stream
+from bench.evaluation.flow import Flow
 from bench.numerics.ode import Solver, integrate
-from bench.stream import Stream
-from bench.training import Diverged, Training, train
+from bench.study import presets
+from bench.training.loop import Diverged, Training, train
 from bench_methods.ffjord import FFJORD, FFJORDConfig
 
 

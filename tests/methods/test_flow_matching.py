@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from bench import presets
-from bench.flow import Flow
+from bench.api.stream import Stream
+from bench.evaluation.flow import Flow
 from bench.numerics.ode import Solver
-from bench.stream import Stream
+from bench.study import presets
 from bench_methods.flow_matching import FlowMatching, FlowMatchingConfig
 from bench_methods.optimisation import cosine, update
 

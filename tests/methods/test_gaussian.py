@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
-from bench.flow import Flow
+from bench.api.stream import Stream
+from bench.evaluation.flow import Flow
 from bench.numerics.ode import Solver
-from bench.stream import Stream
 from bench_methods.gaussian import Gaussian, GaussianConfig
 
 

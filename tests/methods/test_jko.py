@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
-from bench import presets
-from bench.flow import Flow
-from bench.method import evaluations
+from bench.api.method import evaluations
+from bench.api.stream import Stream
+from bench.evaluation.flow import Flow
 from bench.numerics.ode import Solver
-from bench.stream import Stream
+from bench.study import presets
 from bench_methods.jko import JKO, JKOConfig, evened
 from bench_methods.networks import FourierMLP
 

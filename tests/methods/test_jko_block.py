@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.flow import Flow
+from bench.evaluation.flow import Flow
 from bench.numerics.ode import Solver
 from bench_methods.jko import JKO, JKOConfig
 from bench_methods.jko_block import Block

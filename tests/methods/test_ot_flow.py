@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import plugins, presets
-from bench.flow import Flow
-from bench.method import evaluations
+from bench.api.method import evaluations
+from bench.api.stream import Stream
+from bench.evaluation.flow import Flow
 from bench.numerics.ode import Solver, SolverFailed
-from bench.stream import Stream
+from bench.registry import plugins
+from bench.study import presets
 from bench_methods.ot_flow import Descent, OTFlow, OTFlowConfig
 
 

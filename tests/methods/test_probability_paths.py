@@ -9,7 +9,7 @@ import torch
 from scipy.integrate import quad
 from torch import Tensor, nn
 
-from bench.method import Field
+from bench.api.method import Field
 from bench.numerics.divergence import exact
 from bench.numerics.ode import Solver, integrate
 from bench_methods.networks import FourierMLP

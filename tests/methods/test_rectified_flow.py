@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from scipy.stats import kstest, norm
 from torch import Tensor, nn
 
-from bench import presets
-from bench.method import evaluations
+from bench.api.method import evaluations
+from bench.api.stream import Stream
 from bench.numerics.ode import Solver
-from bench.stream import Stream
-from bench.training import train
+from bench.study import presets
+from bench.training.loop import train
 from bench_methods.rectified_flow import MEASURED, RectifiedFlow, RectifiedFlowConfig
 from bench_methods.reflow import follow
 

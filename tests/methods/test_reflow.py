@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 from torch import Tensor
 
-from bench.method import Field
+from bench.api.method import Field
 from bench.numerics.ode import Solver
 from bench_methods.networks import FourierMLP
 from bench_methods.optimisation import cosine, update

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.method import Field
+from bench.api.method import Field
 from bench.numerics import divergence
 from bench.numerics.divergence import (
     collapsed,

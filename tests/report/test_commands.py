@@ -12,13 +12,13 @@ import pytest
 
 from bench.cli.asked import overridden, study_of
 from bench.cli.run import run as bench_run
-from bench.planning import plan
-from bench.record import Record, outline, read_all
+from bench.records.spec import Judge
+from bench.records.store import Record, outline, read_all
 from bench.report.commands import Command, commands
 from bench.report.setting import ranges
-from bench.spec import Judge
-from bench.study import Study
-from bench.study_file import find
+from bench.study.definition import Study
+from bench.study.files import find
+from bench.study.planning import plan
 
 from .conftest import HOSTILE, Write
 

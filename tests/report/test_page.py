@@ -13,12 +13,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bench.cli import main
+from bench.records.frame import Cell, cells, records
 from bench.report import runs
 from bench.report.gathered import Gathered, gather
 from bench.report.page import page
 from bench.report.shortened import shortened
 from bench.tables.comparison import comparison
-from bench.tables.frame import Cell, cells, records
 
 from .conftest import SHOWN, Study, Write, curve
 

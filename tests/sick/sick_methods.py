@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.method import Discrete, Log, Options
-from bench.stream import Stream
+from bench.api.method import Discrete, Log, Options
+from bench.api.stream import Stream
 
 
 class Sick(Discrete):

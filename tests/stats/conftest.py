@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.record import write_json
+from bench.records.store import write_json
 
 Write = Callable[..., str]
 

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import main
+from bench.records.frame import records
 from bench.tables.comparison import comparison
-from bench.tables.frame import records
 from bench.tables.latex import latex
 from bench.tables.page import FORMS, Look, page
 from bench.tables.render import markdown, render

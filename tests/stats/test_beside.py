@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import main
+from bench.records.frame import records
 from bench.tables.beside import with_published
 from bench.tables.comparison import WIDE, Table, comparison
-from bench.tables.frame import records
 from bench.tables.marks import BELOW
 from bench.tables.render import render
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.records.densities import Densities, densities
+from bench.records.frame import cells, records
 from bench.tables.best import contests
 from bench.tables.comparison import Table, comparison
-from bench.tables.densities import Densities, densities
-from bench.tables.frame import cells, records
 from bench.tables.marks import heading_of
 from bench.tables.render import render
 

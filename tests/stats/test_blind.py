@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from bench.metrics.mmd import two_sample
+from bench.records.frame import records
 from bench.tables.comparison import comparison
 from bench.tables.details import details
-from bench.tables.frame import records
 from bench.tables.render import render
 
 from .conftest import Write

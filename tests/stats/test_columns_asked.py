@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from bench.cli import main
 from bench.errors import UsageError
+from bench.records.measures import MEASURES
 from bench.tables.columns_asked import NARROW, SETS, asked
-from bench.tables.measures import MEASURES
 
 from .conftest import Write
 

@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
-from bench import plugins
+from bench.api.dataset import Dataset, Source
 from bench.cli import main
-from bench.dataset import Dataset, Source
-from bench.tables.columns import COLUMNS
-from bench.tables.frame import records, summary
-from bench.tables.measures import AMOUNTS
+from bench.records.columns import COLUMNS
+from bench.records.frame import records, summary
+from bench.records.measures import AMOUNTS
+from bench.registry import plugins
 
 Write = Callable[..., str]
 

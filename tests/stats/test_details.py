@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from bench.cli import main
+from bench.records.frame import records
 from bench.tables.comparison import comparison
 from bench.tables.details import Line, details, show
-from bench.tables.frame import records
 from bench.tables.render import render
 
 from .conftest import Write

@@ -14,10 +14,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bench import paths
-from bench.bundle.manifest import files_below
 from bench.cli import main
 from bench.errors import DataError, UsageError
-from bench.tables.frame import records
+from bench.records.frame import records
+from bench.records.manifest import files_below
 
 from .conftest import Write
 
@@ -168,7 +168,7 @@ def test_damage_that_no_table_reads_is_for_sha256sum(bundle: Path, call: Call) -
 
 
 def test_paths_that_leave_the_bundle_are_refused(bundle: Path) -> None:
-    from bench.bundle.manifest import SUMS, read_manifest, sha256
+    from bench.records.manifest import SUMS, read_manifest, sha256
 
     path = bundle / "MANIFEST.json"
     manifest = json.loads(path.read_text())
@@ -242,7 +242,7 @@ def test_what_goes_wrong_half_way_leaves_nothing(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bench.bundle.writing.write_manifest", full)
+    monkeypatch.setattr("bench.report.export.write_manifest", full)
     done = call("export", tmp_path / "bundle", "--no-figures", "--results", runs)
     assert done.exit_code == 2
     assert "No space left on device" in done.stderr

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bench.records.frame import records
 from bench.tables.comparison import comparison
-from bench.tables.frame import records
 
 from .conftest import Write
 from .shown import cell, notes, row

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bench.tables import format as form
+from bench.records import format as form
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from bench.errors import DataError
-from bench.tables.columns import COLUMNS
-from bench.tables.frame import records, summary
+from bench.records.columns import COLUMNS
+from bench.records.frame import records, summary
 
 Write = Callable[..., str]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.records.frame import cells, records
 from bench.tables.comparison import comparison
-from bench.tables.frame import cells, records
 from bench.tables.labels import Label, labels
 from bench.tables.render import render
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.records.frame import records
 from bench.tables.columns_asked import SETS
-from bench.tables.frame import records
 from bench.tables.page import Look, page
 
 from .conftest import Write

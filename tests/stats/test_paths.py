@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.records.frame import records
 from bench.tables.details import details
-from bench.tables.frame import records
 from bench.tables.line import Line
 
 from .conftest import Write

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from bench.cli import main
 from bench.metrics.mmd import two_sample
+from bench.records.frame import records
 from bench.tables import quality_block
-from bench.tables.frame import records
 from bench.tables.quality import Panel, Point, panels
 
 from .conftest import Write, few_steps

@@ -17,8 +17,8 @@ from pylatexenc.latexwalker import (
 from rich.console import Console
 
 from bench.errors import UsageError
+from bench.records.frame import records
 from bench.tables.comparison import WIDE, Group, Row, Table, comparison
-from bench.tables.frame import records
 from bench.tables.latex import latex
 from bench.tables.latex_text import escape_latex
 from bench.tables.render import render, text

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.records.frame import records
 from bench.stats.significance import Scores, decide
 from bench.tables.comparison import Table, comparison
-from bench.tables.frame import records
 from bench.tables.latex import latex
 from bench.tables.render import render
 

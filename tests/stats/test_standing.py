@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bench.errors import UsageError
-from bench.tables.frame import cells, records
+from bench.records.frame import cells, records
 from bench.tables.standing import RANKED, Standing, standings
 
 Write = Callable[..., str]

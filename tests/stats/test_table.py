@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UsageError
+from bench.records.frame import records
 from bench.tables.comparison import WIDE, comparison
-from bench.tables.frame import records
 
 from .conftest import Write
 from .shown import cell, notes, row

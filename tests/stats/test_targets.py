@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.stats.targets import reached, read_curve, target
+from bench.records.curve import reached, read_curve, target
 
 CURVES = {
     "fast": [(1.0, 3.0), (2.0, 2.4), (3.0, 2.1)],

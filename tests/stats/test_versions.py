@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.tables.frame import records
-from bench.tables.versions import latest
+from bench.records.frame import records
+from bench.records.versions import latest
 
 from .conftest import Write
 

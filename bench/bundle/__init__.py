@@ -1,1 +1,0 @@
-"""A bundle: records, tables and figures in one folder, with a manifest and checksums."""

@@ -1,0 +1,162 @@
+"""A flow that can be asked: samples, encodings and exact log-densities, by one solver."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from bench.api.method import Continuous, Discrete, Method, Piece, evaluations
+from bench.numerics.ode import Solver, State, integrate
+
+T = TypeVar("T")
+HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+
+
+@dataclass(frozen=True)
+class Path:
+    """Where points `(n, d)` went, from `start` to `end`, and for each the integral of |v|^2.
+
+    Both ends are in the ODEs' own coordinates; `rows` is the end beyond the affine layer, where
+    that lies at the end. `kinetic` `(n,)` is taken over one unit of time, which the pieces share
+    equally; it is None for a method without a velocity.
+    """
+
+    start: Tensor
+    end: Tensor
+    rows: Tensor
+    kinetic: Tensor | None
+
+
+class Flow:
+    """Samples and scores with a method, in memory that does not grow with the rows.
+
+    A continuous method is solved piece by piece with its exact divergence, by `solver`, or by each
+    piece's native one where that is None; a discrete one answers itself. The method is copied, in
+    `dtype`; rows are taken `rows_at_once` at a time.
+
+    Every call raises `SolverFailed` where the solver gives up.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        solver: Solver | None,
+        dtype: torch.dtype = torch.float64,
+        rows_at_once: int = 2_048,
+    ) -> None:
+        without_optimizer = {id(method.optimizer): None}
+        self.method = copy.deepcopy(method, without_optimizer)
+        self.method.to(dtype).eval().requires_grad_(False)
+        self.solver = solver
+        self.dtype = dtype
+        self.rows_at_once = rows_at_once
+        self.device = next(
+            (t.device for t in (*method.parameters(), *method.buffers())), torch.device("cpu")
+        )
+        self.nfe: float | None = None  # of the last call: evaluations a solve, mean over solves
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """The log-density `(n,)` of rows `(n, d)` in nats.
+
+        log N(z) + the integral of div v, and the log-determinant of the affine layer.
+        """
+        return torch.cat(list(self._in_chunks(self._log_prob, x)))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The noise `(n, d)` that rows `(n, d)` come from. Continuous methods only."""
+        return torch.cat([path.end for path in self._in_chunks(self._encode, x)])
+
+    def decode(self, z: Tensor) -> Path:
+        """The rows that noise `(n, d)` becomes, and the cost of the way."""
+        paths = list(self._in_chunks(self._decode, z))
+        kinetic = [p.kinetic for p in paths if p.kinetic is not None]
+        return Path(
+            torch.cat([p.start for p in paths]),
+            torch.cat([p.end for p in paths]),
+            torch.cat([p.rows for p in paths]),
+            torch.cat(kinetic) if kinetic else None,
+        )
+
+    def sample(self, n: int, seed: int = 0) -> Tensor:
+        """`n` rows `(n, d)` drawn from the flow; a seed gives the same noise for every method."""
+        return self.decode(self.noise(n, seed)).rows
+
+    def noise(self, n: int, seed: int) -> Tensor:
+        """Standard normal draws `(n, d)`, the same on every device."""
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(n, self.method.d, generator=generator, dtype=torch.float64)
+
+    def _in_chunks(self, ask: Callable[[Tensor], T], rows: Tensor) -> Iterator[T]:
+        before, chunks = evaluations(self.method), 0
+        with torch.no_grad():
+            for chunk in torch.split(rows, self.rows_at_once):
+                chunks += 1
+                yield ask(chunk.to(self.device, self.dtype))
+        if isinstance(self.method, Continuous):
+            self.nfe = (evaluations(self.method) - before) / chunks
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        x, gain = self.method.affine(x), x.new_zeros(len(x)) + self.method.affine.log_det()
+        if isinstance(self.method, Discrete):
+            return gain + self.method.log_prob(x)
+        for piece in self._pieces():
+            x, gain = integrate(
+                _density(piece), (x, gain), piece.t_data, piece.t_noise, self._solver(piece)
+            )
+        return gain - 0.5 * x.square().sum(-1) - x.shape[1] * HALF_LOG_TWO_PI
+
+    def _encode(self, x: Tensor) -> Path:
+        legs = [(p, p.t_data, p.t_noise) for p in self._pieces()]
+        start = self.method.affine(x)
+        end, kinetic = self._travel(start, legs)
+        return Path(start, end, end, kinetic)
+
+    def _decode(self, z: Tensor) -> Path:
+        kinetic = None
+        if isinstance(self.method, Discrete):
+            end = self.method.inverse(z)
+        else:
+            legs = [(p, p.t_noise, p.t_data) for p in reversed(self._pieces())]
+            end, kinetic = self._travel(z, legs)
+        return Path(z, end, self.method.affine.inverse(end), kinetic)
+
+    def _travel(self, x: Tensor, legs: list[tuple[Piece, float, float]]) -> tuple[Tensor, Tensor]:
+        """The end of the way from `x`, and its kinetic integral."""
+        kinetic = x.new_zeros(len(x))
+        for piece, t0, t1 in legs:
+            energy = torch.zeros_like(kinetic)
+            x, energy = integrate(_motion(piece), (x, energy), t0, t1, self._solver(piece))
+            kinetic = kinetic + energy * (t1 - t0)
+        return x, len(legs) * kinetic
+
+    def _solver(self, piece: Piece) -> Solver:
+        solver = self.solver or piece.native
+        if solver is None:
+            raise TypeError(f"{type(self.method).__name__} has no discretisation of its own")
+        return solver
+
+    def _pieces(self) -> list[Piece]:
+        if not isinstance(self.method, Continuous):
+            raise TypeError(f"{type(self.method).__name__} has no velocity")
+        return list(self.method.pieces())
+
+
+def _density(piece: Piece) -> Callable[[Tensor, State], State]:
+    """d(x, log-density gain)/dt = (v, div v)."""
+    return lambda t, state: piece.field.with_divergence(t, state[0])
+
+
+def _motion(piece: Piece) -> Callable[[Tensor, State], State]:
+    """d(x, kinetic energy)/dt = (v, |v|^2)."""
+
+    def derivative(t: Tensor, state: State) -> State:
+        velocity = piece.field(t, state[0])
+        return velocity, velocity.square().sum(-1)
+
+    return derivative

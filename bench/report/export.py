@@ -1,0 +1,232 @@
+"""Writing a bundle: beside its place first, and there in one rename."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.errors import BenchError, DataError, UsageError
+from bench.records.checkout import commit
+from bench.records.frame import records
+from bench.records.manifest import (
+    MANIFEST,
+    RECORDS,
+    SUMS,
+    files_below,
+    is_bundle,
+    read_manifest,
+    write_manifest,
+)
+from bench.records.store import utc
+from bench.records.versions import latest
+from bench.tables.page import FORMS, Look, details_page, page
+
+#: What is kept of a run.
+FILES = ("record.json", "curve.jsonl", "samples.npz")
+MODEL = "model.pt"
+
+_README = """# Runs of CNF Bench
+
+{runs} runs, with the tables and figures made of them. `{manifest}` names every file.
+
+    sha256sum -c {sums}                    # that nothing has changed
+    bench table --results THIS_FOLDER      # the comparison; so do plot, list, info
+"""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a bundle holds: runs, their models, tables and figures; what could not be drawn."""
+
+    runs: int
+    models: int
+    tables: tuple[str, ...]
+    figures: tuple[str, ...]
+    not_drawn: Mapping[str, str]
+
+
+def write_bundle(
+    target: Path,
+    results: Path,
+    runs: pd.DataFrame,
+    *,
+    chosen: Mapping[str, Iterable[str]],
+    models: bool = False,
+    figures: bool = True,
+    force: bool = False,
+) -> Written:
+    """Bundle runs of a results folder, whole or not at all.
+
+    Args:
+        target: a folder that is not there yet, or is empty; with `force`, an earlier bundle.
+        runs: those of the frame of `results` that are to be in it.
+        chosen: how they were chosen, for the manifest.
+        models: with the trained flows.
+        figures: with every figure that can be drawn.
+
+    Raises:
+        UsageError: there is something else at `target`, or it can't be written.
+        DataError: a run has no record.
+    """
+    _require_free(target, force)
+    try:
+        with _staging(target) as folder:
+            written = _fill(folder, results, runs, models=models, figures=figures)
+            write_manifest(folder, _about(written, runs, chosen))
+            _place(folder, target)
+    except OSError as error:
+        raise UsageError(
+            f"The bundle {target} can't be written: {error.strerror or error}.",
+            "Name a folder whose parent is there and can be written, with room for it.",
+        ) from error
+    return written
+
+
+def _require_free(target: Path, force: bool) -> None:
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise UsageError(f"{target} is not a folder.", "Name one that is not there yet.")
+    if not target.is_dir() or not any(target.iterdir()):
+        return
+    if not is_bundle(target):
+        raise UsageError(f"The folder {target} is not empty.", "Name one that is not there yet.")
+    if not force:
+        raise UsageError(f"There is a bundle at {target} already.", "Add --force to replace it.")
+    known = {file["path"] for file in read_manifest(target)["files"]} | {MANIFEST, SUMS}
+    if others := [name for name in files_below(target) if name not in known]:
+        raise UsageError(
+            f"{target} holds {others[0]}, which is no part of the bundle there.", "Move it away."
+        )
+
+
+@contextmanager
+def _staging(target: Path) -> Iterator[Path]:
+    """A folder beside the target, which is gone in the end, whatever happens."""
+    folder = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _place(folder: Path, target: Path) -> None:
+    """Give a full folder its name; a bundle that has it goes once the new one is there."""
+    if not target.exists() or not any(target.iterdir()):
+        os.replace(folder, target)
+        return
+    before = target.with_name(f".{target.name}.{os.getpid()}.replaced")
+    os.replace(target, before)
+    try:
+        os.replace(folder, target)
+    except OSError:
+        os.replace(before, target)
+        raise
+    shutil.rmtree(before)
+
+
+def _fill(
+    folder: Path, results: Path, runs: pd.DataFrame, *, models: bool, figures: bool
+) -> Written:
+    inside = folder / RECORDS
+    inside.mkdir()
+    kept = [_copy(results, inside, str(run), models) for run in runs["run"]]
+    frame, _ = latest(records(inside))
+    tables = tuple(_tables(folder / "tables", frame, inside))
+    drawn: tuple[str, ...] = ()
+    not_drawn: dict[str, str] = {}
+    if figures:
+        drawn, not_drawn = _figures(folder / "figures", results, frame)
+    text = _README.format(runs=len(runs), manifest=MANIFEST, sums=SUMS)
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    return Written(len(runs), sum(kept), tables, drawn, not_drawn)
+
+
+def _copy(results: Path, inside: Path, run: str, models: bool) -> bool:
+    """Copy what is kept of a run; whether that is a model too."""
+    source, copy = results / run, inside / run
+    copy.mkdir()
+    if not (source / "record.json").is_file():
+        raise DataError(
+            f"The run {run} says that it is in {source}, and is not.",
+            "Give its folder the name that its record has.",
+        )
+    for name in (*FILES, MODEL) if models else FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, copy / name)
+    return (copy / MODEL).is_file()
+
+
+def _tables(folder: Path, frame: pd.DataFrame, results: Path) -> Iterator[str]:
+    """The tables as `bench table` gives them by the same runs."""
+    folder.mkdir()
+    pages = {f"table.{end}": page(frame, form, Look(), results) for form, end in FORMS.items()}
+    pages["table-standalone.tex"] = page(frame, "latex", Look(standalone=True), results)
+    pages["runs.csv"] = page(frame, "csv", Look(by_run=True), results)
+    pages["details.txt"] = details_page(frame, results)
+    for name, content in pages.items():
+        (folder / name).write_text(content, encoding="utf-8")
+        yield f"tables/{name}"
+
+
+def _figures(
+    folder: Path, results: Path, frame: pd.DataFrame
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Every kind of figure, under each budget where there are several; what is not drawn, why."""
+    from bench.figures.saving import save
+    from bench.plots import KINDS, defect, draw
+    from bench.plots.asked import Asked
+
+    folder.mkdir()
+    budgets = sorted(frame["budget"].dropna().unique())
+    parts: list[tuple[str, str | None, pd.DataFrame]] = [("", None, frame)]
+    if len(budgets) > 1:
+        parts = [(f"-{_plain(b)}", b, frame[frame["budget"] == b]) for b in budgets]
+    drawn: list[str] = []
+    not_drawn: dict[str, str] = {}
+    for kind in KINDS:
+        for end, budget, runs in parts:
+            name = f"{kind}{end}"
+            try:
+                shown = draw(kind, Asked(results, budget=budget, runs=runs))
+            except BenchError as error:
+                not_drawn[name] = str(error)
+                continue
+            except Exception as error:  # one figure's defect is no reason to lose the bundle
+                not_drawn[name] = defect(error)
+                continue
+            for form in ("pdf", "png"):
+                save(shown.figure, folder / f"{name}.{form}", form)
+                drawn.append(f"figures/{name}.{form}")
+            said = [*shown.lines, *(f"Left out: {sentence}." for sentence in shown.left_out)]
+            text = "".join(f"{line}\n" for line in said)
+            (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+    return tuple(drawn), not_drawn
+
+
+def _plain(name: object) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in str(name))
+
+
+def _about(
+    written: Written, runs: pd.DataFrame, chosen: Mapping[str, Iterable[str]]
+) -> dict[str, Any]:
+    return {
+        "version": version("cnf-bench"),
+        "commit": commit(),
+        "written": utc(),
+        "chosen": {name: list(names) for name, names in chosen.items() if names},
+        "runs": written.runs,
+        "run_commits": sorted(runs["commit"].dropna().unique()),
+        "models": written.models,
+        "tables": list(written.tables),
+        "figures": list(written.figures),
+        "not_drawn": dict(written.not_drawn),
+    }
