@@ -1,0 +1,258 @@
+"""The record of a run as frozen dataclasses, and the check of what a file holds against them.
+
+The layout is that of `record.json`: each dataclass is one of its tables. A key that is not known is
+ignored; a known one of another type is a `Damaged` record, and the error names the key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
+
+from bench.errors import DataError
+from bench.records.catalogue import columns
+
+#: The layout of `record.json`. A program reads records of its own layout and older ones.
+FORMAT = 1
+
+#: How a run can end.
+Status = Literal["ok", "diverged", "timeout", "oom", "error"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+#: A hyper-parameter, or a field of the judge.
+Setting = float | int | str | bool | None
+
+
+class Damaged(DataError):
+    """A record that is not what was written: cut off, or edited by hand."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodRecord:
+    """What learned: `version` is a hash of its source, `params` the numbers fitted to the data.
+
+    `settings` are the user's own among the hyper-parameters; older records do not have them.
+    """
+
+    name: str
+    version: str
+    config: dict[str, Setting]
+    preset: str | None = None
+    settings: dict[str, Setting] | None = None
+    params: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitSizes:
+    """The rows of each split."""
+
+    train: Count
+    validation: Count
+    test: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetRecord:
+    """The rows: `revision` is their hash. A run that failed early knows only its first two."""
+
+    name: str
+    revision: str
+    kind: str | None = None
+    note: str | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+    subset: bool | None = None
+    d: Count | None = None
+    entropy: float | None = None
+    rows: SplitSizes | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetRecord:
+    """What the run was given: mini-batches, and rows in each."""
+
+    minibatches: Count
+    batch_size: Count
+    name: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecord:
+    """How far training came; `best_step` is the mini-batch whose state was evaluated."""
+
+    minibatches: Count | None = None
+    samples_seen: Count | None = None
+    best_step: Count | None = None
+    best_validation_nll: float | None = None
+    last_loss: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostRecord:
+    """Seconds, evaluations of the velocity, bytes, and the number of samples drawn."""
+
+    train_seconds: float | None = None
+    validation_seconds: float | None = None
+    checkpoint_seconds: float | None = None
+    sample_seconds: float | None = None
+    density_seconds: float | None = None
+    samples: Count | None = None
+    nfe_train: float | None = None
+    nfe_sample: float | None = None
+    nfe_density: float | None = None
+    baseline_rss_bytes: Count | None = None
+    peak_rss_bytes: Count | None = None
+    peak_gpu_bytes: Count | None = None
+    peak_gpu_reserved_bytes: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentRecord:
+    """Where the run was made; a run whose process died knows its device alone.
+
+    `arithmetic` is a hash of the bits of a fixed computation, in a run of `bench check`.
+    """
+
+    device: str
+    threads: Count | None = None
+    cpu: str | None = None
+    cpu_capability: str | None = None
+    cores: Count | None = None
+    gpu: str | None = None
+    python: str | None = None
+    platform: str | None = None
+    packages: dict[str, str | None] = field(default_factory=dict)
+    commit: str | None = None
+    arithmetic: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionRecord:
+    """A stretch of a run: after which mini-batch it began, when, and with how many threads."""
+
+    after: Count
+    started: str
+    threads: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualityRecord:
+    """Samples by `steps` Euler steps in each piece (None for the judge's solver, and of old).
+
+    `nfe` are their evaluations, `mmd_m` their squared MMD; None where the solver failed.
+    """
+
+    solver: str
+    nfe: float | None
+    mmd_m: float | None
+    mmd_m_u: float | None = None
+    steps: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a run leaves, however it ended; `metrics` holds a value for each metric's column.
+
+    `judge` holds the fields of `bench.records.spec.Judge` as they were. `include` names the files
+    that held the method or the data set, `output` the last lines of a process that died,
+    `left_behind` the size of files that stayed on a worker.
+    """
+
+    format: int
+    run: str
+    key: str
+    status: Status
+    method: MethodRecord
+    dataset: DatasetRecord
+    budget: BudgetRecord
+    seed: Count
+    judge: dict[str, Setting]
+    environment: EnvironmentRecord
+    started: str
+    reason: str | None = None
+    finished: str | None = None
+    training: TrainingRecord = TrainingRecord()
+    metrics: dict[str, Any] = field(default_factory=dict)
+    cost: CostRecord = CostRecord()
+    sessions: tuple[SessionRecord, ...] = ()
+    include: tuple[str, ...] = ()
+    output: tuple[str, ...] = ()
+    left_behind: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def quality(self) -> tuple[QualityRecord, ...]:
+        """Samples by evaluations of the velocity; the last are those of the judge's solver."""
+        return tuple(self.metrics.get("quality") or ())
+
+
+_DECODER = msgspec.json.Decoder(Record)
+
+
+def decode(text: bytes, where: str) -> Record:
+    """The record that a JSON text holds; `where` is its file, for the error.
+
+    Raises:
+        Damaged: it is no JSON, a key is missing or has a value of another type.
+        DataError: a newer program wrote it.
+    """
+    try:
+        record = _DECODER.decode(text)
+        _check_metrics(record.metrics)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, ValueError) as error:
+        if (layout := _layout(text)) > FORMAT:
+            raise DataError(
+                f"The record {where} has layout {layout}; this version reads up to {FORMAT}.",
+                "Install a newer cnf-bench.",
+            ) from error
+        raise Damaged(
+            f"The record {where} is damaged: {_reason(error)}.",
+            "Move its folder away, and run that cell again.",
+        ) from error
+    if record.format > FORMAT:
+        raise DataError(
+            f"The record {where} has layout {record.format}; this version reads up to {FORMAT}.",
+            "Install a newer cnf-bench.",
+        )
+    return record
+
+
+def _layout(text: bytes) -> int:
+    """The layout of a text that is no record of this one; 0 where it does not say."""
+    try:
+        found = msgspec.json.decode(text, type=dict[str, Any]).get("format")
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return 0
+    return found if isinstance(found, int) else 0
+
+
+def _check_metrics(metrics: dict[str, Any]) -> None:
+    """Hold the metrics against the types that the catalogue gives their columns."""
+    for name, kind in _metric_types().items():
+        value = metrics.get(name)
+        if value is None:
+            continue
+        try:
+            metrics[name] = msgspec.convert(value, kind)
+        except msgspec.ValidationError as error:
+            text = str(error).replace("`$", f"`$.metrics.{name}")
+            raise msgspec.ValidationError(
+                text if "`$" in text else f"{text} - at `$.metrics.{name}`"
+            ) from error
+
+
+def _metric_types() -> Mapping[str, Any]:
+    kinds: dict[str, Any] = {"number": float, "whole": Count, "flag": bool, "text": str}
+    found = {c.path[1]: kinds[c.type] for c in columns().values() if c.path[:1] == ("metrics",)}
+    return found | {"w2_movement": list[float | None], "quality": tuple[QualityRecord, ...]}
+
+
+def _reason(error: Exception) -> str:
+    """msgspec's message with the key in a user's words: `method.name`, not `$.method.name`."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    text = str(error).replace("`$.", "`").replace("`$`", "the top level")
+    return f"{text[:1].lower()}{text[1:]}"
