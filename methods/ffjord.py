@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from bench.api.declarations import Look
 from bench.api.method import Continuous, Log, Options, Piece, option
 from bench.api.stream import Stream
 from bench.numerics.divergence import (
@@ -22,6 +23,8 @@ from bench.numerics.divergence import (
 from bench.numerics.ode import Derivative, Solver, State, integrate
 from bench_methods.networks import ConcatSquash
 from bench_methods.optimisation import cosine, update
+
+LOOK = Look(colour="#0072B2", marker="^", paper="FFJORD")
 
 
 @dataclass(frozen=True)

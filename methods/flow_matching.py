@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from bench.api.declarations import Look
 from bench.api.method import Continuous, Field, Log, Options, Piece, option
 from bench.api.stream import Stream
 from bench_methods import coupling
@@ -16,6 +17,8 @@ from bench_methods.networks import FourierMLP
 from bench_methods.optimisation import cosine, update
 from bench_methods.probability_flow import PredictedNoise, ProbabilityFlow
 from bench_methods.probability_paths import Diffusion, Path, Straight
+
+LOOK = Look(colour="#E69F00", marker="D")
 
 #: Hours that a budget's couplings may take.
 PATIENCE = 2.0

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bench.api.declarations import Look
 from bench.api.method import Discrete, Log, Options, option
 from bench.api.stream import Stream
+
+LOOK = Look(colour="#222222", marker="*", family="floor")
 
 
 @dataclass(frozen=True)

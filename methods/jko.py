@@ -12,10 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench.api.declarations import Look
 from bench.api.method import Continuous, Log, Piece, option
 from bench.api.stream import Stream
 from bench_methods.jko_block import Block, BlockOptions
 from bench_methods.optimisation import cosine, update
+
+LOOK = Look(colour="#D55E00", marker="o", stage="block", paper="JKO-iFlow")
 
 #: Mini-batches between two looks at a block's steps.
 WATCHED_EVERY = 20

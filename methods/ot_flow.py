@@ -9,11 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from bench.api.declarations import Look
 from bench.api.method import Continuous, Field, Log, Options, Piece, option
 from bench.api.stream import Stream
 from bench.numerics.ode import Solver, State, integrate
 from bench_methods.optimisation import cosine, update
 from bench_methods.potential import Derivatives, Potential
+
+LOOK = Look(colour="#009E73", marker="s", paper="OT-Flow")
 
 
 @dataclass(frozen=True)

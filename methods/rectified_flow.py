@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from bench.api.declarations import Look
 from bench.api.method import Continuous, Log, Options, Piece, option
 from bench.api.stream import Stream
 from bench.numerics.ode import Solver
@@ -19,6 +20,8 @@ from bench_methods.networks import FourierMLP
 from bench_methods.optimisation import cosine, update
 from bench_methods.probability_paths import Straight
 from bench_methods.reflow import follow
+
+LOOK = Look(colour="#CC79A7", marker="v", stage="round")
 
 #: Paths on which a round's straightness is measured where nothing learns from its pairs.
 MEASURED = 2_048

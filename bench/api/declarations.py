@@ -5,9 +5,12 @@ Nothing here imports torch, so that tables, figures and `bench list` can read it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from bench.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +33,12 @@ Form = Literal[
 #: How the regression gate treats a column: see `bench.gate`.
 Watched = Literal["quality", "bound", "control", "cost"]
 
+#: `flow`, `baseline`, or `floor`: what every method has to beat.
+Family = Literal["flow", "baseline", "floor"]
+
+#: Matplotlib's markers that have an area, and so can be filled or hollow.
+MARKERS = "ov^<>8spPXdDhH*"
+
 
 @dataclass(frozen=True)
 class Look:
@@ -40,17 +49,34 @@ class Look:
 
     Attributes:
         colour: a hex colour (`#0072b2`); without one, the figure picks one that is not taken.
-        marker: a matplotlib marker.
+        marker: one of `MARKERS`.
         family: `flow`, `baseline`, or `floor` (what every method has to beat).
         stage: the word for the pieces that it trains one after the other, such as `block`.
         paper: its name in the literature, as `published.csv` has it.
+
+    Raises:
+        UsageError: a field has a value that it can't have.
     """
 
     colour: str = ""
     marker: str = ""
-    family: Literal["flow", "baseline", "floor"] = "flow"
+    family: Family = "flow"
     stage: str = "piece"
     paper: str = ""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not isinstance(value, str):
+                raise UsageError(f"{name} of a Look must be text, got {value!r}.")
+        if self.colour and not re.fullmatch("#[0-9a-fA-F]{6}", self.colour):
+            raise UsageError(f"colour must be a hex colour such as #0072b2, got {self.colour!r}.")
+        if self.marker and (len(self.marker) > 1 or self.marker not in MARKERS):
+            raise UsageError(f"marker must be one of {' '.join(MARKERS)}, got {self.marker!r}.")
+        if self.family not in get_args(Family):
+            known = ", ".join(get_args(Family))
+            raise UsageError(f"family must be one of {known}, got {self.family!r}.")
+        if not self.stage.strip():
+            raise UsageError("stage must be a word, such as block; it is empty.")
 
 
 @dataclass(frozen=True)

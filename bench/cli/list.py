@@ -33,6 +33,7 @@ def methods() -> Lines:
         }
         try:
             line["summary"] = plugins.summary(plugin)
+            plugins.look(name)
             if plugins.from_elsewhere(plugin):
                 plugins.method(name)
         except (BenchError, SyntaxError) as error:

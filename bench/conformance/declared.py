@@ -9,6 +9,8 @@ from dataclasses import MISSING, fields, is_dataclass
 from bench.api.method import Continuous, Discrete, Options
 from bench.conformance.outcome import Broken, NotTried
 from bench.conformance.subject import Subject
+from bench.errors import UsageError
+from bench.registry.plugins import look
 from bench.registry.source_check import reaches
 
 
@@ -58,7 +60,11 @@ def _check_options(config: type[Options]) -> None:
 
 
 def check_source(subject: Subject) -> str:
-    """It imports no clock, no files, no data and no judge."""
+    """It imports no clock, no files, no data and no judge, and its `LOOK` can be read."""
+    try:
+        look(subject.name)
+    except UsageError as error:
+        raise Broken(error.problem, error.remedy) from error
     if not subject.files:
         raise NotTried("its source is not at hand")
     found = reaches(subject.files)

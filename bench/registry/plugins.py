@@ -10,12 +10,14 @@ import hashlib
 import importlib.util
 import re
 from collections.abc import Iterable
+from dataclasses import fields
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.api.dataset import Dataset
+from bench.api.declarations import Look
 from bench.errors import UsageError, unknown
 from bench.registry import included
 
@@ -153,15 +155,110 @@ def summary(plugin: EntryPoint) -> str:
 def version(plugin: EntryPoint) -> str:
     """A hash of the plug-in's source: its module and the modules of its package that it imports.
 
-    Presets count too (the `.toml` of the same name). Two runs of one version ran the same code of
-    the method, whatever the distribution calls itself.
+    Presets count too (the `.toml` of the same name); a `LOOK` does not. Two runs of one version ran
+    the same code of the method, whatever the distribution calls itself.
     """
     digest = hashlib.sha256()
     for path in sources(plugin):
-        for file in (path, path.with_suffix(".toml")):
-            if file.is_file():
-                digest.update(file.read_bytes())
+        digest.update(_without_look(path.read_bytes(), path.name))
+        if path.with_suffix(".toml").is_file():
+            digest.update(path.with_suffix(".toml").read_bytes())
     return digest.hexdigest()[:12]
+
+
+def look(name: str) -> Look:
+    """How the method `name` looks: the `LOOK` of its module, read without importing it.
+
+    A method that is not installed, or that has no `LOOK`, has the default.
+
+    Raises:
+        UsageError: its `LOOK` is not `Look(...)` of literal values, or has a field wrong.
+    """
+    plugin = methods().get(name)
+    path = _module_file(plugin.module) if plugin else None
+    if path is None:
+        return Look()
+    found = _find_look(path.read_bytes(), path.name)
+    return found[1] if found else Look()
+
+
+@cache
+def _find_look(code: bytes, file: str) -> tuple[ast.stmt, Look] | None:
+    """The statement `LOOK = Look(...)` at the top level of a source, and its value."""
+    if b"LOOK" not in code:
+        return None
+    try:
+        body = ast.parse(code).body
+    except (SyntaxError, ValueError):  # whoever imports it is told
+        return None
+    found = [statement for statement in body if "LOOK" in _assigned(statement)]
+    if not found:
+        return None
+    where = f"LOOK in {file}, line {found[-1].lineno}"
+    if len(found) > 1:
+        raise UsageError(f"{where}: defined more than once.", "Keep one definition.")
+    imported = {
+        alias.name
+        for node in body
+        if isinstance(node, ast.ImportFrom) and node.module == Look.__module__
+        for alias in node.names
+        if alias.asname is None
+    }
+    call = getattr(found[0], "value", None)
+    if not (
+        isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Look"
+    ):
+        raise UsageError(f"{where}: expected Look(...).", 'Write LOOK = Look(colour="#0072b2").')
+    if "Look" not in imported:
+        raise UsageError(
+            f"{where}: Look is not imported.", f"Write from {Look.__module__} import Look above it."
+        )
+    known = [field.name for field in fields(Look)]
+    values = {}
+    for keyword in call.keywords:
+        if keyword.arg not in known:
+            wrong = unknown("field of Look", str(keyword.arg or "**"), known)
+            raise UsageError(f"{where}: {wrong.problem}", wrong.remedy)
+        try:
+            values[keyword.arg] = ast.literal_eval(keyword.value)
+        except (ValueError, TypeError, SyntaxError):
+            raise UsageError(
+                f"{where}: {keyword.arg} must be a literal; the file is read, not run."
+            ) from None
+    if call.args:
+        raise UsageError(f"{where}: name every field.", 'Write Look(colour="#0072b2").')
+    try:
+        return found[0], Look(**values)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error.problem}", error.remedy) from error
+
+
+def _assigned(statement: ast.stmt) -> set[str]:
+    """The names that a statement assigns to."""
+    if isinstance(statement, ast.Assign):
+        targets = statement.targets
+    elif isinstance(statement, ast.AnnAssign | ast.AugAssign):
+        targets = [statement.target]
+    else:
+        return set()
+    return {target.id for target in targets if isinstance(target, ast.Name)}
+
+
+def _without_look(code: bytes, file: str) -> bytes:
+    """A source without its `LOOK`, which changes no result; as it is where that can't be read."""
+    try:
+        found = _find_look(code, file)
+    except UsageError:
+        return code
+    if found is None or _assigned(found[0]) != {"LOOK"}:
+        return code
+    statement = found[0]
+    lines = importlib.util.decode_source(code).encode().split(b"\n")
+    first, last = statement.lineno - 1, (statement.end_lineno or 0) - 1
+    lines[first : last + 1] = [
+        lines[first][: statement.col_offset] + lines[last][statement.end_col_offset :]
+    ]
+    return b"\n".join(lines)
 
 
 def sources(plugin: EntryPoint) -> list[Path]:

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 import torch
 from zuko.flows import NSF
 
+from bench.api.declarations import Look
 from bench.api.method import Discrete, Options, option
 from bench.api.stream import Stream
+
+LOOK = Look(colour="#8AB564", marker="h", family="baseline")
 
 
 @dataclass(frozen=True)
