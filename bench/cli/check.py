@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli.asked import memory_of, share_cores
-from bench.cli.whole import write_whole
+from bench.cli.options import write_whole
 from bench.errors import NothingMeasured, UsageError
 from bench.paths import data_root
 

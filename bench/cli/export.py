@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bench.cli.including import include_all, include_option
+from bench.cli.options import include_all, include_option
 from bench.paths import results_dir
 
 

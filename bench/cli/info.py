@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from bench.cli.including import include_all, include_option
+from bench.cli.options import include_all, include_option
 from bench.errors import DataError, unknown
 from bench.paths import data_root, results_dir
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from bench.cli.including import include_option
+from bench.cli.options import include_option
 from bench.errors import BenchError
 from bench.paths import data_root, results_dir
 

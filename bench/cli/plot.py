@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.including import include_all, include_option
-from bench.cli.whole import write_whole
+from bench.cli.options import include_all, include_option, write_whole
 from bench.errors import UsageError, unknown
 from bench.paths import results_dir
 from bench.plots import KINDS

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from bench.cli.including import include_all, include_option
-from bench.cli.whole import write_whole
+from bench.cli.options import include_all, include_option, write_whole
 from bench.errors import UsageError
 from bench.paths import results_dir
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli.asked import device_of, memory_of, overridden, share_cores, study_of
-from bench.cli.including import include_all, include_option
 from bench.cli.making import engine_of, make_runs, outcome, show_plan
+from bench.cli.options import include_all, include_option
 from bench.errors import UsageError
 from bench.paths import data_root, results_dir
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.including import include_option
+from bench.cli.options import include_option, write_whole
 from bench.cli.units import IN_WORDS, units_of, units_option
-from bench.cli.whole import write_whole
 from bench.errors import NothingMeasured
 
 if TYPE_CHECKING:

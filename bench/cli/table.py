@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.whole import write_whole
+from bench.cli.options import write_whole
 from bench.errors import UsageError
 from bench.paths import results_dir
 

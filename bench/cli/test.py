@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.including import include_all, include_option
+from bench.cli.options import include_all, include_option
 from bench.errors import UsageError, unknown
 
 if TYPE_CHECKING:

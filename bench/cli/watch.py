@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from bench.cli.including import include_all, include_option
+from bench.cli.options import include_all, include_option
 from bench.errors import UsageError
 from bench.paths import results_dir
 
