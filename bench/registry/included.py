@@ -1,4 +1,4 @@
-"""A file with methods or data sets in it that no distribution installs: `--include FILE.py`."""
+"""A file with methods, data sets or metrics that no distribution installs: `--include FILE.py`."""
 
 from __future__ import annotations
 
@@ -8,49 +8,77 @@ import inspect
 import re
 import sys
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 
 from bench.api.dataset import Dataset
+from bench.api.declarations import Metric
 from bench.errors import UsageError
+
+#: Modules that plug-ins import, and that were elsewhere before.
+MOVED = {f"bench.{name}": f"bench.api.{name}" for name in ("affine", "dataset", "method", "stream")}
 
 
 @dataclass(frozen=True)
 class Included:
-    """A file that was imported, and the plug-ins that were found in it, by name."""
+    """A file that was imported, and the plug-ins that were found in it by group and name."""
 
     path: Path
-    methods: dict[str, EntryPoint]
-    datasets: dict[str, EntryPoint]
+    plugins: Mapping[str, dict[str, EntryPoint]]
+
+    @property
+    def methods(self) -> dict[str, EntryPoint]:
+        """The methods by name."""
+        return self.plugins["bench.methods"]
+
+    @property
+    def datasets(self) -> dict[str, EntryPoint]:
+        """The data sets by name."""
+        return self.plugins["bench.datasets"]
+
+    @property
+    def metrics(self) -> dict[str, EntryPoint]:
+        """The metrics by name."""
+        return self.plugins["bench.metrics"]
 
 
 def read(path: Path) -> Included:
-    """Import the file, and find its methods and data sets.
+    """Import the file, and find its methods, data sets and metrics.
 
-    A method is a class derived from `bench.api.method.Method` that the file itself defines and that
-    does not begin with an underscore. It is called what its attribute `name` says; else, where it
-    is the only one, what the file is called (`my_flow.py`: `my-flow`); else `FILE.CLASS`. A data
-    set is a `bench.api.dataset.Dataset` of the file, and has a name of its own.
+    A method is a class derived from `bench.api.method.Method` that the file itself defines and
+    whose name does not begin with an underscore. Its name is that of its attribute `name`; without
+    one, the file's (`my_flow.py`: `my-flow`) where it is the only method, else `FILE.CLASS`. A data
+    set is a `bench.api.dataset.Dataset`, a metric a `bench.api.declarations.Metric`; they have
+    names.
 
     Raises:
-        UsageError: there is no such file, importing it raises something, or nothing is in it.
+        UsageError: the file can't be read or imported, or there is nothing in it.
     """
     module = _import(path)
-    methods = _methods(module, path.stem.replace("_", "-"))
-    datasets = {
-        value.name: EntryPoint(value.name, f"{module.__name__}:{name}", "bench.datasets")
-        for name, value in vars(module).items()
-        if isinstance(value, Dataset)
+    found = {
+        "bench.methods": _methods(module, path.stem.replace("_", "-")),
+        "bench.datasets": _objects(module, Dataset, "bench.datasets"),
+        "bench.metrics": _objects(module, Metric, "bench.metrics"),
     }
-    if not methods and not datasets:
+    if not any(found.values()):
         raise UsageError(
-            f"{path} holds no method and no data set.",
+            f"{path} defines no method, data set or metric.",
             "A method derives from bench.api.method.Continuous or Discrete; a data set is a "
-            "bench.api.dataset.Dataset.",
+            "bench.api.dataset.Dataset, a metric a bench.api.declarations.Metric.",
         )
-    return Included(path, methods, datasets)
+    return Included(path, found)
+
+
+def _objects(module: ModuleType, kind: type[Dataset | Metric], group: str) -> dict[str, EntryPoint]:
+    """The objects of a kind in the module, by their own names."""
+    return {
+        value.name: EntryPoint(value.name, f"{module.__name__}:{name}", group)
+        for name, value in vars(module).items()
+        if isinstance(value, kind)
+    }
 
 
 def _methods(module: ModuleType, stem: str) -> dict[str, EntryPoint]:
@@ -69,7 +97,9 @@ def _methods(module: ModuleType, stem: str) -> dict[str, EntryPoint]:
         alone = stem if len(kinds) == 1 else f"{stem}.{kind.__name__}"
         name = str(vars(kind).get("name", alone))
         if name in found:
-            raise UsageError(f"Two methods of {stem} are called {name!r}.", "Name them apart.")
+            raise UsageError(
+                f"Two methods in {stem} have the name {name!r}.", "Give one another name."
+            )
         found[name] = EntryPoint(name, f"{module.__name__}:{kind.__name__}", "bench.methods")
     return found
 
@@ -81,7 +111,7 @@ def _import(path: Path) -> ModuleType:
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror}.") from error
     if path.suffix != ".py":
-        raise UsageError(f"{path} is no Python file.", "Its name has to end in .py.")
+        raise UsageError(f"{path} is not a Python file.", "Its name must end in .py.")
     digest = hashlib.sha256(str(path).encode() + content).hexdigest()[:8]
     name = f"bench_included_{re.sub(r'[^A-Za-z0-9_]', '_', path.stem)}_{digest}"
     if name in sys.modules:
@@ -95,14 +125,17 @@ def _import(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:  # a user's file can raise anything
         del sys.modules[name]
-        raise UsageError(f"{path} can't be imported: {_said(error, path)}.") from error
+        lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+        where = f"line {lines[-1].lineno}: " if lines else ""
+        raise UsageError(f"{path} can't be imported: {where}{reason(error)}.") from error
     return module
 
 
-def _said(error: Exception, path: Path) -> str:
-    """What was raised, and on which line of the file."""
+def reason(error: Exception) -> str:
+    """Why a module can't be imported: the error, its line in the source, and what has moved."""
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: {type(error).__name__}: {error.msg}"
-    lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-    where = f"line {lines[-1].lineno}: " if lines else ""
-    return f"{where}{type(error).__name__}: {error}".rstrip(".")
+    text = f"{type(error).__name__}: {error}".rstrip(".")
+    if isinstance(error, ModuleNotFoundError) and error.name in MOVED:
+        return f"{text}; {error.name} is now {MOVED[error.name]}"
+    return text

@@ -1,6 +1,6 @@
-"""Finding methods and data sets: through entry points, and in files that a user includes.
+"""Find methods, data sets and metrics: by entry points, and in files that a user includes.
 
-It is the only way the harness meets either.
+The harness meets them in no other way.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import fields
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.api.dataset import Dataset
-from bench.api.declarations import Look
+from bench.api.declarations import Look, Metric
 from bench.errors import UsageError, unknown
 from bench.registry import included
 
@@ -28,29 +28,60 @@ if TYPE_CHECKING:
 PATH = "path"
 
 
+#: The entry-point group of each kind of plug-in.
+GROUPS = {"method": "bench.methods", "data set": "bench.datasets", "metric": "bench.metrics"}
+
 #: The files that were included, by their absolute paths.
 _included: dict[Path, included.Included] = {}
 
 
-@cache
 def methods() -> dict[str, EntryPoint]:
-    """Every method by name: the installed ones, not imported yet, and the included ones."""
-    return _installed("bench.methods") | {
-        name: plugin for file in _included.values() for name, plugin in file.methods.items()
-    }
+    """Every method by name, not imported yet: the installed ones and the included ones."""
+    return _entries("bench.methods")
+
+
+def datasets() -> dict[str, EntryPoint]:
+    """Every data set by name, not imported yet: the installed ones and the included ones."""
+    return _entries("bench.datasets")
+
+
+def metric_entries() -> dict[str, EntryPoint]:
+    """Every metric plug-in by name, not imported yet: the installed ones and the included ones."""
+    return _entries("bench.metrics")
 
 
 @cache
-def datasets() -> dict[str, EntryPoint]:
-    """Every data set by name: the installed ones, not imported yet, and the included ones."""
-    return _installed("bench.datasets") | {
-        name: plugin for file in _included.values() for name, plugin in file.datasets.items()
-    }
+def metrics() -> dict[str, Metric]:
+    """Every metric plug-in by name, in the order of the names.
+
+    Raises:
+        UsageError: one can't be imported, or is no `Metric` of the name it is registered under.
+    """
+    return {name: _metric(plugin) for name, plugin in sorted(metric_entries().items())}
 
 
-def _installed(group: str) -> dict[str, EntryPoint]:
-    """The entry points of a group; `clashes` tells of names that two distributions have."""
-    return {e.name: e for e in sorted(entry_points(group=group), key=_order, reverse=True)}
+def _metric(plugin: EntryPoint) -> Metric:
+    found = _load(plugin, "metric")
+    if not isinstance(found, Metric):
+        raise UsageError(
+            f"The metric {plugin.name!r} ({plugin.value}) must be a bench.api.declarations.Metric, "
+            f"got {type(found).__name__}."
+        )
+    if found.name != plugin.name:
+        raise UsageError(
+            f"The metric {plugin.name!r} ({plugin.value}) calls itself {found.name!r}.",
+            "Give the entry point and the Metric the same name.",
+        )
+    return found
+
+
+@cache
+def _entries(group: str) -> dict[str, EntryPoint]:
+    """The plug-ins of a group by name; of two with one name, the first in the order of `_order`."""
+    installed = {e.name: e for e in sorted(entry_points(group=group), key=_order, reverse=True)}
+    for file in _included.values():
+        installed |= file.plugins[group]
+    return installed
 
 
 def _order(plugin: EntryPoint) -> tuple[bool, str]:
@@ -64,53 +95,55 @@ def from_elsewhere(plugin: EntryPoint) -> bool:
 
 
 def clashes(group: str) -> list[EntryPoint]:
-    """The entry points of a group that are not taken, as another has their name."""
-    taken = _installed(group)
+    """The installed plug-ins of a group that are ignored, as another one has their name."""
+    taken = _entries(group)
     return [e for e in entry_points(group=group) if e != taken[e.name]]
 
 
 def include(path: str | Path) -> included.Included:
-    """Add the methods and data sets of a Python file, for as long as this process lives.
+    """Add the methods, data sets and metrics of a Python file, for the life of this process.
 
-    A file that has changed since it was included is read anew.
+    A file that has changed since it was included is read again.
 
     Raises:
-        UsageError: the file is not there, can't be imported, holds neither, or holds one with the
+        UsageError: the file can't be read or imported, holds no plug-in, or holds one with the
             name of another.
     """
     absolute = Path(path).expanduser().absolute()
     found = included.read(absolute)
     before = _included.pop(absolute, None)
-    _forget()
-    for kind, mine, others in (
-        ("method", found.methods, methods()),
-        ("data set", found.datasets, datasets()),
-    ):
-        for name in mine.keys() & others.keys():
+    forget()
+    for kind, group in GROUPS.items():
+        for name in found.plugins[group].keys() & _entries(group).keys():
+            other = _entries(group)[name].value
             if before:
                 _included[absolute] = before
-                _forget()
+                forget()
             raise UsageError(
-                f"{path} holds a {kind} {name!r}, and there is one already: {others[name].value}.",
-                f"Call it otherwise: by its name = ..., or the {kind}'s file.",
+                f"{path} defines a {kind} {name!r}, but that name is taken by {other}.",
+                "Give it another name.",
             )
     _included[absolute] = found
-    _forget()
+    forget()
     return found
 
 
-def _forget() -> None:
-    methods.cache_clear()
-    datasets.cache_clear()
+def forget() -> None:
+    """Look for plug-ins anew when next asked: what is installed or included has changed."""
+    _entries.cache_clear()
+    metrics.cache_clear()
 
 
 def files_of(names: Iterable[str]) -> tuple[str, ...]:
-    """The included files that methods or data sets of these names come from."""
+    """The included files that methods or data sets of these names come from, and all metrics.
+
+    Every run is evaluated by every metric.
+    """
     wanted = {*names}
     return tuple(
         str(path)
         for path, file in _included.items()
-        if wanted & (file.methods.keys() | file.datasets.keys())
+        if file.metrics or wanted & (file.methods.keys() | file.datasets.keys())
     )
 
 
@@ -328,12 +361,12 @@ def _module_file(module: str) -> Path | None:
     return Path(spec.origin) if spec and spec.origin and spec.has_location else None
 
 
-def _load(plugin: EntryPoint, kind: str):  # type: ignore[no-untyped-def]
+def _load(plugin: EntryPoint, kind: str) -> Any:
     try:
         return plugin.load()
     except Exception as error:  # another's module can raise anything
         raise UsageError(
-            f"The {kind} {plugin.name!r} can't be imported: {type(error).__name__}: {error}.",
+            f"The {kind} {plugin.name!r} can't be imported: {included.reason(error)}.",
             f"It is {plugin.value}; install what it needs.",
         ) from error
 

@@ -69,16 +69,26 @@ def read(root):
 SQUARE = Dataset("square", 2, "A square of side 1", (Source(read, "generated", "seed 0"),))
 '''
 
+METRIC = '''"""The distance of the means."""
+
+from bench.api.declarations import Column, Metric
+
+
+def measure(rows):
+    return {"mean_distance": float((rows.test.mean(0) - rows.samples.mean(0)).norm())}
+
+
+MEANS = Metric("means", measure, (Column("mean_distance", "Distance of the means."),))
+'''
+
 
 @pytest.fixture(autouse=True)
 def nothing_included(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a test includes, the next one does not know."""
     monkeypatch.setattr(plugins, "_included", {})
-    plugins.methods.cache_clear()
-    plugins.datasets.cache_clear()
+    plugins.forget()
     yield
-    plugins.methods.cache_clear()
-    plugins.datasets.cache_clear()
+    plugins.forget()
 
 
 def file_of(folder: Path, name: str, content: str) -> Path:
@@ -131,10 +141,20 @@ def test_the_version_is_that_of_the_source(tmp_path: Path) -> None:
         ("a.py", "import no_such_thing\n", "line 1: ModuleNotFoundError: No module named 'no_such"),
         ("a.py", "x = 1\nraise RuntimeError('no')\n", "line 2: RuntimeError: no."),
         ("a.py", "x = (\n", "line 1: SyntaxError: '(' was never closed."),
-        ("a.py", "x = 1\n", "holds no method and no data set."),
-        ("a.txt", METHOD, "is no Python file."),
-        ("gaussian.py", METHOD, "holds a method 'gaussian', and there is one already: bench_me"),
-        ("a.py", DATASET.replace('"square"', '"moons"'), "holds a data set 'moons', and there is"),
+        (
+            "a.py",
+            "from bench.method import Method\n",
+            "line 1: ModuleNotFoundError: No module named 'bench.method'; bench.method is now "
+            "bench.api.method.",
+        ),
+        ("a.py", "x = 1\n", "defines no method, data set or metric."),
+        ("a.txt", METHOD, "is not a Python file."),
+        ("gaussian.py", METHOD, "a method 'gaussian', but that name is taken by bench_methods."),
+        (
+            "a.py",
+            DATASET.replace('"square"', '"moons"'),
+            "a data set 'moons', but that name",
+        ),
     ],
 )
 def test_a_file_that_can_not_be_included(
@@ -152,6 +172,19 @@ def test_there_is_no_such_file(tmp_path: Path) -> None:
     done = call("run", "--include", str(tmp_path / "no.py"), "-m", "x", "-d", "moons")
     assert done.exit_code == 2
     assert "no.py can't be read: No such file or directory." in done.stderr
+
+
+def test_a_file_may_hold_a_metric(tmp_path: Path) -> None:
+    """Every run is evaluated by it, so every run needs the file."""
+    assert plugins.metrics() == {}
+    path = file_of(tmp_path, "means.py", METRIC)
+    plugins.include(path)
+    (metric,) = plugins.metrics().values()
+    assert metric.name == "means"
+    assert metric.columns[0].name == "mean_distance"
+    assert plugins.files_of(["gaussian", "moons"]) == (str(path),)
+    with pytest.raises(UsageError, match="a metric 'means', but that name is taken"):
+        plugins.include(file_of(tmp_path, "again.py", METRIC))
 
 
 def test_the_list_says_why_one_is_missing(tmp_path: Path) -> None:
@@ -231,7 +264,7 @@ def test_a_run_and_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     record = json.loads((runs / name / "record.json").read_text(encoding="utf-8"))
     assert record["include"] == ["my_flow.py", "square.py"]
     monkeypatch.setattr(plugins, "_included", {})
-    plugins.methods.cache_clear()
+    plugins.forget()
     asked = ["sample", name, "-n", "3", "-o", str(tmp_path / "s.csv"), "--results", str(runs)]
     without = call(*asked)
     assert without.exit_code == 2

@@ -34,9 +34,9 @@ def sick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(SICK)
     paths = [str(SICK), *filter(None, [os.environ.get("PYTHONPATH")])]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
-    plugins.methods.cache_clear()
+    plugins.forget()
     yield
-    plugins.methods.cache_clear()
+    plugins.forget()
 
 
 def planned(method: str, folder: Path, minibatches: int = 8, **changes: Any) -> RunSpec:

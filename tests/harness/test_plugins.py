@@ -37,15 +37,13 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         (info / "METADATA").write_text(metadata, encoding="utf-8")
         (info / "entry_points.txt").write_text(entries, encoding="utf-8")
         importlib.invalidate_caches()
-        plugins.methods.cache_clear()
-        plugins.datasets.cache_clear()
+        plugins.forget()
 
     yield install
     for module in set(sys.modules) - before:
         if module.partition(".")[0].startswith("other_"):
             del sys.modules[module]
-    plugins.methods.cache_clear()
-    plugins.datasets.cache_clear()
+    plugins.forget()
 
 
 def lines() -> dict[str, dict[str, object]]:
@@ -120,3 +118,43 @@ def test_what_a_record_names_of_another_distribution(install: Install) -> None:
     assert plugins.packages(plugins.methods()["other"]) == ["other-flows", "numpy"]
     assert plugins.packages(plugins.methods()["gaussian"]) == []
     assert plugins.packages(EntryPoint("mine", "mine:Mine", "bench.methods")) == []
+
+
+METRIC = """from bench.api.declarations import Column, Metric
+
+FAR = Metric("far", "other_metrics:far", (Column("far", "How far."),))
+"""
+
+
+def test_metrics_of_another_distribution(install: Install) -> None:
+    assert plugins.metrics() == {}
+    install(
+        "other-metrics", {"other_metrics.py": METRIC}, "[bench.metrics]\nfar = other_metrics:FAR\n"
+    )
+    assert [*plugins.metrics()] == ["far"]
+    assert plugins.metrics()["far"].columns[0].name == "far"
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("near = other_metrics:FAR", "'near' .* calls itself 'far'"),
+        ("far = other_metrics:METRIC", "has no attribute 'METRIC'"),
+        ("far = other_metrics:Column", "must be a bench.api.declarations.Metric, got type"),
+    ],
+)
+def test_a_metric_that_is_not_one(install: Install, entry: str, said: str) -> None:
+    install("other-metrics", {"other_metrics.py": METRIC}, f"[bench.metrics]\n{entry}\n")
+    with pytest.raises(UsageError, match=said):
+        plugins.metrics()
+
+
+def test_a_method_written_for_the_former_modules(install: Install) -> None:
+    """The error names where the module is now."""
+    install(
+        "other-flows",
+        {"other_flows.py": "from bench.method import Discrete\n"},
+        "[bench.methods]\nother = other_flows:Other\n",
+    )
+    with pytest.raises(UsageError, match=r"bench\.method is now bench\.api\.method"):
+        plugins.method("other")
