@@ -56,7 +56,7 @@ def _about(name: str, root: Path, results: Path) -> Mapping[str, Any]:
         return dataset(name, root)
     runs = store.names(results)
     if any(run.startswith(name) for run in runs):
-        return store.find(results, name)
+        return store.content(results, store.find(results, name).run)
     raise unknown("method, data set or run", name, [*plugins.methods(), *own, *runs])
 
 

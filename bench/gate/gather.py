@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.errors import DataError, UsageError
+from bench.errors import UsageError
 from bench.gate.cells import Cell, Measured, Run
 from bench.gate.place import kept
 from bench.records.store import Record
@@ -23,13 +23,6 @@ _PATHS = {
     "minibatches": ("training", "minibatches"),
     **{name: ("cost", name) for name in ("nfe_train", "nfe_sample", "nfe_density")},
 }
-
-#: What a record is matched and compared by.
-_NEEDED = (
-    *(("method", "name"), ("method", "version"), ("method", "config"), ("dataset", "name")),
-    *(("dataset", "revision"), ("budget", "minibatches"), ("budget", "batch_size"), ("seed",)),
-    *(("environment", "device"), ("judge",), ("status",), ("reason",), ("run",), ("started",)),
-)
 
 #: Steps with both times that a step's cost is the median of, at least.
 _STEPS = 5
@@ -53,11 +46,9 @@ def gather(
 
     Raises:
         UsageError: the runs were made in more than one way, on more than one machine.
-        DataError: a record lacks what all have.
     """
     found: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in records:
-        _check(record)
         method, dataset = record["method"]["name"], record["dataset"]["name"]
         settings = json.dumps(record["method"].get("settings") or {}, sort_keys=True)
         if (not methods or method in methods) and (not datasets or dataset in datasets):
@@ -69,7 +60,7 @@ def gather(
     # A run whose process died knows nothing of where it was.
     known = [r for r in every if r["environment"].get("threads") is not None]
     return Measured(
-        environment=_one([kept(r["environment"]) for r in known or every[:1]], "machines"),
+        environment=_one([kept(vars(r["environment"])) for r in known or every[:1]], "machines"),
         judge=_one([r["judge"] for r in every], "judges"),
         cells=tuple(_cell(group, results) for group in chosen),
     )
@@ -150,16 +141,3 @@ def _one(values: Sequence[Any], of: str) -> Any:
             "Let one check make them all, in a folder of its own.",
         )
     return values[0]
-
-
-def _check(record: Record) -> None:
-    """Refuse a record that was edited by hand so that it can't be matched."""
-    for path in _NEEDED:
-        value: Any = record
-        for name in path:
-            if not isinstance(value, dict) or name not in value:
-                raise DataError(
-                    f"The record of the run {record.get('run')} has no {'.'.join(path)}.",
-                    "Move its folder away, and run that cell again.",
-                )
-            value = value[name]

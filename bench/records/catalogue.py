@@ -19,6 +19,7 @@ from bench.api.declarations import Column, Metric, Watch
 from bench.errors import UsageError, unknown
 from bench.records import format as forms
 from bench.records.format import Number
+from bench.registry import plugins
 
 
 def columns() -> Mapping[str, Column]:
@@ -27,16 +28,12 @@ def columns() -> Mapping[str, Column]:
     Raises:
         UsageError: a plug-in metric fills a column that exists.
     """
-    return _columns(_plug_ins())
+    return _columns(tuple(plugins.metrics().values()))
 
 
 def metrics() -> tuple[Metric, ...]:
     """The metrics that are functions of an `Evaluated`: built-in ones, then plug-ins."""
-    return (*_built_in()[1], *_plug_ins())
-
-
-def _plug_ins() -> tuple[Metric, ...]:
-    return ()
+    return (*_built_in()[1], *tuple(plugins.metrics().values()))
 
 
 @cache

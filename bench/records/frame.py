@@ -6,7 +6,7 @@ import gc
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,26 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bench.errors import DataError
-from bench.records.columns import COLUMNS
-from bench.records.measures import MEASURES
-from bench.records.store import Record, read_all
+from bench.records.catalogue import columns, measures
+from bench.records.model import EnvironmentRecord, Record
+from bench.records.store import read_all
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-#: Columns that follow those of `bench.records.columns`.
-#: planned_minibatches: what the budget gave (a failed run's `minibatches` is how far it came).
-#: memory_bytes: the peak on the device, of the GPU or resident.
-#: judge: solver, tolerances and precision. hardware: the processor and, on a CPU, its threads.
-#: variant: a hash of the method's and the judge's settings. config: these settings, in JSON.
-#: settings: those that differ between the runs of the same method on the same data set.
-#: nll_gap: the NLL less that of the method's own steps. own_rss_bytes: the peak resident memory
-#: less what the libraries and the mapped data took before the method was there.
-DERIVED = (
-    *("planned_minibatches", "memory_bytes", "nll_gap", "own_rss_bytes", "judge", "hardware"),
-    *("variant", "config", "settings"),
-)
 
 #: Runs that agree in these differ in their seeds alone, and may be averaged.
 CELL = (
@@ -51,20 +37,6 @@ CELL = (
 
 #: What the runs of one cell share besides, and a summary repeats.
 SHARED = ("budget", "settings", "params", "d", "subset", "data_kind", "entropy", "judge")
-
-_TEXT = {
-    *("run", "method", "dataset", "dataset_revision", "status", "reason", "device", "budget"),
-    *("data_kind", "version", "commit", "started", "judge", "hardware", "variant", "config"),
-    *("settings", "nll_uncertified", "w2_movement"),
-}
-_WHOLE = {
-    *("d", "seed", "params", "minibatches", "batch_size", "samples_seen", "nll_rows", "mmd_n"),
-    *("permutations", "peak_gpu_bytes", "peak_rss_bytes", "threads", "planned_minibatches"),
-    *("memory_bytes", "own_rss_bytes", "baseline_rss_bytes", "peak_gpu_reserved_bytes"),
-    *("nll_groups", "test_rows", "aggregated_n", "metrics_version", "round_trip_rows", "samples"),
-    *("judge_rows", "judge_seed"),
-}
-_TRUTH = {"subset"}
 
 
 class Columns:
@@ -183,22 +155,19 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def frame_of(read: list[Record]) -> pd.DataFrame:
-    """The frame of records that were read already, as `records` has it.
-
-    Raises:
-        DataError: one holds what its column can't.
-    """
+def frame_of(read: Sequence[Record]) -> pd.DataFrame:
+    """The frame of records that were read already, as `records` has it."""
     chosen = [_chosen(record) for record in read]
     settings = _settings(read, chosen)
     variants: dict[str, str] = {}
-    rows = [
-        _row(record, json.dumps(own, ensure_ascii=False), said, variants)
-        for record, own, said in zip(read, chosen, settings, strict=True)
-    ]
-    names = (*COLUMNS, *DERIVED)
+    rows = []
+    for record, own, differing in zip(read, chosen, settings, strict=True):
+        config = json.dumps(own, ensure_ascii=False)
+        if config not in variants:  # there are few
+            variants[config] = _variant(record)
+        rows.append(_row(record) | _derived(record, config, differing, variants[config]))
     return pd.DataFrame(
-        {name: pd.Series([row[name] for row in rows], dtype=_dtype(name)) for name in names}
+        {name: pd.Series([row[name] for row in rows], dtype=_dtype(name)) for name in columns()}
     )
 
 
@@ -223,7 +192,7 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
 
     The columns are `CELL`, `SHARED`, `n_ok` (runs that ended well), `n_runs`, `n_repeats`
     (earlier runs of the same seeds, left out), and `<metric>_mean` and `<metric>_sd` (ddof 1) for
-    each of `bench.records.measures.MEASURES`. A mean is over all `n_ok` runs, or it is empty.
+    each of `bench.records.catalogue.measures`. A mean is over all `n_ok` runs, or it is empty.
     """
     known = list(cells(frame))
     columns: dict[str, pd.Series[Any]] = {}
@@ -234,7 +203,7 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
     columns["n_ok"] = pd.Series([len(cell.well) for cell in known], dtype="Int64")
     columns["n_runs"] = pd.Series([len(cell.rows) for cell in known], dtype="Int64")
     columns["n_repeats"] = pd.Series([cell.repeats for cell in known], dtype="Int64")
-    for name in MEASURES:
+    for name in measures():
         if name not in SHARED:
             columns[f"{name}_mean"] = pd.Series([c.mean(name) for c in known], dtype="float64")
             columns[f"{name}_sd"] = pd.Series([c.sd(name) for c in known], dtype="float64")
@@ -242,125 +211,81 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _dtype(name: str) -> Any:
-    if name in _TEXT:
-        return "string"
-    if name in _WHOLE:
-        return "Int64"
-    return "boolean" if name in _TRUTH else "float64"
+    kinds = {"text": "string", "whole": "Int64", "flag": "boolean", "number": "float64"}
+    return kinds[columns()[name].type]
 
 
-#: The columns by the place in a record that holds them, each with its name there.
-_BY_PLACE = [
-    (above, [(name, path[-1]) for name, path in COLUMNS.items() if path[:-1] == above])
-    for above in dict.fromkeys(path[:-1] for path in COLUMNS.values())
-]
-
-#: What a column's value is, where it needs no conversion.
-_PLAIN = {
-    name: str if name in _TEXT else bool if name in _TRUTH else int if name in _WHOLE else float
-    for name in (*COLUMNS, *DERIVED)
-}
-
-
-def _row(record: Record, config: str, settings: str, variants: dict[str, str]) -> dict[str, Any]:
-    """A record's values; `variants` keeps the hash of each config, of which there are few."""
-    if config not in variants:
-        variants[config] = _variant(record)
-    row: dict[str, Any] = {}
-    for above, names in _BY_PLACE:
-        place = _at(record, above)
-        known = place if isinstance(place, dict) else {}
-        for name, last in names:
-            row[name] = known.get(last)
-    on_gpu = str(row["device"]).startswith("cuda")
-    row |= {
-        "planned_minibatches": _at(record, ("budget", "minibatches")),
-        "memory_bytes": row["peak_gpu_bytes"] if on_gpu else row["peak_rss_bytes"],
-        "nll_gap": _difference(row["nll"], row["nll_native"]),
-        "own_rss_bytes": _difference(row["peak_rss_bytes"], row["baseline_rss_bytes"]),
-        "judge": _judge(_at(record, ("judge",)) or {}),
-        "hardware": _hardware(_at(record, ("environment",)) or {}, on_gpu),
-        "variant": variants[config],
-        "config": config,
-        "settings": settings,
-    }
-    for name, value in row.items():
-        if value is not None and type(value) is not _PLAIN[name]:
-            row[name] = _cast(name, value, row["run"])
+def _row(record: Record) -> dict[str, Any]:
+    """The values of the columns that have a place in a record."""
+    row = {}
+    for each in columns().values():
+        value: Any = record
+        for name in each.path:
+            value = value.get(name) if isinstance(value, dict) else getattr(value, name, None)
+        row[each.name] = json.dumps(value) if isinstance(value, list) else value
     return row
 
 
-def _difference(a: Any, b: Any) -> Any:
-    """None where one of them is no number."""
-    return a - b if isinstance(a, int | float) and isinstance(b, int | float) else None
+def _derived(record: Record, config: str, settings: str, variant: str) -> dict[str, Any]:
+    """The values of the columns that are derived from others."""
+    cost, environment, metrics = record.cost, record.environment, record.metrics
+    on_gpu = environment.device.startswith("cuda")
+    return {
+        "planned_minibatches": record.budget.minibatches,
+        "memory_bytes": cost.peak_gpu_bytes if on_gpu else cost.peak_rss_bytes,
+        "nll_gap": _difference(metrics.get("nll"), metrics.get("nll_native")),
+        "own_rss_bytes": _difference(cost.peak_rss_bytes, cost.baseline_rss_bytes),
+        "judge": _judge(record.judge),
+        "hardware": _hardware(environment, on_gpu),
+        "variant": variant,
+        "config": config,
+        "settings": settings,
+    }
 
 
-def _at(record: Record, path: Sequence[str]) -> Any:
-    value: Any = record
-    for name in path:
-        if not isinstance(value, dict):
-            return None
-        value = value.get(name)
-    return value
+def _difference(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a - b
 
 
-def _cast(name: str, value: Any, run: object) -> Any:
-    try:
-        if name in _TEXT:
-            return value if isinstance(value, str) else json.dumps(value)
-        if name in _TRUTH:
-            return bool(value)
-        number = float(value)
-        if name not in _WHOLE:
-            return number
-        if number != int(number):
-            raise ValueError
-        return int(value)
-    except (TypeError, ValueError, OverflowError):
-        raise DataError(
-            f"The record of the run {run} has {value!r} as its {name}, which is not a "
-            f"{'whole ' if name in _WHOLE else ''}number.",
-            "Move its folder away, and run that cell again.",
-        ) from None
-
-
-def _judge(judge: dict[str, Any]) -> str:
+def _judge(judge: Mapping[str, Any]) -> str:
     names = {"solver": "", "dtype": "", "rtol": "rtol ", "atol": "atol "}
     return ", ".join(f"{t}{judge[k]}" for k, t in names.items() if judge.get(k) is not None)
 
 
-def _hardware(environment: dict[str, Any], on_gpu: bool) -> str | None:
+def _hardware(environment: EnvironmentRecord, on_gpu: bool) -> str | None:
     """The processor; None where a run failed before it knew."""
-    name, threads = environment.get("gpu" if on_gpu else "cpu"), environment.get("threads")
-    if on_gpu or not name or threads is None:
-        return name or None
+    if on_gpu:
+        return environment.gpu
+    name, threads = environment.cpu, environment.threads
+    if name is None or threads is None:
+        return name
     return f"{name}, {threads} {'thread' if threads == 1 else 'threads'}"
 
 
 def _variant(record: Record) -> str:
-    chosen = [_at(record, ("method", "config")), _at(record, ("judge",))]
-    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
+    chosen = json.dumps([record.method.config, record.judge], sort_keys=True)
+    return hashlib.sha256(chosen.encode()).hexdigest()[:8]
 
 
 def _chosen(record: Record) -> dict[str, Any]:
     """The settings of the method and of the judge."""
-    config, judge = (_at(record, path) or {} for path in (("method", "config"), ("judge",)))
-    return {str(k): v for k, v in config.items()} | {f"judge {k}": v for k, v in judge.items()}
+    return record.method.config | {f"judge {k}": v for k, v in record.judge.items()}
 
 
-def _settings(read: list[Record], chosen: list[dict[str, Any]]) -> list[str]:
+def _settings(read: Sequence[Record], chosen: Sequence[dict[str, Any]]) -> list[str]:
     """For each record, the settings in which its method's runs on its data set differ."""
-    kin = defaultdict(list)
+    alike = defaultdict(list)
     for record, values in zip(read, chosen, strict=True):
-        kin[_kin(record)].append(values)
-    varied = {name: _varied(several) for name, several in kin.items()}
-    return [
-        ", ".join(f"{k}={_plain(values[k])}" for k in values if k in names) if names else ""
-        for names, values in zip((varied[_kin(record)] for record in read), chosen, strict=True)
-    ]
+        alike[record.method.name, record.dataset.name].append(values)
+    varied = {place: _varied(several) for place, several in alike.items()}
+    found = []
+    for record, values in zip(read, chosen, strict=True):
+        names = varied[record.method.name, record.dataset.name]
+        found.append(", ".join(f"{k}={_plain(values[k])}" for k in values if k in names))
+    return found
 
 
-def _varied(several: list[dict[str, Any]]) -> set[str]:
+def _varied(several: Sequence[dict[str, Any]]) -> set[str]:
     """The names that not all have, or not with the same value."""
     first = several[0]
     return {
@@ -369,10 +294,6 @@ def _varied(several: list[dict[str, Any]]) -> set[str]:
         for name in values.keys() | first.keys()
         if name not in first or name not in values or first[name] != values[name]
     }
-
-
-def _kin(record: Record) -> tuple[object, object]:
-    return _at(record, ("method", "name")), _at(record, ("dataset", "name"))
 
 
 def _plain(value: Any) -> str:

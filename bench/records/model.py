@@ -6,6 +6,8 @@ ignored; a known one of another type is a `Damaged` record, and the error names 
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_args
@@ -25,7 +27,26 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 #: A hyper-parameter, or a field of the judge.
-Setting = float | int | str | bool | None
+Setting = float | int | str | bool | None | list[Any]
+
+
+class _Keyed:
+    """Access by key, as to the tables of the file."""
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a key, or the default."""
+        value = getattr(self, name, default)
+        return default if value is None else value
+
+    def __contains__(self, name: str) -> bool:
+        return getattr(self, name, None) is not None
+
+    def keys(self) -> Any:
+        """The keys that have a value."""
+        return {name for name in vars(self) if vars(self)[name] is not None}
 
 
 class Damaged(DataError):
@@ -33,7 +54,7 @@ class Damaged(DataError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MethodRecord:
+class MethodRecord(_Keyed):
     """What learned: `version` is a hash of its source, `params` the numbers fitted to the data.
 
     `settings` are the user's own among the hyper-parameters; older records do not have them.
@@ -48,7 +69,7 @@ class MethodRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitSizes:
+class SplitSizes(_Keyed):
     """The rows of each split."""
 
     train: Count
@@ -57,7 +78,7 @@ class SplitSizes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetRecord:
+class DatasetRecord(_Keyed):
     """The rows: `revision` is their hash. A run that failed early knows only its first two."""
 
     name: str
@@ -72,7 +93,7 @@ class DatasetRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BudgetRecord:
+class BudgetRecord(_Keyed):
     """What the run was given: mini-batches, and rows in each."""
 
     minibatches: Count
@@ -81,7 +102,7 @@ class BudgetRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingRecord:
+class TrainingRecord(_Keyed):
     """How far training came; `best_step` is the mini-batch whose state was evaluated."""
 
     minibatches: Count | None = None
@@ -92,7 +113,7 @@ class TrainingRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CostRecord:
+class CostRecord(_Keyed):
     """Seconds, evaluations of the velocity, bytes, and the number of samples drawn."""
 
     train_seconds: float | None = None
@@ -111,7 +132,7 @@ class CostRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnvironmentRecord:
+class EnvironmentRecord(_Keyed):
     """Where the run was made; a run whose process died knows its device alone.
 
     `arithmetic` is a hash of the bits of a fixed computation, in a run of `bench check`.
@@ -131,7 +152,7 @@ class EnvironmentRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SessionRecord:
+class SessionRecord(_Keyed):
     """A stretch of a run: after which mini-batch it began, when, and with how many threads."""
 
     after: Count
@@ -140,7 +161,7 @@ class SessionRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class QualityRecord:
+class QualityRecord(_Keyed):
     """Samples by `steps` Euler steps in each piece (None for the judge's solver, and of old).
 
     `nfe` are their evaluations, `mmd_m` their squared MMD; None where the solver failed.
@@ -154,7 +175,7 @@ class QualityRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
+class Record(_Keyed):
     """What a run leaves, however it ended; `metrics` holds a value for each metric's column.
 
     `judge` holds the fields of `bench.records.spec.Judge` as they were. `include` names the files
@@ -201,7 +222,8 @@ def decode(text: bytes, where: str) -> Record:
     """
     try:
         record = _DECODER.decode(text)
-        _check_metrics(record.metrics)
+        for section in ("metrics", "judge"):
+            _check(section, getattr(record, section))
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, ValueError) as error:
         if (layout := _layout(text)) > FORMAT:
             raise DataError(
@@ -209,7 +231,7 @@ def decode(text: bytes, where: str) -> Record:
                 "Install a newer cnf-bench.",
             ) from error
         raise Damaged(
-            f"The record {where} is damaged: {_reason(error)}.",
+            f"The record {where} is damaged: {_reason(error, text)}.",
             "Move its folder away, and run that cell again.",
         ) from error
     if record.format > FORMAT:
@@ -229,30 +251,53 @@ def _layout(text: bytes) -> int:
     return found if isinstance(found, int) else 0
 
 
-def _check_metrics(metrics: dict[str, Any]) -> None:
-    """Hold the metrics against the types that the catalogue gives their columns."""
-    for name, kind in _metric_types().items():
-        value = metrics.get(name)
+def _check(section: str, values: dict[str, Any]) -> None:
+    """Hold the values of a section against the types that the catalogue gives their columns."""
+    for name, kind in _types(section).items():
+        value = values.get(name)
         if value is None:
             continue
         try:
-            metrics[name] = msgspec.convert(value, kind)
+            values[name] = msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
-            text = str(error).replace("`$", f"`$.metrics.{name}")
-            raise msgspec.ValidationError(
-                text if "`$" in text else f"{text} - at `$.metrics.{name}`"
-            ) from error
+            text = str(error)
+            place = f"$.{section}.{name}"
+            text = text.replace("`$", f"`{place}") if "`$" in text else f"{text} - at `{place}`"
+            raise msgspec.ValidationError(text) from error
 
 
-def _metric_types() -> Mapping[str, Any]:
+def _types(section: str) -> Mapping[str, Any]:
     kinds: dict[str, Any] = {"number": float, "whole": Count, "flag": bool, "text": str}
-    found = {c.path[1]: kinds[c.type] for c in columns().values() if c.path[:1] == ("metrics",)}
-    return found | {"w2_movement": list[float | None], "quality": tuple[QualityRecord, ...]}
+    found = {c.path[1]: kinds[c.type] for c in columns().values() if c.path[:1] == (section,)}
+    if section == "metrics":
+        found |= {"w2_movement": list[float | None], "quality": tuple[QualityRecord, ...]}
+    return found
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, text: bytes) -> str:
     """msgspec's message with the key in a user's words: `method.name`, not `$.method.name`."""
     if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    text = str(error).replace("`$.", "`").replace("`$`", "the top level")
-    return f"{text[:1].lower()}{text[1:]}"
+        return f"{_key_before(text, _DEEP)} is nested too deeply"
+    if not isinstance(error, msgspec.ValidationError) and _is_json(text):
+        return f"{_key_before(text, _SURROGATE)} is not valid Unicode text"
+    said = str(error).replace("`$.", "`").replace("`$`", "the top level")
+    return f"{said[:1].lower()}{said[1:]}"
+
+
+#: A key whose value is nested more than 200 deep, and one whose text has half of a surrogate pair.
+_DEEP = re.compile(rb'"(\w+)"\s*:\s*(?:[\[{]\s*(?:"[^"]*"\s*:\s*)?){200}')
+_SURROGATE = re.compile(rb'"(\w+)"\s*:\s*"(?:[^"\\]|\\.)*?\\u[dD][89a-fA-F]')
+
+
+def _key_before(text: bytes, pattern: re.Pattern[bytes]) -> str:
+    found = pattern.search(text)
+    return f"`{found[1].decode()}`" if found else "it"
+
+
+def _is_json(text: bytes) -> bool:
+    """Whether Python's parser, which lets surrogates pass, reads the text."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True

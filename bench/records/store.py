@@ -21,37 +21,29 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import DataError, UsageError, unknown
+from bench.records.model import FORMAT, Damaged, Record, decode
 from bench.records.spec import RunSpec
 
-#: The layout of `record.json`. A program reads records of its own layout and older ones.
-FORMAT = 1
+#: A record while its run goes on: the nested tables of `record.json`, filled as results come.
+Draft = dict[str, Any]
 
-#: How a run can end.
-STATUSES = ("ok", "diverged", "timeout", "oom", "error")
-
-#: The checkpoints in a run's folder: kept where the run can go on, see `publish`.
+#: The checkpoints in a run's folder: kept where the run can be resumed, see `publish`.
 CHECKPOINTS = "checkpoint*"
 
-#: What a run that goes on starts from, and what it adds to.
-_CONTINUED = (CHECKPOINTS, "curve.jsonl", "log.txt")
+#: What a resumed run starts from, and what it adds to.
+_RESUMED = (CHECKPOINTS, "curve.jsonl", "log.txt")
 
-#: Endings of folders that hold no finished run.
+#: Suffixes of folders that hold no finished run.
 _UNFINISHED = (".part", ".replaced", ".damaged")
 
 #: How `write_json` begins and ends a record of this layout; what lies deeper ends indented.
 _HEAD, _TAIL = f'{{\n "format": {FORMAT},\n'.encode(), b"\n}\n"
 
-Record = dict[str, Any]
-
-
-class Damaged(DataError):
-    """A record that is not what was written: cut off, or edited by hand."""
-
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file so that it is there whole or not at all: temporary file, sync, rename.
+    """Write a JSON file whole or not at all: temporary file, sync, rename.
 
-    Numbers that are not finite become null: JSON has none of them.
+    Numbers that are not finite become null: JSON has no such numbers.
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
@@ -71,8 +63,8 @@ def part(results: Path, run: str) -> Path:
     return results / f"{run}.part"
 
 
-def outline(spec: RunSpec) -> Record:
-    """The record of a run that has not begun: what was asked for."""
+def outline(spec: RunSpec) -> Draft:
+    """The draft of a run that has not begun: what was asked for."""
     included = {"include": [Path(file).name for file in spec.include]} if spec.include else {}
     return {
         "format": FORMAT,
@@ -105,15 +97,15 @@ def outline(spec: RunSpec) -> Record:
 
 
 def utc() -> str:
-    """The time, as records have it."""
+    """The time now, as records keep it."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
 
 
 def begin(results: Path, run: str) -> Path:
-    """The folder of a run that is to be made: with what a run that can go on has left, else empty.
+    """The folder for a run that starts: with what it can resume from, else empty.
 
-    A run goes on from the checkpoints of one that was cut off, or else of one that has failed.
-    Only whoever holds the run's lock may call this.
+    A run resumes from the checkpoints of one that was cut off, or else of one that failed. Only the
+    holder of the run's lock may call this.
     """
     folder, final = part(results, run), results / run
     folder.mkdir(parents=True, exist_ok=True)
@@ -121,43 +113,43 @@ def begin(results: Path, run: str) -> Path:
         for path in folder.iterdir():
             if path.name != "log.txt":
                 path.unlink()
-        for pattern in _CONTINUED if any(final.glob(CHECKPOINTS)) else ():
+        for pattern in _RESUMED if any(final.glob(CHECKPOINTS)) else ():
             for path in final.glob(pattern):
                 if not (folder / path.name).exists():
                     shutil.copy2(path, folder)
     return folder
 
 
-def publish(results: Path, run: str, record: Record) -> None:
-    """Write the record into the folder of the run under way and give the folder its final name.
+def publish(results: Path, run: str, draft: Draft) -> None:
+    """Write the record into the folder of the unfinished run and give the folder its final name.
 
-    A finished run of that name is replaced; until the last rename it stays readable. Checkpoints
-    are kept where the run could go on from them: where it timed out, was killed or met an error.
+    A finished run of that name is replaced; it stays readable until the last rename. Checkpoints
+    are kept where the run could be resumed: where it timed out, was killed or met an error.
     """
-    folder = part(results, run)
-    write_json(folder / "record.json", record)
-    if record.get("status") in ("ok", "diverged"):
-        for path in folder.glob(CHECKPOINTS):
-            path.unlink()
-    _place(results, run)
+    write_json(part(results, run) / "record.json", draft)
+    _finish(results, run, draft.get("status"))
 
 
 def finish(results: Path, run: str) -> Record | None:
-    """Put a run in place whose record was written, and which was cut off there; its record.
+    """Publish a run that was cut off after its record was written; None where there is none.
 
-    None where there is no such run. Only whoever holds the run's lock may call this.
+    Only the holder of the run's lock may call this.
     """
+    path = part(results, run) / "record.json"
     try:
-        text = (part(results, run) / "record.json").read_text(encoding="utf-8")
-        written: Record = json.loads(text)
-    except (OSError, ValueError):
+        record = decode(path.read_bytes(), str(path))
+    except (OSError, DataError):
         return None
-    publish(results, run, written)
-    return written
+    _finish(results, run, record.status)
+    return record
 
 
-def _place(results: Path, run: str) -> None:
+def _finish(results: Path, run: str, status: str | None) -> None:
+    """Drop checkpoints that are no longer needed, and put the run's folder in place."""
     folder, final = part(results, run), results / run
+    if status in ("ok", "diverged"):
+        for path in folder.glob(CHECKPOINTS):
+            path.unlink()
     replaced = results / f"{run}.replaced"
     shutil.rmtree(replaced, ignore_errors=True)
     if final.exists():
@@ -190,37 +182,33 @@ def read(results: Path, run: str) -> Record | None:
     """The record of a finished run; None where there is none.
 
     Raises:
-        Damaged: the record is not one.
+        Damaged: the record is not what was written.
         DataError: the record can't be read, or a newer program wrote it.
     """
-    path = os.path.join(results, run, "record.json")  # of thousands, pathlib's would be felt
+    path = os.path.join(results, run, "record.json")  # pathlib is slow for thousands of them
     try:
         with open(path, "rb") as file:
-            record: Record = json.loads(file.read().decode())
-        layout = record["format"]
-        if not isinstance(layout, int):
-            raise TypeError(f"its layout is {layout!r}")
+            return decode(file.read(), path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        kind = DataError if isinstance(error, OSError) else Damaged
-        raise kind(
-            f"The record {path} can't be read: {type(error).__name__}: {error}.",
-            "Move its folder away, and run that cell again.",
-        ) from error
-    if layout > FORMAT:
+    except OSError as error:
         raise DataError(
-            f"The record {path} has layout {layout}; this version reads up to {FORMAT}.",
-            "Install a newer cnf-bench.",
-        )
-    return record
+            f"The record {path} can't be read: {error.strerror}.",
+            "Check the permissions of its folder.",
+        ) from error
+
+
+def content(results: Path, run: str) -> dict[str, Any]:
+    """The tables of a finished run's record as they are on disk, unknown keys included."""
+    found: dict[str, Any] = json.loads((results / run / "record.json").read_bytes())
+    return found
 
 
 def is_there(results: Path, run: str) -> bool:
-    """Whether a run is finished, by a glance at both ends of its record.
+    """Whether a run is finished, judging by both ends of its record alone.
 
-    A record that was cut off or that a newer program wrote is found out so, at a fraction of the
-    cost of reading it; one that was edited in the middle is not.
+    That finds a record that was cut off or written by a newer program at a fraction of the cost of
+    reading it, but not one that was edited in the middle.
 
     Raises:
         DataError: as `read`.
@@ -231,13 +219,13 @@ def is_there(results: Path, run: str) -> bool:
             file.seek(-len(_TAIL), os.SEEK_END)
             if head == _HEAD and file.read() == _TAIL:
                 return True
-    except OSError:  # `read` says what it is
+    except OSError:  # `read` reports it
         pass
     return read(results, run) is not None
 
 
 def read_all(results: Path) -> Iterator[Record]:
-    """Every finished run below `results`, by name.
+    """The record of every finished run below `results`, by name.
 
     Raises:
         DataError: as `read`.
@@ -249,7 +237,7 @@ def read_all(results: Path) -> Iterator[Record]:
 
 
 def read_undamaged(results: Path) -> Iterator[Record]:
-    """As `read_all`, without the runs whose record is damaged."""
+    """As `read_all`, but without damaged records."""
     for name in names(results):
         with suppress(Damaged):
             record = read(results, name)
@@ -258,15 +246,15 @@ def read_undamaged(results: Path) -> Iterator[Record]:
 
 
 def stamp(record: Record) -> list[Any]:
-    """What tells a record from another one of the same run: when it began and when it ended."""
-    return [record["started"], record.get("finished")]
+    """What distinguishes two records of one run: when it began and when it ended."""
+    return [record.started, record.finished]
 
 
 def set_aside(results: Path, run: str) -> Path | None:
-    """Rename the folder of a run whose record is damaged; one that was set aside before gives way.
+    """Rename the folder of a run whose record is damaged, replacing one that was set aside before.
 
     Returns:
-        Where it is now; None where its record can be read after all, or is gone.
+        The new folder; None where the record can be read after all, or is gone.
     """
     try:
         read(results, run)
@@ -280,15 +268,18 @@ def set_aside(results: Path, run: str) -> Path | None:
 
 
 def find(results: Path, name: str) -> Record:
-    """The record of the run `name`, or of the only run whose name starts so.
+    """The record of the run `name`, or of the only run whose name starts with it.
 
     Raises:
-        UsageError: no run's name starts so, or more than one's.
+        UsageError: no run matches, or several do.
     """
     runs = names(results)
     matches = [name] if name in runs else sorted(r for r in runs if r.startswith(name))
     if len(matches) > 1:
-        raise UsageError(f"{name!r} is the start of {len(matches)} runs:", ", ".join(matches[:5]))
+        raise UsageError(
+            f"{name!r} is ambiguous: {len(matches)} runs start with it, such as",
+            f"{', '.join(matches[:5])}.",
+        )
     if not matches:
         raise unknown(f"run in {results}", name, runs)
     record = read(results, matches[0])
@@ -297,7 +288,7 @@ def find(results: Path, name: str) -> Record:
 
 
 def finite(value: Any) -> Any:
-    """The value with null for every number in it that is not finite, as JSON has to have it."""
+    """The value with None for every number in it that is not finite: JSON has no such numbers."""
     if isinstance(value, Mapping):
         return {str(k): finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from bench.records.store import Record
 
-
-def section(record: Record, name: str) -> dict[str, Any]:
+def section(record: Any, name: str) -> dict[str, Any]:
     """A part of the record, such as its `metrics`; empty where there is none."""
     found = record.get(name)
-    return found if isinstance(found, dict) else {}
+    if found is None or isinstance(found, dict):
+        return found or {}
+    return {key: value for key, value in vars(found).items() if value is not None}
 
 
 def number(value: object) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pandas as pd
 from bench.errors import DataError
 from bench.records.format import span
 from bench.records.frame import Cell
-from bench.records.store import Record, read
+from bench.records.store import read
 from bench.tables.labels import labels
 from bench.tables.marks import groups_of, heading_of
 
@@ -135,7 +135,7 @@ def _curve(cell: Cell, label: str, results: Path) -> Curve | None:
     """The curve of a cell; None where not every seed that ended well has one."""
     seeds, solvers = {}, set()
     for _, run in cell.ok.iterrows():
-        found = _points(_record(results, str(run["run"])))
+        found = _points(results, str(run["run"]))
         if found is None:
             return None
         seeds[int(run["seed"])], solver = found
@@ -145,39 +145,27 @@ def _curve(cell: Cell, label: str, results: Path) -> Curve | None:
     return Curve(label, str(cell.key["method"]), " or ".join(sorted(solvers)), seeds)
 
 
-def _record(results: Path, run: str) -> Record:
+def _points(results: Path, run: str) -> tuple[tuple[Point, ...], str] | None:
+    """The points of a run and the judge's solver; None where its record keeps too few."""
     try:
-        return read(results, run) or {}
+        record = read(results, run)
     except DataError:
-        return {}
-
-
-def _points(record: Record) -> tuple[tuple[Point, ...], str] | None:
-    """The points of a record and the judge's solver; None where it keeps none that can be used."""
-    metrics = record.get("metrics") or {}
-    lines = metrics.get("quality") if isinstance(metrics, dict) else None
-    if not isinstance(lines, list) or len(lines) < 2:
         return None
-    try:
-        *few, last = ((line, _number(line["nfe"]), _number(line["mmd_m"])) for line in lines)
-        pieces = _pieces(few)
-        points = [
-            Point(int(line.get("steps") or round(nfe / pieces)), nfe, mmd)
-            for line, nfe, mmd in few
-            if "steps" in line or math.isfinite(nfe)
-        ]
-        return (*points, Point(0, last[1], last[2])), str(last[0]["solver"])
-    except (TypeError, ValueError, KeyError, AttributeError, ZeroDivisionError):
+    if record is None or len(record.quality) < 2:
         return None
+    *few, last = record.quality
+    known = [line.nfe for line in few if line.nfe is not None]
+    # Records of older metrics do not name the steps, which are 1, 2, 4, ... in each piece.
+    pieces = min(known, default=math.nan)
+    points = [
+        Point(
+            line.steps or round(_number(line.nfe) / pieces), _number(line.nfe), _number(line.mmd_m)
+        )
+        for line in few
+        if line.steps or line.nfe is not None
+    ]
+    return (*points, Point(0, _number(last.nfe), _number(last.mmd_m))), last.solver
 
 
-def _pieces(few: Iterable[tuple[Any, float, float]]) -> float:
-    """The pieces of a flow: Euler's fewest evaluations, of one step in each.
-
-    Records of older metrics do not name the steps, which are 1, 2, 4, ...
-    """
-    return min((nfe for _, nfe, _ in few if math.isfinite(nfe)), default=math.nan)
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -38,7 +38,7 @@ def execute(
     stop: threading.Event | None = None,
     every: float = 60.0,
     yardstick: bool = False,
-) -> store.Record:
+) -> store.Draft:
     """Run `spec`, or go on with it, and publish its record below `results`, however it ends.
 
     Args:
@@ -79,7 +79,7 @@ def execute(
 
 
 def _fill(
-    content: store.Record, spec: RunSpec, folder: Path, report: Report, control: Control
+    content: store.Draft, spec: RunSpec, folder: Path, report: Report, control: Control
 ) -> None:
     """Run, and put what came out into the record as it comes."""
     if spec.device == "cuda" and not torch.cuda.is_available():
@@ -196,5 +196,5 @@ def _save(path: Path, write: Callable[[Any], None]) -> None:
         os.fsync(file.fileno())
 
 
-def _failed(content: store.Record, status: str, reason: str) -> None:
+def _failed(content: store.Draft, status: str, reason: str) -> None:
     content["status"], content["reason"] = status, reason

@@ -50,7 +50,7 @@ class Control:
 
 
 def learn(
-    content: store.Record,
+    content: store.Draft,
     method: Method,
     data: Loaded,
     spec: RunSpec,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -195,8 +196,8 @@ def test_a_tables_own_units(results: Path, tmp_path: Path) -> None:
 
 
 def test_a_record_without_them_says_so(results: Path, tmp_path: Path) -> None:
-    content = store.find(results, "gaussian-own")
-    notes = {k: v for k, v in content["dataset"]["notes"].items() if k != "std"}
-    older = content | {"run": "older", "dataset": content["dataset"] | {"notes": notes}}
+    record = store.find(results, "gaussian-own")
+    notes = {k: v for k, v in record.dataset.notes.items() if k != "std"}
+    older = replace(record, run="older", dataset=replace(record.dataset, notes=notes))
     with pytest.raises(UsageError, match="record of older does not keep what its rows were"):
         units.of_run(older)

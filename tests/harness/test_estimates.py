@@ -49,7 +49,7 @@ def leave(results: Path) -> Leave:
         steps: int = 100,
         d: int = 2,
         test: int = 20_000,
-        edit: Callable[[store.Record], Any] = lambda content: None,
+        edit: Callable[[store.Draft], Any] = lambda content: None,
         **changes: Any,
     ) -> None:
         number = len(list(results.glob("*")))
@@ -68,7 +68,7 @@ def leave(results: Path) -> Leave:
             "started": "2026-01-01T00:00:00+00:00",
             "finished": f"2026-01-01T00:{minutes:02.0f}:{seconds:02.0f}+00:00",
         }
-        content["dataset"] |= {"d": d, "rows": {"test": test}}
+        content["dataset"] |= {"d": d, "rows": {"train": 1, "validation": 1, "test": test}}
         edit(content)
         (results / spec.run).mkdir(parents=True)
         store.write_json(results / spec.run / "record.json", content)

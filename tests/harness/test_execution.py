@@ -20,6 +20,7 @@ from bench.errors import DataError
 from bench.evaluation import pick
 from bench.numerics.ode import SolverFailed
 from bench.records import store
+from bench.records.model import STATUSES
 from bench.records.spec import RunSpec
 from bench.registry import plugins
 from bench.study.definition import Study
@@ -88,7 +89,7 @@ def test_however_it_ends(
     monkeypatch.setattr(session if stage == "train" else run, stage, broken)
     content = made(spec, tmp_path)
     assert (content["status"], content["reason"]) == (status, reason)
-    assert content["status"] in store.STATUSES
+    assert content["status"] in STATUSES
     assert content["metrics"] == {}
     learned = 4 if stage == "judge_method" else 0
     assert content["training"]["minibatches"] == learned

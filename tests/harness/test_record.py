@@ -13,6 +13,7 @@ import pytest
 
 from bench.errors import DataError, UsageError
 from bench.records import store
+from bench.records.model import FORMAT, Damaged
 
 
 class CutError(BaseException):
@@ -29,8 +30,22 @@ def publish(results: Path, run: str = "a", value: int = 1) -> None:
     store.publish(results, run, content(run, value))
 
 
-def content(run: str, value: int) -> store.Record:
-    return {"format": store.FORMAT, "run": run, "value": value}
+def content(run: str, value: int) -> store.Draft:
+    """The smallest record; its seed is the value."""
+    return {
+        "format": FORMAT,
+        "run": run,
+        "key": "0" * 64,
+        "status": "ok",
+        "method": {"name": "gaussian", "version": "0", "config": {}},
+        "dataset": {"name": "moons", "revision": "0"},
+        "budget": {"minibatches": 1, "batch_size": 1},
+        "seed": value,
+        "judge": {"seed": 1},
+        "environment": {"device": "cpu"},
+        "started": "2026-01-01T00:00:00.000+00:00",
+        "metrics": {"nll": 1.5},
+    }
 
 
 def value(results: Path, run: str = "a") -> int | None:
@@ -38,8 +53,8 @@ def value(results: Path, run: str = "a") -> int | None:
     if found is None:
         return None
     # The files of one run lie together: the curve is the one of this record.
-    assert (results / run / "curve.jsonl").read_text(encoding="utf-8") == f"{found['value']}\n"
-    return int(found["value"])
+    assert (results / run / "curve.jsonl").read_text(encoding="utf-8") == f"{found.seed}\n"
+    return found.seed
 
 
 @pytest.fixture
@@ -103,7 +118,7 @@ def test_cut_at_any_renaming(
         monkeypatch.undo()
     store.restore(tmp_path)
     assert value(tmp_path) == 1
-    assert [r["value"] for r in store.read_all(tmp_path)] == [1]
+    assert [r.seed for r in store.read_all(tmp_path)] == [1]
     publish(tmp_path, value=3)
     store.restore(tmp_path)
     assert value(tmp_path) == 3
@@ -167,23 +182,8 @@ def test_numbers_that_are_not_finite_become_null(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "{",
-        "[]",
-        "3",
-        "{}",
-        '{"format": 2}',
-        '{"format": 999}',
-        '{"format": "1"}',
-        '{"format": null}',
-        b"\xff\xfe\x00",
-    ],
-)
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "{}", b"\xff\xfe\x00", '{"format": "1"}'])
 def test_a_record_that_is_not_one(tmp_path: Path, text: str | bytes) -> None:
-    """Damaged, without a layout, or of a newer one: the path and a remedy, and no traceback."""
     publish(tmp_path)
     path = tmp_path / "a" / "record.json"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -192,16 +192,103 @@ def test_a_record_that_is_not_one(tmp_path: Path, text: str | bytes) -> None:
         lambda: list(store.read_all(tmp_path)),
         lambda: store.find(tmp_path, "a"),
     ):
-        with pytest.raises(DataError, match=r"record\.json") as caught:
+        with pytest.raises(Damaged, match=r"record\.json") as caught:
             ask()
         assert caught.value.remedy
+    assert list(store.read_undamaged(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", "1"),
+        ("seed", True),
+        ("seed", -1),
+        ("seed", 10**30),
+        ("status", "well"),
+        ("method.name", 3),
+        ("method.config", [1]),
+        ("method.params", 1.5),
+        ("dataset.rows", {"train": 1}),
+        ("budget.minibatches", None),
+        ("judge.test_rows", "many"),
+        ("metrics.nll", "2.5"),
+        ("metrics.nll", [2.5]),
+        ("metrics.nll", True),
+        ("metrics.mmd_n", 1.5),
+        ("metrics.w2_movement", [1.0, "x"]),
+        ("metrics.quality", [{"solver": "euler"}]),
+        ("cost.train_seconds", "long"),
+        ("environment.packages", ["torch"]),
+        ("sessions", [{"after": 0}]),
+        ("started", 20_260_101),
+    ],
+)
+def test_a_value_of_another_type_names_its_key(tmp_path: Path, key: str, value: Any) -> None:
+    publish(tmp_path)
+    draft = content("a", 1)
+    *sections, name = key.split(".")
+    target = draft
+    for section in sections:
+        target = target.setdefault(section, {})
+    target[name] = value
+    (tmp_path / "a" / "record.json").write_text(json.dumps(draft), encoding="utf-8")
+    with pytest.raises(Damaged) as caught:
+        store.read(tmp_path, "a")
+    assert key in caught.value.problem
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["run", "seed", "method.name", "dataset.revision", "started"])
+def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
+    publish(tmp_path)
+    draft = content("a", 1)
+    *sections, name = key.split(".")
+    target = draft
+    for section in sections:
+        target = target[section]
+    del target[name]
+    (tmp_path / "a" / "record.json").write_text(json.dumps(draft), encoding="utf-8")
+    with pytest.raises(Damaged) as caught:
+        store.read(tmp_path, "a")
+    assert all(part in caught.value.problem for part in key.split("."))
+
+
+@pytest.mark.parametrize("key", ["reason", "method", "metrics"])
+def test_deep_nesting_is_damage(tmp_path: Path, key: str) -> None:
+    publish(tmp_path)
+    draft = json.dumps(content("a", 1) | {key: "HERE"})
+    deep = "[" * 100_000 + "]" * 100_000
+    text = draft.replace('"HERE"', deep)
+    (tmp_path / "a" / "record.json").write_text(text, encoding="utf-8")
+    with pytest.raises(Damaged) as caught:
+        store.read(tmp_path, "a")
+    assert key in caught.value.problem
+
+
+def test_a_lone_surrogate_is_damage(tmp_path: Path) -> None:
+    publish(tmp_path)
+    draft = content("a", 1) | {"reason": "half a letter: \ud800"}
+    (tmp_path / "a" / "record.json").write_text(json.dumps(draft), encoding="utf-8")
+    with pytest.raises(Damaged, match="reason"):
+        store.read(tmp_path, "a")
+
+
+def test_keys_that_are_not_known_are_ignored(tmp_path: Path) -> None:
+    publish(tmp_path)
+    draft = content("a", 1) | {"mood": "good"}
+    draft["cost"] = {"train_seconds": 1, "coffee": 3}
+    store.write_json(tmp_path / "a" / "record.json", draft)
+    found = store.read(tmp_path, "a")
+    assert found is not None
+    assert found.cost.train_seconds == 1.0
 
 
 def test_a_newer_layout_asks_for_a_newer_program(tmp_path: Path) -> None:
     publish(tmp_path)
-    newer = content("a", 1) | {"format": store.FORMAT + 1}
+    newer = content("a", 1) | {"format": FORMAT + 1}
     store.write_json(tmp_path / "a" / "record.json", newer)
-    with pytest.raises(DataError, match=f"layout {store.FORMAT + 1}.*newer cnf-bench"):
+    with pytest.raises(DataError, match=f"layout {FORMAT + 1}.*newer cnf-bench"):
         store.read(tmp_path, "a")
 
 
@@ -211,16 +298,16 @@ def test_reading_all_is_by_name(tmp_path: Path) -> None:
     (tmp_path / ".locks").mkdir()
     (tmp_path / "stray").mkdir()
     (tmp_path / "note.txt").write_text("", encoding="utf-8")
-    assert [r["run"] for r in store.read_all(tmp_path)] == ["a", "b", "c"]
+    assert [r.run for r in store.read_all(tmp_path)] == ["a", "b", "c"]
     assert list(store.read_all(tmp_path / "missing")) == []
 
 
 def test_finding_a_run(tmp_path: Path) -> None:
     for run in ("ffjord-moons-s0-aaaa", "ffjord-moons-s1-bbbb", "gaussian-moons-s0-cccc", "g"):
         publish(tmp_path, run)
-    assert store.find(tmp_path, "ffjord-moons-s1-bbbb")["run"] == "ffjord-moons-s1-bbbb"
-    assert store.find(tmp_path, "ffjord-moons-s1")["run"] == "ffjord-moons-s1-bbbb"
-    assert store.find(tmp_path, "g")["run"] == "g", "a whole name wins over a prefix"
+    assert store.find(tmp_path, "ffjord-moons-s1-bbbb").run == "ffjord-moons-s1-bbbb"
+    assert store.find(tmp_path, "ffjord-moons-s1").run == "ffjord-moons-s1-bbbb"
+    assert store.find(tmp_path, "g").run == "g", "a whole name wins over a prefix"
     with pytest.raises(UsageError, match=r"2 runs.*s0-aaaa, ffjord-moons-s1-bbbb"):
         store.find(tmp_path, "ffjord")
     with pytest.raises(UsageError, match=r"no run .*Did you mean 'ffjord-moons-s0-aaaa'"):

@@ -43,7 +43,7 @@ JUDGE = Judge(
 )
 
 
-def leave(specs: Iterable[RunSpec], results: Path, like: store.Record, made: Path) -> None:
+def leave(specs: Iterable[RunSpec], results: Path, like: store.Draft, made: Path) -> None:
     """Runs with the content of another, whose folder is `made`; not synced, as nobody mourns."""
     for number, spec in enumerate(specs):
         asked = outline(spec)

@@ -19,7 +19,7 @@ from bench.study.definition import Study
 from bench.study.planning import plan
 from bench.study.presets import Preset
 
-Edit = Callable[[store.Record], None]
+Edit = Callable[[store.Draft], None]
 
 
 def table(path: Path, seed: int) -> str:
@@ -147,14 +147,14 @@ def test_a_value_is_the_users_own_however_it_is_written(
     assert stale(replace(study, settings=("width=08",)), results) == ["flow-matching"]
 
 
-def without_settings(content: store.Record) -> None:
+def without_settings(content: store.Draft) -> None:
     del content["method"]["settings"]
 
 
 def test_a_record_without_settings_counts_by_its_hyper_parameters(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def older(content: store.Record) -> None:
+    def older(content: store.Draft) -> None:
         without_settings(content)
         content["method"]["config"].pop("affine")  # came with a later version
 

@@ -257,7 +257,7 @@ def test_a_damaged_record_is_named(study: Study, call: Call) -> None:
     (folder / "hostile" / "record.json").write_text("{")
     done = call()
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
-    assert "hostile/record.json can't be read" in done.stderr
+    assert "hostile/record.json is damaged" in done.stderr
 
 
 def test_of_many_runs_the_latest_and_the_failed_are_in_full(

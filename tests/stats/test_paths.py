@@ -56,7 +56,7 @@ def test_seeds_with_different_pieces_are_not_averaged(results: Path, write: Writ
     assert moved.spread == "each piece; seed by seed"
 
 
-@pytest.mark.parametrize("held", [None, [], "far", {"a": 1}, [None, 1.0]])
+@pytest.mark.parametrize("held", [None, [], [None, 1.0]])
 def test_what_is_no_list_of_numbers_is_left_out(results: Path, write: Write, held: object) -> None:
     write("gaussian", "moons", w2_movement=held)
     assert "W2 movement" not in lines(results)

@@ -107,9 +107,6 @@ def test_too_few_steps_that_fail_are_said(results: Path, write: Write) -> None:
         {},
         {"quality": None},
         {"quality": []},
-        {"quality": "much"},
-        {"quality": [{"solver": "euler"}, {"solver": "dopri5"}]},
-        {"quality": [{"solver": "euler", "nfe": None, "mmd_m": None}] * 2 + [{}]},
     ],
 )
 def test_rows_without_it_are_named(results: Path, write: Write, given: dict[str, Any]) -> None:

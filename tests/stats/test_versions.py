@@ -40,11 +40,3 @@ def test_other_rows_and_older_metrics_are_left_out(results: Path, write: Write) 
         "moons: 1 run on another revision of its rows",
         "moons: 1 run judged by an older version of the metrics",
     ]
-
-
-def test_runs_that_failed_before_they_knew_their_rows(results: Path, write: Write) -> None:
-    write("ffjord", "moons", 0)
-    write("ffjord", "moons", 1, status="error", dataset__revision=None)
-    kept, left_out = latest(records(results))
-    assert len(kept) == 2
-    assert left_out == []

@@ -101,7 +101,7 @@ def unpack(parcel: Parcel, results: Path, run: str) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-    made: store.Record = json.loads(parcel.files["record.json"])
+    made: store.Draft = json.loads(parcel.files["record.json"])
     if parcel.left_behind:
         made["left_behind"] = dict(parcel.left_behind)
     store.publish(results, run, made)
