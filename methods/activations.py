@@ -1,4 +1,4 @@
-"""Activations, each with its derivative, which exact divergences need."""
+"""Activations and their derivatives, which exact divergences need."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Activation:
-    """A function of each entry, alone and together with its slope, the derivative there."""
+    """An elementwise function: its value alone, and its value with its derivative (slope)."""
 
     value: Callable[[Tensor], Tensor]
     with_slope: Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -31,7 +31,7 @@ def _silu(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _softplus(beta: float) -> Activation:
     def value(x: Tensor) -> Tensor:
-        # linear only where float64 can't tell: torch's own threshold is off by 2e-9 in the slope
+        # Linear only where float64 cannot tell; torch's threshold is off by 2e-9 in the slope.
         return F.softplus(x, beta=beta, threshold=40)
 
     return Activation(value, lambda x: (value(x), torch.sigmoid(beta * x)))

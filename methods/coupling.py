@@ -1,4 +1,4 @@
-"""Coupling the noise of a mini-batch with its data rows by exact optimal transport."""
+"""Exact optimal-transport coupling of a mini-batch's noise with its data rows."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-#: Temperature, in mean costs, and sweeps of the Sinkhorn iteration that guesses the prices.
+#: The Sinkhorn iteration that estimates the prices: temperature in mean costs, and sweeps.
 TEMPERATURE, SWEEPS = 0.02, 50
 
 
 def seconds(n: int) -> float:
-    """What one `optimal` coupling of n rows takes, measured at n = 256 to 4,096.
+    """Estimate the seconds that one `optimal` coupling of n rows takes.
 
-    On one core of an AMD EPYC, noise against 2-D sets (in d = 6 and 63 a third of it).
+    Measured for n = 256 to 4,096 on one core of an AMD EPYC, with noise against 2-D sets; d = 6
+    and d = 63 take a third of it.
     """
     return 1.3 * math.pow(n / 2048, 2.7)
 
 
 def optimal(x0: Tensor, x1: Tensor) -> Tensor:
-    """The noise rows x0 `(n, d)` in the order that minimises sum |x0 - x1|^2 over permutations.
+    """Permute the noise rows x0 `(n, d)` to minimise sum |x0 - x1|^2 against x1 `(n, d)`.
 
-    The assignment is exact. Source: Tong et al. 2024 (OT-CFM), who draw from the plan with
+    The assignment is exact. Source: Tong et al. 2024 (OT-CFM), who sample from the plan with
     replacement; here each row is used once.
     """
     cost = -(x1.double() @ x0.double().T).cpu().numpy()
@@ -36,10 +37,11 @@ def optimal(x0: Tensor, x1: Tensor) -> Tensor:
 
 
 def _prices(cost: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Dual prices `(n,)` of the columns, near the optimal ones, by Sinkhorn's iteration.
+    """Approximate the optimal dual prices `(n,)` of the columns by Sinkhorn's iteration.
 
-    What is taken off a whole column changes no assignment's rank. Taking off these makes SciPy's
-    search five times faster at n = 1,000, and faster than POT's `emd` (2-D, d = 8 and d = 63).
+    Subtracting a constant from a column does not change which assignment is best. Subtracting
+    these prices makes SciPy's search five times faster at n = 1,000, and faster than POT's `emd`
+    (2-D, d = 8 and d = 63).
     """
     temperature = TEMPERATURE * cost.mean() or 1.0
     kernel = np.exp(-np.minimum(cost / temperature, 200))

@@ -21,6 +21,7 @@ from bench.numerics.divergence import (
     rademacher_probe,
 )
 from bench.numerics.ode import Derivative, Solver, State, integrate
+from bench_methods.bounds import at_least, positive
 from bench_methods.networks import ConcatSquash
 from bench_methods.optimisation import cosine, update
 
@@ -31,40 +32,38 @@ LOOK = Look(colour="#0072B2", marker="^", paper="FFJORD")
 class FFJORDConfig(Options):
     """Hyper-parameters of FFJORD, and of RNODE: FFJORD with two penalties."""
 
-    flows: int = option(1, "flows in the chain, each an ODE with parameters of its own")
-    hidden: int = option(3, "hidden layers of a field")
-    width: int = option(64, "their width")
+    flows: int = option(1, "number of flows in the chain, each an ODE with its own parameters")
+    hidden: int = option(3, "number of hidden layers of each field")
+    width: int = option(64, "width of the hidden layers")
     activation: Literal["tanh", "softplus", "silu"] = option("tanh", "activation")
     divergence: Literal["exact", "gaussian", "rademacher"] = option(
-        "gaussian", "exact, or Hutchinson's with a Gaussian or Rademacher probe, fixed in a solve"
+        "gaussian",
+        "exact, or Hutchinson's estimate with a Gaussian or Rademacher probe, fixed during a solve",
     )
-    lambda_k: float = option(0.0, "RNODE's weight of the kinetic energy, int |f|^2 dt")
+    lambda_k: float = option(0.0, "RNODE: weight of the kinetic energy, int |f|^2 dt")
     lambda_j: float = option(
         0.0,
-        "RNODE's weight of int |df/dx|_F^2 dt; the norm is exact (d products) where the "
-        "divergence is, else estimated with the same probe",
+        "RNODE: weight of int |df/dx|_F^2 dt; the norm is exact (d products) if the divergence "
+        "is, otherwise estimated with the same probe",
     )
     gradient: Literal["adjoint", "backprop"] = option(
         "adjoint", "the adjoint equation, or plain backpropagation through the solver"
     )
     rtol: float = option(1e-5, "relative tolerance of dopri5 in training")
     atol: float = option(1e-5, "absolute tolerance of dopri5 in training")
-    max_num_steps: int = option(1_000, "steps of a training solve after which it has failed")
+    max_num_steps: int = option(1_000, "a training solve fails after this many steps")
     end_time: float = option(0.5, "T at the start of training")
     train_end_time: bool = option(True, "whether T = s^2 is trained")
     learning_rate: float = option(1e-3, "Adam's learning rate")
     schedule: Literal["constant", "cosine"] = option(
-        "constant", "the learning rate's: constant, or falling to 0 as a cosine over the budget"
+        "constant", "learning rate: constant, or cosine decay to 0 over the budget"
     )
     weight_decay: float = option(0.0, "Adam's weight decay")
 
     def __post_init__(self) -> None:
-        if self.flows < 1 or self.hidden < 1 or self.width < 1:
-            raise ValueError("flows, hidden and width are at least 1")
-        if self.end_time <= 0 or self.learning_rate <= 0 or self.weight_decay < 0:
-            raise ValueError("end_time and learning_rate are above 0, weight_decay is not below")
-        if self.lambda_k < 0 or self.lambda_j < 0:
-            raise ValueError("lambda_k and lambda_j are at least 0")
+        at_least(1, flows=self.flows, hidden=self.hidden, width=self.width)
+        at_least(0, lambda_k=self.lambda_k, lambda_j=self.lambda_j, weight_decay=self.weight_decay)
+        positive(end_time=self.end_time, learning_rate=self.learning_rate)
         Solver("dopri5", self.rtol, self.atol, self.max_num_steps)
 
 
@@ -85,9 +84,10 @@ class TimedField(nn.Module):
 
 @dataclass(frozen=True)
 class Estimate:
-    """What training sees of rows: log-densities and penalties `(n,)`; None where not weighted.
+    """Training's estimates for rows: log-densities and penalties, each `(n,)`.
 
-    The penalties are int |f|^2 dt and int |df/dx|_F^2 dt, summed over the chain.
+    The penalties are int |f|^2 dt and int |df/dx|_F^2 dt, summed over the chain; None if their
+    weight is 0.
     """
 
     log_prob: Tensor
@@ -127,7 +127,7 @@ class FFJORD(Continuous):
         )
 
     def learn(self, batches: Stream) -> Iterator[Log]:
-        """One step along the gradient of the penalised NLL for each mini-batch `(n, d)`."""
+        """Take one gradient step on the penalised NLL for each mini-batch `(n, d)`."""
         for x in batches:
             seen = self.estimate(x)
             log = {"nll": -seen.log_prob.mean()}
@@ -145,7 +145,7 @@ class FFJORD(Continuous):
             yield {k: v.detach() for k, v in (log | {"loss": loss}).items()}
 
     def estimate(self, x: Tensor) -> Estimate:
-        """Log-densities and penalties of rows `(n, d)` at training's tolerance, by its probe."""
+        """Estimate log-densities and penalties of rows `(n, d)` as training does."""
         weights = (self.config.lambda_k, self.config.lambda_j)
         state: State = (x, *(x.new_zeros(len(x)) for _ in range(1 + sum(w > 0 for w in weights))))
         for flow in self._chain():
@@ -158,7 +158,7 @@ class FFJORD(Continuous):
         return Estimate(log_prob, kinetic, jacobian)
 
     def _rates(self, field: ConcatSquash, x: Tensor) -> Derivative:
-        """d(x, gain, penalties)/dt, its probe drawn now and kept for the whole solve."""
+        """Return d(x, gain, penalties)/dt with a probe drawn now and kept for the whole solve."""
         terms = self._terms(field, x)
 
         def rates(t: Tensor, state: State) -> State:
@@ -169,7 +169,7 @@ class FFJORD(Continuous):
         return rates
 
     def _terms(self, field: ConcatSquash, x: Tensor) -> Callable[[Tensor, Tensor], State]:
-        """(velocity, divergence), and |J|_F^2 where it has a weight, as a map of (t, x)."""
+        """Return a function of (t, x): velocity, divergence, and |J|_F^2 if it has a weight."""
         penalised = self.config.lambda_j > 0
         if self.config.divergence == "exact":
             return _exact_terms(field) if penalised else field.with_divergence
@@ -188,7 +188,7 @@ class FFJORD(Continuous):
 
 
 def _exact_terms(field: ConcatSquash) -> Callable[[Tensor, Tensor], State]:
-    """(velocity, divergence, |J|_F^2), counted as one evaluation, as `with_divergence` is."""
+    """Return a function of (t, x): velocity, divergence, |J|_F^2, counted as one evaluation."""
 
     def terms(t: Tensor, x: Tensor) -> State:
         field.evaluations += 1

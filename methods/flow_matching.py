@@ -13,6 +13,7 @@ from bench.api.declarations import Look
 from bench.api.method import Continuous, Field, Log, Options, Piece, option
 from bench.api.stream import Stream
 from bench_methods import coupling
+from bench_methods.bounds import at_least, positive
 from bench_methods.networks import FourierMLP
 from bench_methods.optimisation import cosine, update
 from bench_methods.probability_flow import PredictedNoise, ProbabilityFlow
@@ -20,8 +21,8 @@ from bench_methods.probability_paths import Diffusion, Path, Straight
 
 LOOK = Look(colour="#E69F00", marker="D")
 
-#: Hours that a budget's couplings may take.
-PATIENCE = 2.0
+#: The most hours that a run's optimal-transport couplings may take.
+MOST_HOURS = 2.0
 
 
 @dataclass(frozen=True)
@@ -36,48 +37,51 @@ class FlowMatchingConfig(Options):
     )
     coupling: Literal["independent", "ot"] = option(
         "independent",
-        "of noise and data rows: independent, or exact optimal transport in a mini-batch",
+        "how noise is paired with data rows: independently, or by exact optimal transport within a "
+        "mini-batch",
     )
     width: int = option(256, "width of the two hidden layers")
     frequencies: int = option(8, "Fourier frequencies of time")
     activation: Literal["tanh", "softplus", "silu", "sin"] = option("silu", "activation")
     scale: float = option(1.0, "factor on the first layer's initial weights")
-    sigma_min: float = option(0.0, "standard deviation of the straight path at the data end")
-    eps: float = option(1e-3, "the diffusion path ends at t = 1 - eps, where data are noised")
-    learning_rate: float = option(2e-3, "Adam's learning rate at the start; cosine decay to 0")
+    sigma_min: float = option(0.0, "standard deviation of the straight path at its data end")
+    eps: float = option(
+        1e-3, "the diffusion path ends at t = 1 - eps, where data are still slightly noisy"
+    )
+    learning_rate: float = option(2e-3, "Adam's initial learning rate; cosine decay to 0")
     clip: float = option(1.0, "bound on the gradient's norm")
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.frequencies < 0:
-            raise ValueError("width is at least 1 and frequencies at least 0")
+        at_least(1, width=self.width)
+        at_least(0, frequencies=self.frequencies)
+        positive(learning_rate=self.learning_rate, clip=self.clip, scale=self.scale)
         if not 0 <= self.sigma_min < 1:
-            raise ValueError(f"sigma_min lies in [0, 1), not at {self.sigma_min}")
+            raise ValueError(f"sigma_min must be in [0, 1), got {self.sigma_min}")
         if not 0 < self.eps < 1:
-            raise ValueError(f"eps lies in (0, 1), not at {self.eps}")
-        if self.learning_rate <= 0 or self.clip <= 0:
-            raise ValueError("learning_rate and clip are above 0")
-        if self.scale <= 0:
-            raise ValueError(f"scale is above 0, not {self.scale}")
+            raise ValueError(f"eps must be in (0, 1), got {self.eps}")
         if self.path == "diffusion" and self.sigma_min > 0:
-            raise ValueError("sigma_min is the straight path's; eps ends the diffusion path")
+            raise ValueError(
+                f"sigma_min applies to path=straight only, got {self.sigma_min} with "
+                "path=diffusion; use eps"
+            )
         if self.objective == "score" and self.path == "straight":
             raise ValueError(
-                "objective=score needs path=diffusion: on the straight path the velocity that a "
-                "score gives is unbounded at the noise end"
+                "objective=score needs path=diffusion: on the straight path, the velocity derived "
+                "from a score is unbounded at the noise end"
             )
         if self.objective == "score" and self.coupling == "ot":
             raise ValueError(
-                "objective=score needs coupling=independent: noise that is coupled with its data "
-                "row does not give the score"
+                "objective=score needs coupling=independent: noise coupled with its data row does "
+                "not give the score"
             )
 
     def check(self, d: int, minibatches: int, batch_size: int) -> None:
-        """Refuse optimal-transport couplings that would take hours."""
+        """Raise ValueError if the optimal-transport couplings would take hours."""
         hours = minibatches * coupling.seconds(batch_size) / 3600
-        if self.coupling == "ot" and hours > PATIENCE:
+        if self.coupling == "ot" and hours > MOST_HOURS:
             raise ValueError(
                 f"{minibatches} optimal-transport couplings of {batch_size} rows would take about "
-                f"{hours:.1f} hours; take a smaller batch size or coupling=independent"
+                f"{hours:.1f} hours; use a smaller batch size or coupling=independent"
             )
 
 
@@ -88,13 +92,13 @@ class FlowMatching(Continuous):
 
         min E | v(t, x_t) - (a' x1 + b' x0) |^2               (Lipman et al. 2023, eq. 9)
 
-    x0 ~ N(0, I) is drawn for each row. With `coupling=ot` it is handed to the rows of the
-    mini-batch in the order of least transport cost (Tong et al. 2024): the marginals stay, the
-    paths get shorter and straighter.
+    x0 ~ N(0, I) is drawn for each row. With `coupling=ot` the noise rows of a mini-batch are
+    assigned to its data rows at least transport cost (Tong et al. 2024): the marginals are
+    unchanged, the paths become shorter and straighter.
 
-    The diffusion path ends at t = 1 - eps: what is scored is the density of data shrunk and noised
-    up to there, x a + b e with e ~ N(0, I). At eps = 1e-3 that is b = 0.0105. With
-    `objective=score` the noise n is predicted (`PredictedNoise`) instead of the velocity,
+    The diffusion path ends at t = 1 - eps, so the density is that of slightly shrunk and noisy
+    data, a x + b e with e ~ N(0, I); at eps = 1e-3, b = 0.0105. With `objective=score` the noise
+    n is predicted (`PredictedNoise`) instead of the velocity,
 
         min E | n(t, x_t) - x0 |^2,  score = -n / b           (Song et al. 2021, eq. 7)
 
@@ -123,7 +127,7 @@ class FlowMatching(Continuous):
         self.optimizer = torch.optim.Adam(network.parameters(), config.learning_rate)
 
     def learn(self, batches: Stream) -> Iterator[Log]:
-        """One regression step for each mini-batch `(n, d)`."""
+        """Take one regression step for each mini-batch `(n, d)`."""
         for x1 in batches:
             x0, t = torch.randn_like(x1), self.path.draw_times(x1)
             if self.config.coupling == "ot":
@@ -134,12 +138,12 @@ class FlowMatching(Continuous):
             yield {"loss": loss.detach()}
 
     def errors(self, x0: Tensor, x1: Tensor, t: Tensor) -> Tensor:
-        """The squared errors `(n,)` of the network, for pairs `(n, d)` at times `(n,)`."""
+        """The network's squared errors `(n,)` for pairs `(n, d)` at times `(n,)`."""
         x_t, velocity = self.path.interpolate(x0, x1, t)
         if isinstance(self.field, ProbabilityFlow):
             return (self.field.noise(t, x_t) - x0).square().sum(-1)
         return (self.field(t, x_t) - velocity).square().sum(-1)
 
     def pieces(self) -> Sequence[Piece]:
-        """One ODE, from data at the path's end to noise at t = 0."""
+        """One ODE, from data at the end of the path to noise at t = 0."""
         return [Piece(self.field, t_data=self.path.t_data, t_noise=0.0)]

@@ -1,4 +1,4 @@
-"""The floor: one Gaussian with full covariance; a model worse than this has failed."""
+"""The floor: one Gaussian with full covariance; a model that does worse has failed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from bench.api.declarations import Look
 from bench.api.method import Discrete, Log, Options, option
 from bench.api.stream import Stream
+from bench_methods.bounds import at_least
 
 LOOK = Look(colour="#222222", marker="*", family="floor")
 
@@ -20,19 +21,18 @@ LOOK = Look(colour="#222222", marker="*", family="floor")
 class GaussianConfig(Options):
     """Hyper-parameters of the Gaussian floor."""
 
-    ridge: float = option(1e-6, "share of the mean variance that is added to every variance")
+    ridge: float = option(1e-6, "added to every variance, as a share of the mean variance")
 
     def __post_init__(self) -> None:
-        if self.ridge < 0:
-            raise ValueError(f"ridge is a share, 0 or more, not {self.ridge}")
+        at_least(0, ridge=self.ridge)
 
 
 class Gaussian(Discrete):
     """A Gaussian fitted to the mini-batches by maximum likelihood.
 
-    It has no optimiser: an update adds a mini-batch to the sums of x and of xx', so it is the
-    fit to all rows seen so far. `mean` and `scatter` are kept in float64, by Chan's update, since
-    sums of squares of many rows lose digits.
+    There is no optimiser: each update adds a mini-batch to the running mean and scatter matrix,
+    so the model is always the fit to all rows seen so far. Both are kept in float64 and updated by
+    Chan's formula, because plain sums of squares lose digits.
 
     References:
         Chan, Golub, LeVeque 1983, Algorithms for computing the sample variance, eq. 2.1.
@@ -50,7 +50,7 @@ class Gaussian(Discrete):
         self.register_buffer("scatter", torch.zeros(d, d, dtype=torch.float64))
 
     def learn(self, batches: Stream) -> Iterator[Log]:
-        """Add each mini-batch `(n, d)` to the moments; the loss is its NLL before that."""
+        """Add each mini-batch `(n, d)` to the moments; the loss is its NLL before the update."""
         for x in batches:
             x = x.to(self.mean)
             ready = self.rows > self.d
@@ -59,7 +59,7 @@ class Gaussian(Discrete):
             yield {"loss": loss}
 
     def size(self) -> int:
-        """The means and the covariances."""
+        """The number of means and covariances."""
         return self.d * (self.d + 3) // 2
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -78,7 +78,9 @@ class Gaussian(Discrete):
         """The Cholesky factor of the covariance."""
         covariance = self.scatter.double() / self.rows
         scale = covariance.diagonal().mean()
-        ridge = self.config.ridge * torch.where(scale > 0, scale, 1.0)  # one row varies in nothing
+        ridge = self.config.ridge * torch.where(
+            scale > 0, scale, 1.0
+        )  # a single row has no variance
         eye = torch.eye(self.d, dtype=torch.float64, device=covariance.device)
         factor: Tensor = torch.linalg.cholesky(covariance + ridge * eye)
         return factor

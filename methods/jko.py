@@ -15,65 +15,70 @@ from torch import Tensor, nn
 from bench.api.declarations import Look
 from bench.api.method import Continuous, Log, Piece, option
 from bench.api.stream import Stream
+from bench_methods.bounds import at_least, positive
 from bench_methods.jko_block import Block, BlockOptions
 from bench_methods.optimisation import cosine, update
 
 LOOK = Look(colour="#D55E00", marker="o", stage="block", paper="JKO-iFlow")
 
-#: Mini-batches between two looks at a block's steps.
-WATCHED_EVERY = 20
+#: Mini-batches between two checks of a block's number of steps.
+CHECKED_EVERY = 20
 
 
 @dataclass(frozen=True)
 class JKOConfig(BlockOptions):
     """Hyper-parameters of JKO-iFlow."""
 
-    blocks: int = option(4, "blocks at most; a sweep's mini-batches are shared out evenly")
-    h0: float = option(0.25, "the first step size")
-    rho: float = option(1.4, "h_k = min(rho^k h0, h_max)")
-    h_max: float = option(10.0, "the largest step size")
-    free: bool = option(True, "whether the last block is free: without a movement penalty")
-    termination: float = option(0.01, "relative W2 movement of a block that ends the first sweep")
-    reparametrisations: int = option(0, "sweeps that retrain all blocks, with evened steps")
-    eta: float = option(0.5, "how far a reparametrisation moves the steps")
-    refinements: int = option(0, "sweeps that split every block in two and retrain")
-    learning_rate: float = option(2e-3, "Adam's, from which it decays to 0 in each block")
-    clip: float = option(1.0, "bound of the gradient's norm")
+    blocks: int = option(4, "maximum number of blocks; they share a sweep's mini-batches evenly")
+    h0: float = option(0.25, "first step size")
+    rho: float = option(1.4, "growth of the step sizes: h_k = min(rho^k h0, h_max)")
+    h_max: float = option(10.0, "largest step size")
+    free: bool = option(True, "whether the last block is free, that is without a movement penalty")
+    termination: float = option(
+        0.01,
+        "a relative W2 movement of a block below this makes the next block the last one",
+    )
+    reparametrisations: int = option(0, "sweeps that retrain all blocks with step sizes evened out")
+    eta: float = option(0.5, "how far a reparametrisation moves the step sizes, from 0 to 1")
+    refinements: int = option(0, "sweeps that split every block in two and retrain all")
+    learning_rate: float = option(
+        2e-3, "Adam's initial learning rate; cosine decay to 0 in each block"
+    )
+    clip: float = option(1.0, "bound on the gradient's norm")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.blocks < 1 or self.reparametrisations < 0 or self.refinements < 0:
-            raise ValueError("blocks is at least 1; reparametrisations, refinements at least 0")
-        if not (self.h0 > 0 and self.rho > 0 and self.h_max > 0):
-            raise ValueError("the step sizes h0, h_max and their ratio rho are above 0")
-        if not (0 <= self.eta <= 1 and self.termination >= 0):
-            raise ValueError("eta lies in [0, 1], termination is 0 or more")
-        if self.learning_rate <= 0 or self.clip <= 0:
-            raise ValueError("learning_rate and clip are above 0")
+        at_least(1, blocks=self.blocks)
+        at_least(0, reparametrisations=self.reparametrisations, refinements=self.refinements)
+        positive(h0=self.h0, rho=self.rho, h_max=self.h_max)
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"eta must be in [0, 1], got {self.eta}")
+        at_least(0, termination=self.termination)
+        positive(learning_rate=self.learning_rate, clip=self.clip)
 
     def check(self, d: int, minibatches: int, batch_size: int) -> None:
-        """Every block of every sweep needs a mini-batch."""
+        """Raise ValueError if a block of some sweep would get no mini-batch."""
         needed = self.sweeps * self.blocks * 2**self.refinements
         if minibatches < needed:
             raise ValueError(
-                f"{minibatches} mini-batches are too few for {self.blocks} blocks, "
-                f"{self.reparametrisations} reparametrisations and {self.refinements} refinements: "
-                f"that takes {needed} at least"
+                f"{self.blocks} blocks with {self.reparametrisations} reparametrisations and "
+                f"{self.refinements} refinements need at least {needed} mini-batches, "
+                f"got {minibatches}"
             )
 
     @property
     def sweeps(self) -> int:
-        """How often the chain is trained from its first block to its last."""
+        """How many times the chain is trained from its first block to its last."""
         return 1 + self.reparametrisations + self.refinements
 
 
 def evened(
     steps: Sequence[float], movements: Sequence[float], eta: float, h_max: float
 ) -> list[float]:
-    """Step sizes moved towards even movement: h_k + eta (h~_k - h_k), at most h_max.
+    """Move step sizes towards equal movement: h_k + eta (h~_k - h_k), at most h_max.
 
-    With t_k the sums of the steps and S_k those of the movements, h~_k are the increments of t
-    where the piecewise linear map from S to t is cut into equal increments of S.
+    With t_k the cumulative steps and S_k the cumulative movements, the h~_k are the increments of
+    t that correspond to equal increments of S under the piecewise linear map from S to t.
     Source: Xu et al. 2023, section 4 (reparametrisation).
     """
     t, s = np.cumsum([0.0, *steps]), np.cumsum([0.0, *movements])
@@ -118,7 +123,7 @@ class JKO(Continuous):
         self._restart_optimizer()
 
     def learn(self, batches: Stream) -> Iterator[Log]:
-        """One update of the current block for each mini-batch `(n, d)`."""
+        """Update the current block once for each mini-batch `(n, d)`."""
         for block in self._chain()[: int(self.current)]:
             batches.push(block)
         while batches.dealt < batches.total:
@@ -132,12 +137,12 @@ class JKO(Continuous):
         done, length = dealt - int(self.begun), int(self.until - self.begun)
         rate = self.config.learning_rate * cosine(done / length)
         update(self.optimizer, loss, rate, self.config.clip)
-        if done % WATCHED_EVERY == 0 or done + 1 == length:
-            block.watch(x)
+        if done % CHECKED_EVERY == 0 or done + 1 == length:
+            block.refine_steps(x)
         return {"loss": loss.detach(), "block": int(self.current), "steps": int(block.steps)}
 
     def _turn(self, batches: Stream) -> None:
-        """Finish the current block, if there is one; take up the next, of this sweep or another."""
+        """Finish the current block, if any, and start the next one, in this sweep or the next."""
         last = False
         if self.until > 0:
             block = self._chain()[int(self.current)]
@@ -156,7 +161,7 @@ class JKO(Continuous):
         self.until.fill_(batches.dealt + share)
 
     def _next_block(self, settled: bool) -> bool:
-        """Go on to the next block; whether it is the last one of a chain that has settled."""
+        """Go to the next block; return whether the first sweep ends with it."""
         self.current += 1
         k = int(self.current)
         if self.sweep > 0:
@@ -166,7 +171,7 @@ class JKO(Continuous):
         return last
 
     def _next_sweep(self) -> None:
-        """Even the steps or split the blocks, and begin again at the first block."""
+        """Even out the step sizes or split the blocks, and restart at the first block."""
         self.sweep += 1
         self.current.zero_()
         chain = self._chain()
@@ -202,7 +207,7 @@ class JKO(Continuous):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """Load a state of any number of blocks."""
+        """Load a state with any number of blocks."""
         n = 1 + max(int(key.split(".")[1]) for key in state_dict if key.startswith("blocks."))
         first = self._chain()[0]
         self.blocks = nn.ModuleList([first, *(first.successor(0.0) for _ in range(n - 1))])
@@ -211,7 +216,7 @@ class JKO(Continuous):
         return result
 
     def pieces(self) -> Sequence[Piece]:
-        """The blocks, from data to noise, each with its own steps."""
+        """The blocks, from data to noise, each with its own solver steps."""
         return [block.piece() for block in self._chain()]
 
     def _chain(self) -> list[Block]:

@@ -1,4 +1,4 @@
-"""One block of JKO-iFlow: a neural ODE, its proximal objective, and the steps it is solved in."""
+"""One block of JKO-iFlow: a neural ODE, its proximal objective and its solver steps."""
 
 from __future__ import annotations
 
@@ -15,49 +15,49 @@ from torch import Tensor, nn
 from bench.api.method import Options, Piece, option
 from bench.numerics.divergence import finite_difference, gaussian_probe, hutchinson
 from bench.numerics.ode import Solver, State, integrate
+from bench_methods.bounds import at_least, positive
 from bench_methods.networks import FourierMLP
 
 
 @dataclass(frozen=True)
 class BlockOptions(Options):
-    """The hyper-parameters of a block."""
+    """Hyper-parameters of a block."""
 
     width: int = option(128, "width of the hidden layers")
-    hidden: int = option(2, "their number")
-    frequencies: int = option(0, "Fourier frequencies of time, besides time itself")
+    hidden: int = option(2, "number of hidden layers")
+    frequencies: int = option(0, "Fourier frequencies of time, in addition to time itself")
     activation: Literal["tanh", "softplus", "softplus20", "silu", "sin"] = option(
         "silu", "activation"
     )
     scale: float = option(1.0, "factor on the first layer's initial weights on x")
     divergence: Literal["exact", "finite-difference", "gaussian"] = option(
-        "exact", "exact, or Hutchinson's by finite differences or by differentiation"
+        "exact", "exact, or Hutchinson's estimate by finite differences or by differentiation"
     )
-    sigma0: float = option(0.02, "the finite difference is taken over sigma0 / sqrt(d)")
+    sigma0: float = option(0.02, "finite differences use a step of sigma0 / sqrt(d)")
     initial: Literal["warm", "fresh"] = option(
-        "warm", "a block's first weights: warm are those of the block before, fresh are new"
+        "warm", "a block's initial weights: warm (from the block before) or fresh (new)"
     )
     gradient: Literal["adjoint", "backprop"] = option(
         "backprop", "the adjoint equation, or plain backpropagation through the steps"
     )
-    steps: int = option(3, "S, sub-intervals of a block, an RK4 step each, at its start")
-    max_steps: int = option(64, "the most sub-intervals of a block")
-    step_error: float = option(0.02, "nats by which S steps may differ from 2 S before S grows")
+    steps: int = option(3, "S, RK4 steps per block at the start of its training")
+    max_steps: int = option(64, "maximum number of RK4 steps per block")
+    step_error: float = option(0.02, "S grows when the NLL of S and 2 S steps differ by more nats")
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.hidden < 1 or self.frequencies < 0 or self.scale <= 0:
+        at_least(1, width=self.width, hidden=self.hidden, steps=self.steps)
+        at_least(0, frequencies=self.frequencies)
+        positive(scale=self.scale, sigma0=self.sigma0, step_error=self.step_error)
+        if self.steps > self.max_steps:
             raise ValueError(
-                "width and hidden are at least 1, frequencies 0 or more, scale above 0"
+                f"steps must be at most max_steps ({self.max_steps}), got {self.steps}"
             )
-        if not 1 <= self.steps <= self.max_steps:
-            raise ValueError(f"steps lies between 1 and max_steps, {self.max_steps}")
-        if not (self.sigma0 > 0 and self.step_error > 0):
-            raise ValueError("sigma0 and step_error are above 0")
 
 
 class Block(nn.Module):
-    """A field on the times [start, end], the step size h of its penalty, and its S steps.
+    """A velocity field on the times [start, end], its step size h, and its S solver steps.
 
-    Called with rows `(n, d)` it gives where they end, by those steps.
+    Calling it maps rows `(n, d)` to their end points, using those steps.
     """
 
     h: Tensor
@@ -84,7 +84,7 @@ class Block(nn.Module):
         self.register_buffer("steps", torch.tensor(options.steps))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Where rows `(n, d)` end, `(n, d)`."""
+        """Map rows `(n, d)` to their end points `(n, d)`."""
         piece = self.piece()
         assert piece.native
         (end,) = integrate(
@@ -97,10 +97,10 @@ class Block(nn.Module):
         return end
 
     def objective(self, x: Tensor) -> Tensor:
-        """The proximal objective `(n,)` of rows `(n, d)`, as training sees it.
+        """The proximal objective `(n,)` of rows `(n, d)`, as used in training.
 
-        V(x1) - int div f dt + |x1 - x0|^2 / (2 h), the divergence by the estimator chosen, with a
-        probe that stays the same within a sub-interval.
+        V(x1) - int div f dt + |x1 - x0|^2 / (2 h), with the divergence by the chosen estimator and
+        one probe per solver step.
         """
         times = torch.linspace(0, 1, int(self.steps) + 1, device=x.device)
         times = self.start + (self.end - self.start) * times
@@ -113,7 +113,7 @@ class Block(nn.Module):
         return 0.5 * x1.square().sum(-1) - gain + 0.5 * (x1 - x).square().sum(-1) / self.h
 
     def _derivative(self, x: Tensor) -> Callable[[Tensor, State], State]:
-        """d(x, gain)/dt, its probe drawn now."""
+        """Return d(x, gain)/dt, with a probe drawn now."""
         if self.options.divergence == "exact":
             return lambda t, state: self.field.with_divergence(t, state[0])
         probe = gaussian_probe(x)
@@ -124,8 +124,8 @@ class Block(nn.Module):
             lambda y: self.field(t, y), state[0], probe, sigma
         )
 
-    def watch(self, x: Tensor) -> None:
-        """Take more steps until twice as many give the same NLL of rows `(n, d)`."""
+    def refine_steps(self, x: Tensor) -> None:
+        """Increase the steps until doubling them no longer changes the NLL of rows `(n, d)`."""
         steps, most = int(self.steps), self.options.max_steps
         with torch.no_grad():
             while steps < most and abs(self._nll(x, steps) - self._nll(x, 2 * steps)) > (
@@ -135,7 +135,7 @@ class Block(nn.Module):
         self.steps.fill_(steps)
 
     def _nll(self, x: Tensor, steps: int) -> float:
-        """V - int div f dt, averaged over rows, with the exact divergence and `steps` steps."""
+        """The mean of V - int div f dt over rows, with the exact divergence and `steps` steps."""
         x, gain = integrate(
             lambda t, state: self.field.with_divergence(t, state[0]),
             (x, x.new_zeros(len(x))),
@@ -146,14 +146,14 @@ class Block(nn.Module):
         return (0.5 * x.square().sum(-1) - gain).mean().item()
 
     def successor(self, h: float) -> Block:
-        """The next block, for the step size h; it starts from these weights or from new ones."""
+        """Return the next block, with step size h and these weights (warm) or new ones (fresh)."""
         block = Block(self.d, self.options, h).to(self.h)
         if self.options.initial == "warm":
             block.field.load_state_dict(self.field.state_dict())
         return block
 
     def halves(self) -> list[Block]:
-        """Two blocks that together do what this one does, each on half its times and half its h."""
+        """Split into two blocks, each with half the time interval and half the step size h."""
         first, second = copy.deepcopy(self), copy.deepcopy(self)
         second.field.evaluations = 0
         middle = 0.5 * (self.start + self.end)
@@ -164,6 +164,6 @@ class Block(nn.Module):
         return [first, second]
 
     def piece(self) -> Piece:
-        """The ODE, with data at its start and noise at its end."""
+        """The ODE, with data at `start` and noise at `end`."""
         native = Solver("rk4-38", steps=int(self.steps))
         return Piece(self.field, self.start.item(), self.end.item(), native)

@@ -1,4 +1,4 @@
-"""Velocity networks that several methods share: multilayer perceptrons that depend on time."""
+"""Velocity networks shared by several methods: multilayer perceptrons that depend on time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench_methods.activations import ACTIVATIONS
 
 
 class TimedLinear(nn.Module, ABC):
-    """A layer that is linear in x, with a weight and a bias that depend on features of time."""
+    """A layer linear in x whose weight and bias depend on features of time."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class TimedLinear(nn.Module, ABC):
 
 
 class ShiftedLinear(TimedLinear):
-    """A linear layer that time shifts: W x + U e + b."""
+    """A linear layer shifted by time features e: W x + U e + b."""
 
     def __init__(self, inputs: int, times: int, outputs: int) -> None:
         super().__init__(inputs, outputs)
@@ -50,7 +50,7 @@ class ShiftedLinear(TimedLinear):
 
 
 class SquashedLinear(TimedLinear):
-    """A linear layer that time gates and shifts: (W x + b) * sigmoid(g t + c) + k t."""
+    """A linear layer gated and shifted by time: (W x + b) * sigmoid(g t + c) + k t."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs)
@@ -58,7 +58,7 @@ class SquashedLinear(TimedLinear):
         self.shift = nn.Linear(1, outputs, bias=False)
 
     def at(self, e: Tensor) -> tuple[Tensor, Tensor]:
-        """W and b, both gated, the bias shifted too."""
+        """The gated W, and the gated and shifted b."""
         gate = torch.sigmoid(self.gate(e))
         return gate[:, None] * self.space.weight, gate * self.space.bias + self.shift(e)
 
@@ -71,8 +71,8 @@ class SquashedLinear(TimedLinear):
 class TimedMLP(Field):
     """A multilayer perceptron whose layers depend on time.
 
-    The divergence is exact: the collapsed trace with two hidden layers, else the Jacobian pushed
-    through the layers.
+    The divergence is exact: the collapsed trace for two hidden layers, otherwise the Jacobian
+    propagated through the layers.
 
     Args:
         layers: the layers, from d to d.
@@ -115,7 +115,7 @@ class TimedMLP(Field):
 
 
 class FourierMLP(TimedMLP):
-    """A multilayer perceptron, with time as Fourier features in every layer.
+    """A multilayer perceptron with Fourier features of time in every layer.
 
     v(t, x) = L3(e, s(L2(e, s(L1(e, x))))) with layers L(e, x) = W x + U e + b, where e(t) holds
     t and sin, cos of pi k t for k = 1 .. `frequencies`.
@@ -125,8 +125,8 @@ class FourierMLP(TimedMLP):
         width: the width of the hidden layers.
         frequencies: the number of Fourier frequencies of time.
         activation: a key of `ACTIVATIONS`.
-        scale: a factor on the first layer's initial weights on x: how fine a structure the
-            network sees from the start.
+        scale: a factor on the first layer's initial weights on x; a larger one resolves finer
+            structure from the start.
         hidden: the number of hidden layers.
     """
 

@@ -1,4 +1,4 @@
-"""One optimiser update, and the schedules of the learning rate."""
+"""One optimiser update, and the schedule of the learning rate."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor
 
 
 def cosine(spent: float) -> float:
-    """The share of the learning rate left when `spent` of the budget is: from 1 down to 0."""
+    """The factor on the learning rate when a share `spent` of the budget is used: from 1 to 0."""
     return 0.5 * (1 + math.cos(math.pi * spent))
 
 
 def update(
     optimizer: torch.optim.Optimizer, loss: Tensor, learning_rate: float, clip: float | None = None
 ) -> None:
-    """Descend along the loss's gradient, its norm bounded by `clip`."""
+    """Take one optimiser step on the loss; `clip` bounds the gradient's norm."""
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     for group in optimizer.param_groups:

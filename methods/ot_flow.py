@@ -13,6 +13,7 @@ from bench.api.declarations import Look
 from bench.api.method import Continuous, Field, Log, Options, Piece, option
 from bench.api.stream import Stream
 from bench.numerics.ode import Solver, State, integrate
+from bench_methods.bounds import at_least, positive
 from bench_methods.optimisation import cosine, update
 from bench_methods.potential import Derivatives, Potential
 
@@ -24,29 +25,27 @@ class OTFlowConfig(Options):
     """Hyper-parameters of OT-Flow."""
 
     width: int = option(64, "width m of the potential's network")
-    layers: int = option(2, "its layers, n_Th in the paper")
-    rank: int = option(10, "rank of the potential's quadratic part, d + 1 at most")
+    layers: int = option(2, "layers of the potential's network, n_Th in the paper")
+    rank: int = option(10, "rank of the potential's quadratic part, at most d + 1")
     initial: float = option(
-        1.0, "w's entries at the start; 1 in the paper, less for a wide network"
+        1.0, "initial value of w's entries; 1 in the paper, less for a wide network"
     )
     alpha_c: float = option(100.0, "weight of C, the negative log-likelihood (alpha_1)")
     alpha_r: float = option(15.0, "weight of R, the HJB residual (alpha_2)")
-    steps: int = option(8, "steps of RK4 in training")
-    test_steps: int = option(16, "steps of RK4 after it: the method's own discretisation")
-    learning_rate: float = option(0.02, "Adam's learning rate at the start; cosine decay to 0")
-    clamp: float | None = option(None, "bound on every parameter before each update")
+    steps: int = option(8, "RK4 steps in training")
+    test_steps: int = option(16, "RK4 steps after training: the method's own discretisation")
+    learning_rate: float = option(0.02, "Adam's initial learning rate; cosine decay to 0")
+    clamp: float | None = option(
+        None, "bound on the absolute value of every parameter, applied before each update"
+    )
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.layers < 1 or self.rank < 1:
-            raise ValueError("width, layers and rank are at least 1")
-        if self.initial <= 0:
-            raise ValueError("initial is above 0")
-        if self.steps < 1 or self.test_steps < 1:
-            raise ValueError("steps and test_steps are at least 1")
-        if self.alpha_c <= 0 or self.alpha_r < 0:
-            raise ValueError("alpha_c is above 0, alpha_r not below")
-        if self.learning_rate <= 0 or (self.clamp is not None and self.clamp <= 0):
-            raise ValueError("learning_rate and clamp are above 0")
+        at_least(1, width=self.width, layers=self.layers, rank=self.rank)
+        at_least(1, steps=self.steps, test_steps=self.test_steps)
+        at_least(0, alpha_r=self.alpha_r)
+        positive(initial=self.initial, alpha_c=self.alpha_c, learning_rate=self.learning_rate)
+        if self.clamp is not None:
+            positive(clamp=self.clamp)
 
 
 class Descent(Field):
@@ -67,7 +66,7 @@ class Descent(Field):
         return -gradient[:, :-1], -laplacian
 
     def with_costs(self, phi: Derivatives, t: Tensor, x: Tensor) -> State:
-        """The velocity `(n, d)` and, as means over the rows `(3,)`, what l, L and R integrate."""
+        """The velocity `(n, d)` and the integrands of l, L and R, `(3,)`, averaged over rows."""
         self.evaluations += 1
         gradient, laplacian = phi.with_total_laplacian(with_time(t, x))
         velocity, by_time = -gradient[:, :-1], gradient[:, -1]
@@ -108,7 +107,7 @@ class OTFlow(Continuous):
         self.optimizer = torch.optim.Adam(trained, config.learning_rate)
 
     def learn(self, batches: Stream) -> Iterator[Log]:
-        """One step along the gradient of the loss for each mini-batch `(n, d)`."""
+        """Take one gradient step on the loss for each mini-batch `(n, d)`."""
         for x in batches:
             self._clamp()
             nll, transport, residual = self.costs(x)
@@ -118,7 +117,7 @@ class OTFlow(Continuous):
             yield {name: term.detach() for name, term in terms.items()}
 
     def costs(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """C, L and R, each a mean over rows `(n, d)`, by the training's steps."""
+        """C, L and R, each averaged over rows `(n, d)`, with the solver steps of training."""
         phi = self.field.potential.derivatives()
         start = (x, x.new_zeros(3))
         z, integrals = integrate(
@@ -140,5 +139,5 @@ class OTFlow(Continuous):
 
 
 def with_time(t: Tensor, x: Tensor) -> Tensor:
-    """s = (x, t) `(n, d + 1)` of rows `(n, d)` and a time that is a scalar or `(n,)`."""
+    """Concatenate rows `(n, d)` and a time, a scalar or `(n,)`, to s = (x, t) `(n, d + 1)`."""
     return torch.cat([x, t.expand(len(x))[:, None]], dim=1)

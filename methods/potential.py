@@ -1,4 +1,4 @@
-"""OT-Flow's potential, the closed form of its gradient and that of its Hessian's trace."""
+"""OT-Flow's potential, with closed forms of its gradient and of the trace of its Hessian."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from bench_methods.potential_adjoint import Network
 from bench_methods.potential_passes import antiderivative, passes, push, split_columns
 
-#: Numbers `(n, m)` of the rows that are differentiated at once: so few that the cache holds them.
-ROWS_NUMBERS = 2**20
+#: Size n x m of the rows differentiated at once: small enough for the cache.
+ROWS_SIZE = 2**20
 
 
 class Potential(nn.Module):
@@ -18,13 +18,13 @@ class Potential(nn.Module):
         N(s) = u_M,   u_0 = f(K_0 s + b_0),   u_i = u_{i-1} + h f(K_i u_{i-1} + b_i),   h = 1 / M
 
     for i = 1 .. M, where M = layers - 1 and f(y) = |y| + ln(1 + exp(-2|y|)), an antiderivative of
-    tanh. A flow depends on the derivatives of Phi alone, so c stays 0 and is not trained.
+    tanh. A flow depends only on the derivatives of Phi, so c stays 0 and is not trained.
 
     Args:
         d: the dimension of x.
         width: the width m of N.
-        layers: its layers, K_0's included.
-        rank: the rows of A; no more than d + 1.
+        layers: the number of layers of N, including K_0.
+        rank: the number of rows of A, at most d + 1.
 
     References:
         Onken, Wu Fung, Li, Ruthotto 2021, OT-Flow: Fast and Accurate Continuous Normalizing
@@ -52,7 +52,7 @@ class Potential(nn.Module):
         return value
 
     def derivatives(self) -> Derivatives:
-        """The closed forms, for the parameters as they are now."""
+        """Return the closed forms at the current parameters."""
         return Derivatives(self)
 
 
@@ -104,10 +104,10 @@ class Derivatives:
     def with_total_laplacian(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """grad Phi `(n, d + 1)` and the sum of the rows' Laplacians, a scalar.
 
-        It can be differentiated once, in memory that does not grow with d.
+        Differentiable once, in memory that does not grow with d.
         """
         fixed = (self.w, self.K0E, self.squares, *self.weights, *self.biases)
-        at_once = max(1, ROWS_NUMBERS // len(self.w))
+        at_once = max(1, ROWS_SIZE // len(self.w))
         parts = [
             Network.apply(rows, *fixed)  # type: ignore[no-untyped-call]
             for rows in torch.split(s, at_once)

@@ -1,4 +1,4 @@
-"""The network of OT-Flow's potential: its part of gradient and trace, differentiated by hand."""
+"""The network's part of OT-Flow's gradient and trace, with a backward pass written by hand."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from bench_methods.potential_passes import passes, push, split_columns
 
 
 class Network(torch.autograd.Function):
-    """z_0, and the network's part of the trace summed over the rows; differentiated by hand.
+    """z_0, and the network's part of the trace summed over rows, with its own backward pass.
 
-    Arguments: s `(n, d + 1)`, w `(m,)`, K_0 E transposed `(d, m)` and |K_0 E|^2 `(m,)` (taken as
-    if they did not depend on K_0), then K_0 .. K_M, then b_0 .. b_M. A sum's gradient is known up
-    to a factor before it is asked for: so that of the terms with J is taken with their value, and
-    no Jacobian outlives its columns. Since a sweep keeps what many evaluations need, all that is
-    cheap is computed again when it is needed.
+    Arguments: s `(n, d + 1)`, w `(m,)`, K_0 E transposed `(d, m)` and |K_0 E|^2 `(m,)` (treated as
+    independent of K_0), then K_0 .. K_M, then b_0 .. b_M.
+
+    The gradient of a sum is known up to a factor before the backward pass. So the gradient of the
+    terms with J is computed together with their value, and no Jacobian is kept beyond its group of
+    columns. A solve keeps the saved tensors of many evaluations, so everything cheap is computed
+    again in the backward pass.
     """
 
     @staticmethod
@@ -46,7 +48,7 @@ class Network(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, by_z0: Tensor, by_total: Tensor) -> tuple[Tensor | None, ...]:
-        """Against the pass that gave z, so upwards; then against the one that gave u."""
+        """Differentiate the pass that gave z (upwards), then the pass that gave u (downwards)."""
         s, w, squares, by_squares, by_K0E, *saved = ctx.saved_tensors
         M = (len(saved) - 2) // 5
         cuts = (M + 1, M + 1, M, M, M)
@@ -90,11 +92,11 @@ def _push_and_pull(
     slopes: Sequence[Tensor],
     curvatures: Sequence[Tensor],
 ) -> tuple[list[Tensor], Tensor]:
-    """The share of columns `(k, m)` in |P_i|^2, and half the slopes of F = sum_i c_i' |P_i|^2.
+    """What columns `(k, m)` contribute to |P_i|^2, and half the gradient of F = sum_i c_i' |P_i|^2.
 
     Returns:
-        |P_1|^2 .. |P_M|^2 and half of dF/dtanh(a_0) .. dF/dtanh(a_{M-1}), `(n, m)`, and half of
-        dF/dK_1 .. dF/dK_M, in one list; half of dF/dcolumns `(k, m)`.
+        In one list, |P_1|^2 .. |P_M|^2 and half of dF/dtanh(a_0) .. dF/dtanh(a_{M-1}), each
+        `(n, m)`, and half of dF/dK_1 .. dF/dK_M; then half of dF/dcolumns `(k, m)`.
     """
     jacobians, products = push(columns, weights, slopes)
     M, by_J = len(weights), torch.zeros(())

@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-#: Numbers `(k, n, m)` of the columns of J that are pushed at once: so few that the cache holds
-#: them.
-COLUMNS_NUMBERS = 2**17
+#: Size k x n x m of the columns of J propagated at once: small enough for the cache.
+COLUMNS_SIZE = 2**17
 
 
 def antiderivative(y: Tensor) -> Tensor:
@@ -20,13 +19,13 @@ def antiderivative(y: Tensor) -> Tensor:
 
 
 def slope(y: Tensor) -> Tensor:
-    """tanh(y) = 2 / (1 + exp(-2y)) - 1, which takes half the time of `torch.tanh` on a CPU."""
+    """tanh(y) = 2 / (1 + exp(-2y)) - 1; on a CPU twice as fast as `torch.tanh`."""
     return 2 * torch.sigmoid(2 * y) - 1
 
 
 @dataclass(frozen=True)
 class Passes:
-    """What a pass up and one down the network give, each `(n, m)` unless said otherwise."""
+    """The results of a pass up and a pass down the network, each `(n, m)` unless noted."""
 
     u: list[Tensor]  # u_0 .. u_{M-1}
     slopes: list[Tensor]  # tanh(a_0) .. tanh(a_M)
@@ -43,7 +42,7 @@ class Passes:
 
 
 def passes(s: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], w: Tensor) -> Passes:
-    """Up the network N at s `(n, d + 1)`, and down again for its gradient."""
+    """Evaluate the network N at s `(n, d + 1)`, and go back down for its gradient."""
     a = F.linear(s, weights[0], biases[0])
     u, slopes, h = list[Tensor](), [slope(a)], 1 / max(1, len(weights) - 1)
     for K, b in zip(weights[1:], biases[1:], strict=True):
@@ -57,14 +56,14 @@ def passes(s: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], w: Te
 
 
 def split_columns(K0E: Tensor, n: int) -> Sequence[Tensor]:
-    """The columns of K_0 E, transposed, in groups `(k, m)` of few enough numbers for n rows."""
-    return torch.split(K0E, max(1, COLUMNS_NUMBERS // (n * K0E.shape[1])))
+    """Split K_0 E, transposed, into groups of columns `(k, m)` that fit the cache for n rows."""
+    return torch.split(K0E, max(1, COLUMNS_SIZE // (n * K0E.shape[1])))
 
 
 def push(
     columns: Tensor, weights: Sequence[Tensor], slopes: Sequence[Tensor]
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Those columns of J_0 .. J_{M-1} and of P_1 .. P_M, transposed: `(k, n, m)`."""
+    """Propagate columns: those of J_0 .. J_{M-1} and of P_1 .. P_M, transposed, `(k, n, m)`."""
     jacobians, products = [columns[:, None] * slopes[0]], list[Tensor]()
     for i, K in enumerate(weights):
         if i > 0:

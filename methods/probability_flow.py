@@ -1,4 +1,4 @@
-"""The probability-flow ODE of a diffusion, and the noise that a network predicts for it."""
+"""The probability-flow ODE of a diffusion, and the noise prediction that defines it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from bench_methods.probability_paths import Diffusion
 
 
 class PredictedNoise(Field):
-    """The noise in x_t = a x1 + b x0, as a network F predicts it: n(t, x) = b x + a F(t, x).
+    """The noise in x_t = a x1 + b x0, predicted with a network F: n(t, x) = b x + a F(t, x).
 
-    b x is the expected noise where the data are N(0, I). So F = 0 gives a flow that stands still,
-    and near the noise end, where the data are a = 0.0066 of x_t and a prediction's error would be
-    ten times as large in the velocity, the network's share fades with them. What F learns,
-    n - x0 = a (F - (a x0 - b x1)), is Salimans & Ho's v (2022, section 4).
+    If the data are N(0, I), the expected noise is b x; so F = 0 gives the identity flow. Near the
+    noise end, where the data's weight is a = 0.0066 and the velocity would magnify a prediction
+    error ten times, the weight of F vanishes too. F learns Salimans & Ho's v (2022, section 4),
+    since n - x0 = a (F - (a x0 - b x1)).
 
     Args:
         network: F.
@@ -40,13 +40,13 @@ class PredictedNoise(Field):
 
 
 class ProbabilityFlow(Field):
-    """The velocity that a diffusion's score gives, in the path's time t = 1 - s.
+    """The velocity that follows from a diffusion's score, in the path's time t = 1 - s.
 
     With the score s(t, x) = -n(t, x) / b(t), where n predicts the noise in x,
 
         v = beta (x + s) / 2 = beta (x - n / b) / 2
 
-    and its divergence is beta (d - div n / b) / 2, exact where the noise's is.
+    and its divergence is beta (d - div n / b) / 2, exact if the divergence of n is.
 
     Source: Song et al. 2021, equation 13: dx/ds = f - g^2 s / 2, f = -beta x / 2, g^2 = beta.
 

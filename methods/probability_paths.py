@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class Weights(NamedTuple):
-    """Of a data row x1 and noise x0, in `data * x1 + noise * x0`."""
+    """The coefficients of a data row x1 and noise x0 in `data * x1 + noise * x0`."""
 
     data: Tensor | float
     noise: Tensor | float
@@ -23,7 +23,7 @@ class Path(ABC):
     @property
     @abstractmethod
     def t_data(self) -> float:
-        """The last time: there x_t is the data row blurred by b(t_data)."""
+        """The last time, where x_t is the data row with noise of weight b(t_data)."""
 
     @abstractmethod
     def position(self, t: Tensor) -> Weights:
@@ -34,13 +34,13 @@ class Path(ABC):
         """da/dt and db/dt at times of any shape."""
 
     def interpolate(self, x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """The points x_t `(n, d)` at times `(n,)` and their velocities `(n, d)`, both ends held."""
+        """Points x_t and velocities, `(n, d)` each, at times `(n,)` between fixed x0 and x1."""
         t = t[:, None]
         at, towards = self.position(t), self.velocity(t)
         return at.data * x1 + at.noise * x0, towards.data * x1 + towards.noise * x0
 
     def draw_times(self, x: Tensor) -> Tensor:
-        """A time `(n,)`, uniform up to `t_data`, for each of n rows."""
+        """Draw a time for each of n rows, `(n,)`, uniform between 0 and `t_data`."""
         return torch.rand(len(x), dtype=x.dtype, device=x.device) * self.t_data
 
 
@@ -72,10 +72,10 @@ class Diffusion(Path):
     """The variance-preserving diffusion run backwards: x_t = a x1 + sqrt(1 - a^2) x0.
 
     The diffusion dx = -beta(s) x / 2 ds + sqrt(beta(s)) dw has s = 1 - t, beta rising linearly
-    from `BETA[0]` to `BETA[1]`, and a = exp(-B / 2) with B the integral of beta from 0 to s. Near
-    s = 0 the velocity grows without bound: the path ends at t = 1 - eps, and past that, where
-    adaptive solvers look, its coefficients are those of the end. It begins at a = 0.0066, so nearly
-    in noise.
+    from `BETA[0]` to `BETA[1]`, and a = exp(-B / 2) with B the integral of beta from 0 to s. The
+    velocity is unbounded near s = 0, so the path ends at t = 1 - eps; beyond that, where adaptive
+    solvers may evaluate it, the coefficients are those of the end. At t = 0, a = 0.0066: almost
+    pure noise.
 
     Source: Song et al. 2021, equations 32 and 33; Lipman et al. 2023, equations 18 and 19.
     """

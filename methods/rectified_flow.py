@@ -1,4 +1,4 @@
-"""Rectified flow: flow matching, then again on the pairs that it makes (Liu et al. 2023)."""
+"""Rectified flow: flow matching, repeated on the pairs that it generates (Liu et al. 2023)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from bench.api.declarations import Look
 from bench.api.method import Continuous, Log, Options, Piece, option
 from bench.api.stream import Stream
 from bench.numerics.ode import Solver
+from bench_methods.bounds import at_least, positive
 from bench_methods.networks import FourierMLP
 from bench_methods.optimisation import cosine, update
 from bench_methods.probability_paths import Straight
@@ -23,7 +24,7 @@ from bench_methods.reflow import follow
 
 LOOK = Look(colour="#CC79A7", marker="v", stage="round")
 
-#: Paths on which a round's straightness is measured where nothing learns from its pairs.
+#: Paths used to measure the straightness of a last round, whose pairs nothing learns from.
 MEASURED = 2_048
 
 
@@ -31,54 +32,56 @@ MEASURED = 2_048
 class RectifiedFlowConfig(Options):
     """Hyper-parameters of rectified flow."""
 
-    rounds: int = option(2, "flows in all: k gives the k-rectified flow, 1 is flow matching")
-    first_share: float = option(0.6, "the first round's share of what the rounds get")
-    pairs: int = option(32_768, "pairs that a flow makes for the next round")
+    rounds: int = option(2, "number of flows: k gives the k-rectified flow, 1 is flow matching")
+    first_share: float = option(0.6, "the first round's share of the rounds' budget")
+    pairs: int = option(32_768, "pairs that a flow generates for the next round")
     distil: bool = option(False, "whether a one-step student learns from the last flow's pairs")
     student_share: float = option(0.2, "the student's share of the budget")
-    rtol: float = option(1e-4, "relative tolerance of dopri5 where pairs are made")
-    atol: float = option(1e-4, "absolute tolerance of dopri5 where pairs are made")
+    rtol: float = option(1e-4, "relative tolerance of dopri5 when generating pairs")
+    atol: float = option(1e-4, "absolute tolerance of dopri5 when generating pairs")
     width: int = option(256, "width of the two hidden layers")
     frequencies: int = option(8, "Fourier frequencies of time")
     activation: Literal["tanh", "softplus", "silu", "sin"] = option("silu", "activation")
     scale: float = option(1.0, "factor on the first layer's initial weights")
     sigma_min: float = option(
-        0.0, "standard deviation of the first round's path at the data end, as in flow matching"
+        0.0, "standard deviation of the first round's path at its data end, as in flow matching"
     )
     learning_rate: float = option(
-        2e-3, "Adam's learning rate at the start of each round; cosine decay to 0"
+        2e-3, "Adam's initial learning rate in each round; cosine decay to 0"
     )
     clip: float = option(1.0, "bound on the gradient's norm")
 
     def __post_init__(self) -> None:
-        if self.rounds < 1 or self.pairs < 1 or self.width < 1 or self.frequencies < 0:
-            raise ValueError("rounds, pairs and width are at least 1, frequencies at least 0")
-        if not 0 < self.first_share < 1 or not 0 < self.student_share < 1:
-            raise ValueError("first_share and student_share lie between 0 and 1")
-        if self.learning_rate <= 0 or self.clip <= 0 or self.scale <= 0:
-            raise ValueError("learning_rate, clip and scale are above 0")
+        at_least(1, rounds=self.rounds, pairs=self.pairs, width=self.width)
+        at_least(0, frequencies=self.frequencies)
+        positive(learning_rate=self.learning_rate, clip=self.clip, scale=self.scale)
+        shares = {"first_share": self.first_share, "student_share": self.student_share}
+        for name, share in shares.items():
+            if not 0 < share < 1:
+                raise ValueError(f"{name} must be in (0, 1), got {share}")
         if not 0 <= self.sigma_min < 1:
-            raise ValueError(f"sigma_min lies in [0, 1), not at {self.sigma_min}")
+            raise ValueError(f"sigma_min must be in [0, 1), got {self.sigma_min}")
         Solver("dopri5", self.rtol, self.atol)
 
     def check(self, d: int, minibatches: int, batch_size: int) -> None:
-        """Each round and the student need a mini-batch."""
+        """Raise ValueError if a round or the student would get no mini-batch."""
         ends = self.ends(minibatches)
         if any(a == b for a, b in itertools.pairwise([0, *ends])):
             raise ValueError(
                 f"a budget of {minibatches} mini-batches leaves a round without any; "
-                "take a larger one, or fewer rounds"
+                "use a larger budget or fewer rounds"
             )
 
     def first_candidate(self, minibatches: int) -> int:
-        """The mini-batch from which on a state may be the run's result.
+        """The first mini-batch whose state may be the run's result.
 
-        Earlier rounds score better than the last, but are other flows; a student is finished last.
+        States of earlier rounds are other flows, whose likelihood may be better; a student is
+        complete only at the end.
         """
         return minibatches if self.distil else [0, *self.ends(minibatches)][-2] + 1
 
     def ends(self, minibatches: int) -> list[int]:
-        """The mini-batch after which each stage ends: the rounds, then the student if any."""
+        """The mini-batch at which each stage ends: the rounds, then the student if there is one."""
         later = self.rounds - 1
         shares = [self.first_share, *[(1 - self.first_share) / later] * later] if later else [1.0]
         if self.distil:
@@ -94,27 +97,28 @@ class RectifiedFlow(Continuous):
 
         min E | x1 - x0 - v(t, t x1 + (1 - t) x0) |^2         (Liu et al. 2023, eq. 1)
 
-    The first round's pairs are independent: noise, and a row of the mini-batch; where rows lie near
-    a subspace, `sigma_min` keeps its velocity bounded at the data end. At a round's end the flow
-    makes `pairs` pairs of its own: fresh noise, and where its ODE takes that. The next round starts
-    from the same weights and learns from them (reflow, section 2.2). Each of its updates still
-    takes a mini-batch, as the contract asks, and leaves its rows alone.
+    In the first round, pairs are independent: noise, and a row of the mini-batch; if rows lie near
+    a subspace, `sigma_min` keeps the velocity bounded at the data end. At the end of a round the
+    flow generates `pairs` new pairs: fresh noise, and its image under the ODE. The next round
+    starts from the same weights and learns from these pairs (reflow, section 2.2). Its updates
+    still consume one mini-batch each, as the contract requires, but ignore the rows.
 
     A reflowed flow is fitted to samples of the flow before it, not to the data: its likelihood is
-    at best about that one's, while its paths get straighter. The regression is another one, so the
-    learning rate and Adam's moments start anew: squared gradients of the round before, large for
-    the small errors of this one, would hold its steps short for a thousand updates.
+    at best about the same, while its paths become straighter. As the regression is a new one, the
+    learning rate and Adam's moments are reset: the squared gradients of the previous round are
+    large against the small errors of this one, and would keep its steps short for a thousand
+    updates.
 
-    With `distil`, a student with weights of its own takes the last share of the budget to learn one
-    step from the last flow's pairs,
+    With `distil`, a student with its own weights uses the last share of the budget to learn a
+    single step from the last flow's pairs,
 
         min E | x1 - x0 - w(0, x0) |^2                        (section 2.2, distillation)
 
-    It has no density: what is scored and sampled stays the flow. `one_step` asks the student.
+    It has no density, so the flow is still what is scored and sampled; `one_step` uses the student.
 
     The budget is split by `first_share` and `student_share`, evenly over the later rounds. Each log
-    names the `round`; the last of a round also its flow's `transport_cost` and `straightness`. Both
-    and the pairs are part of training, in seconds and in evaluations.
+    has the `round`; the last log of a round also the `transport_cost` and `straightness` of its
+    flow. Measuring them and generating the pairs count as training, in seconds and evaluations.
 
     References:
         Liu, Gong, Liu 2023, Flow Straight and Fast: Learning to Generate and Transfer Data with
@@ -123,7 +127,7 @@ class RectifiedFlow(Continuous):
 
     Config = RectifiedFlowConfig
     optimizer: torch.optim.Optimizer
-    pairs: Tensor  # the pool that the present stage learns from, (2, pairs, d)
+    pairs: Tensor  # what the current stage learns from, (2, pairs, d)
 
     def __init__(self, d: int, config: RectifiedFlowConfig) -> None:
         super().__init__(d, config)
@@ -137,7 +141,7 @@ class RectifiedFlow(Continuous):
         self.optimizer = torch.optim.Adam(self.parameters(), config.learning_rate)
 
     def learn(self, batches: Stream) -> Iterator[Log]:
-        """One step for each mini-batch `(n, d)`, through the rounds to the student."""
+        """Take one step for each mini-batch `(n, d)`, through the rounds and the student."""
         ends = self.config.ends(batches.total)
         for x in batches:
             k = batches.dealt - 1
@@ -154,13 +158,13 @@ class RectifiedFlow(Continuous):
             yield log
 
     def _begin(self, stage: int) -> None:
-        """Forget Adam's moments; a student starts as the last flow."""
+        """Reset Adam's moments; a student starts from the last flow's weights."""
         self.optimizer.state.clear()
         if self.student and stage == self.config.rounds:
             self.student.load_state_dict(self.field.state_dict())
 
     def _loss(self, stage: int, x: Tensor) -> Tensor:
-        """The mean squared error of a stage on the mini-batch, or on as many pairs of the pool."""
+        """The mean squared error of a stage on the mini-batch, or on as many generated pairs."""
         if stage == 0:
             x0, x1 = torch.randn_like(x), x
         else:
@@ -173,32 +177,32 @@ class RectifiedFlow(Continuous):
         return (self.field(t, x_t) - velocity).square().sum(-1).mean()
 
     def _make_pairs(self, like: Tensor, n: int) -> dict[str, float]:
-        """Fill the pool with `n` pairs of the flow; its transport."""
+        """Replace `pairs` by `n` new ones; return their transport cost and straightness."""
         pairs = follow(self.field, like.new_empty(n, self.d).normal_(), self.solver)
         self.pairs = torch.stack([pairs.x0, pairs.x1])
         return {"transport_cost": pairs.cost, "straightness": pairs.straightness}
 
     def one_step(self, x0: Tensor) -> Tensor:
-        """Rows `(n, d)` from noise `(n, d)` in one Euler step, the student's where there is one.
+        """Map noise `(n, d)` to rows `(n, d)` in one Euler step, by the student if there is one.
 
-        As all of a method's rows, they lie behind the affine layer.
+        Like all rows of a method, they are outputs of the affine layer.
         """
         field = self.student or self.field
         return x0 + field(x0.new_zeros(()), x0)
 
     def pieces(self) -> Sequence[Piece]:
-        """The last flow, one ODE from data at t = 1 to noise at t = 0."""
+        """The last flow: one ODE from data at t = 1 to noise at t = 0."""
         return [Piece(self.field, t_data=1.0, t_noise=0.0)]
 
     def size(self) -> int:
-        """The parameters of the flow; the student is no part of the density."""
+        """The number of parameters of the flow; the student is not part of the density."""
         return sum(p.numel() for p in self.field.parameters())
 
     def progress(self) -> dict[str, Any]:
-        """The optimiser's state and the pairs that are learned from."""
+        """The optimiser's state and the current pairs."""
         return super().progress() | {"pairs": self.pairs}
 
     def resume(self, progress: Mapping[str, Any]) -> None:
-        """Take up both."""
+        """Restore the optimiser's state and the pairs."""
         super().resume(progress)
         self.pairs = progress["pairs"].to(self.pairs.device)

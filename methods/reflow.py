@@ -1,4 +1,4 @@
-"""The pairs that a flow makes of noise, and how straight its paths are."""
+"""Pairs of noise and its image under a flow, and how straight the paths between them are."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from torch import Tensor
 from bench.api.method import Field
 from bench.numerics.ode import Solver, State, integrate
 
-#: Rows that are solved at once.
+#: Rows solved together.
 ROWS_AT_ONCE = 2_048
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Where paths start and end, and how they got there.
+    """Start and end points of paths, and the cost and straightness of the paths.
 
     Attributes:
-        x0: their starts, `(n, d)`.
-        x1: their ends, `(n, d)`.
+        x0: the start points, `(n, d)`.
+        x1: the end points, `(n, d)`.
         cost: E|x1 - x0|^2.
         straightness: E int |v - (x1 - x0)|^2 dt, which is E int |v|^2 dt - cost, since v integrates
-            to x1 - x0; 0 where all paths are straight and of constant speed (Liu et al. 2023,
-            eq. 8). The solver's error may take it below 0.
+            to x1 - x0; 0 if all paths are straight and of constant speed (Liu et al. 2023,
+            eq. 8). Solver error can make it slightly negative.
     """
 
     x0: Tensor
@@ -35,10 +35,10 @@ class Pairs:
 
 @torch.no_grad()
 def follow(field: Field, x0: Tensor, solver: Solver) -> Pairs:
-    """The pairs of starts x0 `(n, d)` at t = 0 with the ends of their paths at t = 1.
+    """Follow x0 `(n, d)` at t = 0 along its paths to t = 1.
 
     Raises:
-        SolverFailed: the solver gave up.
+        SolverFailed: the solver failed.
     """
 
     def motion(t: Tensor, state: State) -> State:

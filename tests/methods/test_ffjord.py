@@ -194,8 +194,8 @@ def test_a_field_that_is_too_stiff_is_divergence_with_its_step(gradient: str) ->
         {"max_num_steps": 0},
     ],
 )
-def test_bad_values(config: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"at least|above 0"):
+def test_a_bad_value_is_refused_by_its_name(config: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="|".join(config)):
         FFJORDConfig(**config)
 
 

@@ -162,8 +162,8 @@ def test_an_update_is_clipped(clip: float | None, step: float) -> None:
         {"objective": "score", "path": "diffusion", "coupling": "ot"},
     ],
 )
-def test_bad_values(config: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"width|sigma_min|learning_rate|scale|eps|objective"):
+def test_a_bad_value_is_refused_by_its_name(config: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="|".join(config)):
         FlowMatchingConfig(**config)
 
 
@@ -177,12 +177,10 @@ def test_the_posters_sizes(preset: str, d: int, size: float) -> None:
     assert FlowMatching(d, config).size() == pytest.approx(size, rel=0.02)
 
 
-def test_couplings_that_take_hours() -> None:
+def test_couplings_that_take_hours_are_refused() -> None:
     """7,600 of 10,000 rows: 94 s each. Refused with the estimate, whatever the dimension."""
     config = FlowMatchingConfig(coupling="ot")
-    with pytest.raises(
-        ValueError, match=r"7600 .* of 10000 rows .* 198\.\d hours; .* smaller batch"
-    ):
+    with pytest.raises(ValueError, match=r"7600 .* 10000 .* 198\.\d hours"):
         config.check(6, 7_600, 10_000)
     config.check(2, 5_000, 512)
     FlowMatchingConfig().check(6, 7_600, 10_000)

@@ -123,6 +123,6 @@ def test_size() -> None:
 
 
 @pytest.mark.parametrize("ridge", [-1e-9, -1.0])
-def test_bad_values(ridge: float) -> None:
-    with pytest.raises(ValueError, match="ridge"):
+def test_a_negative_ridge_is_refused(ridge: float) -> None:
+    with pytest.raises(ValueError, match=f"ridge .*{ridge}"):
         GaussianConfig(ridge)

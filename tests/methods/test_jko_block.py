@@ -124,7 +124,7 @@ def test_the_steps_grow_until_they_are_enough() -> None:
         return abs(float(own - true))
 
     assert off() > 0.1
-    block.watch(x)
+    block.refine_steps(x)
     assert int(block.steps) > 1
     assert off() < 3e-3
 
@@ -132,13 +132,13 @@ def test_the_steps_grow_until_they_are_enough() -> None:
 def test_no_more_steps_than_allowed() -> None:
     config = JKOConfig(width=16, steps=1, max_steps=3, step_error=1e-9)
     block = randomised(Block(2, config, 1.0))
-    block.watch(torch.randn(50, 2).double())
+    block.refine_steps(torch.randn(50, 2).double())
     assert int(block.steps) == 3
 
 
 def test_steps_that_are_enough_stay() -> None:
     block = Block(2, JKOConfig(width=16, steps=2), 1.0)
-    block.watch(torch.randn(50, 2))
+    block.refine_steps(torch.randn(50, 2))
     assert int(block.steps) == 2
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bench_methods.potential import Potential
-from bench_methods.potential_passes import COLUMNS_NUMBERS, antiderivative, slope
+from bench_methods.potential_passes import COLUMNS_SIZE, antiderivative, slope
 
 every_dimension = pytest.mark.parametrize("d", [2, 6, 43, 63])
 every_depth = pytest.mark.parametrize("layers", [1, 2, 3, 4])
@@ -93,7 +93,7 @@ def test_derivatives_of_closed_forms(d: int, layers: int, of: str) -> None:
 def test_columns_in_several_groups(layers: int) -> None:
     """More numbers than are pushed at once: the groups' sums are the whole, and its derivatives."""
     d, n, width = 5, 2_000, 40
-    assert 1 < COLUMNS_NUMBERS / (n * width) < d
+    assert 1 < COLUMNS_SIZE / (n * width) < d
     phi, s = potential(d, layers, width), points(d, n)
     _, laplacian = differentiated(phi, s)
     close(phi.derivatives().with_laplacian(s)[1], laplacian)
@@ -110,7 +110,7 @@ def test_rows_in_several_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     phi, s = potential(3, 2), points(3, 8)
     trained = [s, *(p for p in phi.parameters() if p.requires_grad)]
     whole = phi.derivatives().with_total_laplacian(s)
-    monkeypatch.setattr("bench_methods.potential.ROWS_NUMBERS", 3 * 12)
+    monkeypatch.setattr("bench_methods.potential.ROWS_SIZE", 3 * 12)
     parts = phi.derivatives().with_total_laplacian(s)
     for one, other in zip(whole, parts, strict=True):
         close(one, other)

@@ -66,7 +66,7 @@ def test_the_budgets_split(
     assert ends[-1] == total
     assert min(lengths) >= 0
     if min(lengths) == 0:
-        with pytest.raises(ValueError, match=rf"budget of {total} mini-batches leaves a round"):
+        with pytest.raises(ValueError, match=rf"{total} mini-batches"):
             config.check(2, total, 512)
         return
     config.check(2, total, 512)
@@ -290,13 +290,13 @@ def test_the_posters_sizes(preset: str, d: int, size: float) -> None:
         {"atol": -1e-3},
     ],
 )
-def test_bad_values(config: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"rounds|share|learning_rate|rtol|sigma_min"):
+def test_a_bad_value_is_refused_by_its_name(config: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="|".join(config)):
         RectifiedFlowConfig(**config)
 
 
 @pytest.mark.parametrize(("config", "least"), [({}, 2), ({"rounds": 3}, 4), ({"distil": True}, 3)])
 def test_budgets_too_small_for_the_rounds(config: dict[str, Any], least: int) -> None:
-    with pytest.raises(ValueError, match="leaves a round without any"):
+    with pytest.raises(ValueError, match=f"{least - 1} mini-batches"):
         RectifiedFlowConfig(**config).check(2, least - 1, 512)
     RectifiedFlowConfig(**config).check(2, least, 512)
