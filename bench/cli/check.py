@@ -19,9 +19,9 @@ from bench.paths import data_root
 
 if TYPE_CHECKING:
     from bench.gate.baseline import Baseline
-    from bench.gate.cells import Measured
     from bench.gate.comparison import Comparison, Rule
-    from bench.records.store import Record
+    from bench.gate.measured import Measured
+    from bench.records.model import Record
     from bench.study.definition import Study
 
 #: How many seeds a baseline has, if nothing else is asked for.
@@ -177,7 +177,7 @@ def _baseline(path: Path, update: bool, part: bool) -> Baseline | None:
 
 def _there(results: str, methods: Sequence[str], datasets: Sequence[str]) -> Measured:
     """What is in the folder."""
-    from bench.gate.gather import gather
+    from bench.gate.measured import gather
     from bench.records.store import read_all
 
     folder = Path(results).expanduser()
@@ -193,7 +193,7 @@ def _made(
     study: Study, results: str | None, jobs: int, timeout: float, data: str | None
 ) -> Measured:
     """What the study measures, in the folder or in one that goes again."""
-    from bench.gate.gather import gather
+    from bench.gate.measured import gather
 
     with tempfile.TemporaryDirectory(prefix="bench-check-") as temporary:
         folder = Path(results or temporary).expanduser()
@@ -230,10 +230,13 @@ def _study(name: str, methods: Sequence[str], datasets: Sequence[str], seeds: in
 
 def _make(study: Study, folder: Path, jobs: int, timeout: float, root: Path) -> list[Record]:
     """Make the study's runs anew, each with one thread and measured by the yardstick."""
+    import msgspec
+
     from bench.launch.pool import run_all
     from bench.launch.process import Limits
     from bench.launch.progress import display
     from bench.records import store
+    from bench.records.model import Record
     from bench.study.planning import plan
 
     planned = plan(study, folder, root, "cpu", "all", timeout)
@@ -262,7 +265,7 @@ def _make(study: Study, folder: Path, jobs: int, timeout: float, root: Path) -> 
     for spec in planned.runs:
         content = None if spec.run in lost else store.read(folder, spec.run)
         reason = lost.get(spec.run, "it left no record")
-        found.append(content or store.outline(spec) | {"reason": reason})
+        found.append(content or msgspec.convert(store.outline(spec) | {"reason": reason}, Record))
     return found
 
 

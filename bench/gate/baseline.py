@@ -1,54 +1,80 @@
 """The baseline: one JSON file that a maintainer can read, and whose changes a diff shows.
 
-A figure has one line, its values in the order of the cell's seeds. The cells are in the order of
-their names, everything else in that of its keys.
+A watched number has one line, its values in the order of the cell's seeds. Cells are in the order
+of their names, everything else in that of its keys.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench.errors import DataError, UsageError
-from bench.gate.cells import Cell, Measured, Run
-from bench.gate.place import LIBRARIES, differences
-from bench.gate.watched import FIGURES
+import msgspec
 
-#: The layout of the file. A program reads its own layout alone: a baseline is made anew at no loss.
+from bench.errors import DataError, UsageError
+from bench.gate.measured import LIBRARIES, Measured, WatchedCell, WatchedRun, differences, watched
+
+#: The layout of the file. Only this one is read: making a baseline anew loses nothing.
 FORMAT = 1
 
-#: Where it lies from a checkout's root.
+#: Where it is, from a checkout's root.
 DEFAULT = Path("results") / "baseline" / "check.json"
 
-_AGAIN = "Make it anew with `bench check --update`, on a tree that is well."
+_AGAIN = "Make it anew with `bench check --update`, on a commit that is known to be good."
 
 
 class Unreadable(DataError):
-    """A file that a new baseline may take the place of: damaged, or of an older layout."""
+    """A file that a new baseline may replace: damaged, or of an older layout."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """What was measured, and by what: the version, the commit and the date (`made`)."""
+    """What was measured, and what made it: the version, the commit and the date (`made`)."""
 
     made: Mapping[str, str | None]
     measured: Measured
 
 
+@dataclass(frozen=True)
+class _FileCell:
+    """A cell as the file has it: `figures` are the watched numbers, a value for each seed."""
+
+    method: str
+    settings: dict[str, Any]
+    dataset: str
+    revision: str
+    minibatches: int
+    batch_size: int
+    version: str
+    config: dict[str, Any]
+    seeds: list[int]
+    figures: dict[str, list[int | float | None]]
+
+
+@dataclass(frozen=True)
+class _File:
+    """The whole file."""
+
+    format: int
+    made: dict[str, str | None]
+    environment: dict[str, Any]
+    judge: dict[str, Any]
+    cells: list[_FileCell]
+
+
 def read(path: Path) -> Baseline:
-    """The baseline in a file.
+    """Read the baseline in a file.
 
     Raises:
         UsageError: there is none.
-        Unreadable: it is not what was written, or of an older layout.
-        DataError: it can't be read, or a newer program wrote it.
+        Unreadable: it is damaged, or of an older layout.
+        DataError: it can't be opened, or a newer program wrote it.
     """
     try:
-        content = json.loads(path.read_bytes().decode())
+        content = msgspec.json.decode(path.read_bytes())
     except FileNotFoundError:
         raise UsageError(
             f"There is no baseline {path}.",
@@ -56,56 +82,51 @@ def read(path: Path) -> Baseline:
         ) from None
     except OSError as error:
         raise DataError(f"The baseline {path} can't be read: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Unreadable(f"The baseline {path} is not JSON: {error}.", _AGAIN) from error
     layout = content.get("format") if isinstance(content, dict) else None
-    if isinstance(layout, int) and layout > FORMAT:
-        raise DataError(
-            f"The baseline {path} has layout {layout}; this version reads layout {FORMAT}.",
-            "Install a newer cnf-bench.",
-        )
     if layout != FORMAT:
-        raise Unreadable(
-            f"The baseline {path} has layout {layout!r}; this version reads layout {FORMAT}.",
-            _AGAIN,
-        )
+        problem = f"The baseline {path} has layout {layout!r}; this version reads layout {FORMAT}."
+        if isinstance(layout, int) and layout > FORMAT:
+            raise DataError(problem, "Install a newer cnf-bench.")
+        raise Unreadable(problem, _AGAIN)
     try:
-        return _baseline(content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        told = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise Unreadable(f"The baseline {path} is not what was written: {told}.", _AGAIN) from error
+        return _baseline(msgspec.convert(content, _File))
+    except (KeyError, ValueError) as error:
+        problem = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise Unreadable(f"The baseline {path} is damaged: {problem}.", _AGAIN) from error
 
 
 def text(baseline: Baseline) -> str:
-    """The file of a baseline."""
+    """Return the content of a baseline's file."""
     measured = baseline.measured
-    parts = {
+    content = {
         "cells": [_cell_content(c) for c in sorted(measured.cells, key=lambda c: c.name)],
         "environment": dict(measured.environment),
         "format": FORMAT,
         "judge": dict(measured.judge),
         "made": dict(baseline.made),
     }
-    return "\n".join(_lines(parts)) + "\n"
+    return "\n".join(_lines(content)) + "\n"
 
 
 def joined(old: Baseline, new: Measured) -> Measured:
-    """The cells of both, the new in place of the old.
+    """Return the cells of both, the new ones replacing those of the same name.
 
     Raises:
-        UsageError: they can't stand in one baseline.
+        UsageError: they can't be in one baseline.
     """
     keys = {cell.key for cell in new.cells}
     left = tuple(cell for cell in old.measured.cells if cell.key not in keys)
     if not left:
         return new
-    against = differences(new.environment, old.measured.environment)
+    reasons = differences(new.environment, old.measured.environment)
     if new.judge != old.measured.judge:
-        against.append("another judge")
-    if against:
+        reasons.append("other evaluation settings")
+    if reasons:
         raise UsageError(
-            "A part of a baseline can be made anew only where the rest was made, and this is "
-            f"elsewhere: {'; '.join(against)}.",
+            "A part of a baseline can be updated only where the rest of it was made; this differs: "
+            f"{'; '.join(reasons)}.",
             "Make all of it anew: leave out -m and -d.",
         )
     return replace(new, cells=(*left, *new.cells))
@@ -114,7 +135,7 @@ def joined(old: Baseline, new: Measured) -> Measured:
 def chosen(
     measured: Measured, methods: Collection[str] = (), datasets: Collection[str] = ()
 ) -> Measured:
-    """Only the cells of these methods and data sets, where any is named."""
+    """Return only the cells of these methods and data sets, where any is named."""
     cells = tuple(
         cell
         for cell in measured.cells
@@ -123,105 +144,60 @@ def chosen(
     return replace(measured, cells=cells)
 
 
-def _baseline(content: Mapping[str, Any]) -> Baseline:
-    environment = _mapping(content["environment"], "environment")
+def _baseline(content: _File) -> Baseline:
+    environment = content.environment
     for name in ("device", "threads", "cpu_capability", "arithmetic"):
         environment[name]
+    packages = msgspec.convert(environment["packages"], dict[str, str | None])
     for name in LIBRARIES:
-        _mapping(environment["packages"], "packages")[name]
-    cells = tuple(_cell(_mapping(c, "a cell")) for c in _sequence(content["cells"], "cells"))
+        packages[name]
+    cells = tuple(map(_cell, content.cells))
     keys = [cell.key for cell in cells]
     for cell in cells:
         if keys.count(cell.key) > 1:
-            raise ValueError(f"{cell.name} stands there twice")
-    made = _mapping(content["made"], "made")
-    return Baseline(made, Measured(environment, _mapping(content["judge"], "judge"), cells))
+            raise ValueError(f"{cell.name} is in it twice")
+    return Baseline(content.made, Measured(environment, content.judge, cells))
 
 
-def _cell(content: Mapping[str, Any]) -> Cell:
-    seeds = [_whole(seed, "a seed") for seed in _sequence(content["seeds"], "seeds")]
+def _cell(content: _FileCell) -> WatchedCell:
+    fields = dict(vars(content))
+    seeds, numbers = fields.pop("seeds"), fields.pop("figures")
+    where = f"{content.method} on {content.dataset}"
     if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError("a cell has no seeds, or one of them twice")
-    figures: dict[str, list[float | None]] = {}
-    for name, values in _mapping(content["figures"], "figures").items():
-        if name not in FIGURES:
-            raise ValueError(f"there is no figure {name!r}")
-        figures[name] = [_value(value, name) for value in _sequence(values, name)]
-        if len(figures[name]) != len(seeds):
-            raise ValueError(f"{name} has {len(figures[name])} values for {len(seeds)} seeds")
-    return Cell(
-        method=_word(content["method"], "method"),
-        settings=_mapping(content["settings"], "settings"),
-        dataset=_word(content["dataset"], "dataset"),
-        revision=_word(content["revision"], "revision"),
-        minibatches=_whole(content["minibatches"], "minibatches"),
-        batch_size=_whole(content["batch_size"], "batch_size"),
-        version=_word(content["version"], "version"),
-        config=_mapping(content["config"], "config"),
-        runs={
-            seed: Run("ok", None, {name: values[k] for name, values in figures.items()})
-            for k, seed in enumerate(seeds)
-        },
-    )
+        raise ValueError(f"{where} has no seeds, or one of them twice")
+    known = watched()
+    for name, values in numbers.items():
+        if name not in known:
+            raise ValueError(f"{where} has {name!r}, which is no watched number of this version")
+        if len(values) != len(seeds):
+            raise ValueError(f"{where} has {len(values)} values of {name} for {len(seeds)} seeds")
+    runs = {
+        seed: WatchedRun("ok", None, {name: values[k] for name, values in numbers.items()})
+        for k, seed in enumerate(seeds)
+    }
+    return WatchedCell(**fields, runs=runs)
 
 
-def _cell_content(cell: Cell) -> dict[str, Any]:
+def _cell_content(cell: WatchedCell) -> dict[str, Any]:
     content = {name: value for name, value in vars(cell).items() if name != "runs"}
     seeds = sorted(cell.runs)
-    values = {name: [cell.runs[s].figures.get(name) for s in seeds] for name in FIGURES}
-    figures = {n: v for n, v in values.items() if any(value is not None for value in v)}
-    return content | {"seeds": seeds, "figures": figures}
+    values = {name: [cell.runs[s].numbers.get(name) for s in seeds] for name in watched()}
+    known = {n: v for n, v in values.items() if any(value is not None for value in v)}
+    return content | {"seeds": seeds, "figures": known}
 
 
 def _lines(value: Any, depth: int = 0, last: str = "") -> Iterator[str]:
     """JSON, a line for each value and for each list of numbers."""
-    pad = " " * depth
     if isinstance(value, Mapping) and value:
-        yield "{"
-        items = sorted(value.items())
-        for k, (name, inner) in enumerate(items):
-            first, *rest = _lines(inner, depth + 1, "," if k + 1 < len(items) else "")
-            yield f"{pad} {json.dumps(name)}: {first}"
-            yield from rest
-        yield f"{pad}}}{last}"
+        brackets, items = "{}", [(f"{json.dumps(k)}: ", v) for k, v in sorted(value.items())]
     elif isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
-        yield "["
-        for k, inner in enumerate(value):
-            first, *rest = _lines(inner, depth + 1, "," if k + 1 < len(value) else "")
-            yield f"{pad} {first}"
-            yield from rest
-        yield f"{pad}]{last}"
+        brackets, items = "[]", [("", v) for v in value]
     else:
         yield json.dumps(value, allow_nan=False, ensure_ascii=False) + last
-
-
-def _mapping(value: Any, of: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise TypeError(f"its {of!r} is no table")
-    return value
-
-
-def _sequence(value: Any, of: str) -> Sequence[Any]:
-    if not isinstance(value, list):
-        raise TypeError(f"its {of!r} is no list")
-    return value
-
-
-def _word(value: Any, of: str) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"its {of!r} is no text")
-    return value
-
-
-def _whole(value: Any, of: str) -> int:
-    if type(value) is not int:
-        raise TypeError(f"its {of!r} is no whole number")
-    return value
-
-
-def _value(value: Any, of: str) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise TypeError(f"its {of!r} holds {value!r}, which is no number")
-    return value
+        return
+    yield brackets[0]
+    for k, (label, inner) in enumerate(items, 1):
+        first, *rest = _lines(inner, depth + 1, "," if k < len(items) else "")
+        yield f"{' ' * depth} {label}{first}"
+        yield from rest
+    yield f"{' ' * depth}{brackets[1]}{last}"

@@ -1,27 +1,26 @@
-"""A check as it is read: on a terminal, and as a comment on a pull request."""
+"""A check as people read it: on a terminal, and as a comment on a pull request."""
 
 from __future__ import annotations
 
 import io
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table as Grid
+from rich.table import Table
 from rich.text import Text
 
-from bench.gate.comparison import Comparison
-from bench.gate.rules import ALPHA, Finding
+from bench.gate.comparison import ALPHA, Comparison, GateFinding
+from bench.gate.measured import title
 from bench.records.format import measured, scientific, signed, significant
 from bench.tables.render import escape_markdown
 
 #: The width of a page that goes into a file.
 WIDTH = 120
 
-TITLES = ("cell", "figure", "baseline", "now", "change", "tolerance", "")
+HEADINGS = ("cell", "number", "baseline", "now", "change", "tolerance", "")
 
 #: verdict -> its word, and its colour on a terminal
 VERDICTS = {
@@ -34,156 +33,142 @@ VERDICTS = {
 
 
 def show(comparison: Comparison, console: Console, *, everything: bool = False) -> None:
-    """Print the check; with `everything`, what is as it was too."""
-    colour = "bold red" if comparison.worse else "bold green"
-    console.print(Text(headline(comparison), style=colour), highlight=False)
+    """Print the check; with `everything`, what did not change too."""
+
+    def line(words: str, style: str = "") -> None:
+        console.print(Text(words, style=style), highlight=False)
+
+    verdict = headline(comparison)
+    line(verdict[0].upper() + verdict[1:], "bold red" if comparison.worse else "bold green")
     for sentence in basis(comparison):
-        console.print(Text(sentence, style="dim"), highlight=False)
+        line(sentence, "dim")
     for finding in _sentences(comparison):
         word, style = VERDICTS[finding.verdict]
-        console.print(Text(f"{word}: {_told(finding)}", style=style), highlight=False)
-    rows = _numbers(comparison, everything)
-    if rows:
-        grid = Grid(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-        for k, title in enumerate(TITLES):
-            grid.add_column(title, justify="right" if 2 <= k <= 5 else "left", no_wrap=k != 0)
+        line(f"{word}: {_sentence(finding)}", style)
+    if rows := _numbers(comparison, everything):
+        grid = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+        for k, heading in enumerate(HEADINGS):
+            grid.add_column(heading, justify="right" if 2 <= k <= 5 else "left", no_wrap=k != 0)
         for finding in rows:
             word, style = VERDICTS[finding.verdict]
             grid.add_row(*map(Text, _row(finding)), Text(word, style=style))
         console.print(grid, highlight=False)
     for note in comparison.notes:
-        console.print(Text(f"It ran otherwise: {note}."), highlight=False)
-    console.print(Text(footing(comparison), style="dim"), highlight=False)
+        line(f"Differs from the baseline: {note}.")
+    line(summary(comparison), "dim")
 
 
 def text(comparison: Comparison, *, everything: bool = False) -> str:
-    """The check as plain text."""
+    """Return the check as plain text."""
     page = io.StringIO()
     show(comparison, Console(file=page, width=WIDTH, color_system=None), everything=everything)
     return "".join(f"{line.rstrip()}\n" for line in page.getvalue().splitlines())
 
 
 def markdown(comparison: Comparison, *, everything: bool = False) -> str:
-    """The check as GitHub's Markdown."""
-    lines = [f"### `bench check`: {escape_markdown(headline(comparison))}", ""]
-    lines += [f"{escape_markdown(' '.join(basis(comparison)))}", ""]
-    sentences = [
-        f"- **{VERDICTS[f.verdict][0]}**: {escape_markdown(_told(f))}"
-        for f in _sentences(comparison)
-    ]
-    lines += [*sentences, ""] if sentences else []
-    rows = _numbers(comparison, everything)
-    if rows:
-        lines += [f"| {' | '.join(TITLES)} |", "|---|---|---:|---:|---:|---:|---|"]
+    """Return the check as GitHub's Markdown."""
+    basis_ = escape_markdown(" ".join(basis(comparison)))
+    blocks: list[list[str]] = [[f"### `bench check`: {escape_markdown(headline(comparison))}"], [basis_]]
+    blocks.append(
+        [
+            f"- **{VERDICTS[f.verdict][0]}**: {escape_markdown(_sentence(f))}"
+            for f in _sentences(comparison)
+        ]
+    )
+    if rows := _numbers(comparison, everything):
+        table = [f"| {' | '.join(HEADINGS)} |", "|---|---|---:|---:|---:|---:|---|"]
         for finding in rows:
             word = VERDICTS[finding.verdict][0]
             word = f"**{word}**" if finding.verdict == "worse" else word
-            lines.append(f"| {' | '.join([*map(escape_markdown, _row(finding)), word])} |")
-        lines.append("")
-    notes = [f"- It ran otherwise: {escape_markdown(note)}." for note in comparison.notes]
-    lines += [*notes, ""] if notes else []
-    return "\n".join([*lines, escape_markdown(footing(comparison))]) + "\n"
+            table.append(f"| {' | '.join([*map(escape_markdown, _row(finding)), word])} |")
+        blocks.append(table)
+    notes = [f"- Differs from the baseline: {escape_markdown(n)}." for n in comparison.notes]
+    blocks += [notes, [escape_markdown(summary(comparison))]]
+    return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
 
 
 def headline(comparison: Comparison) -> str:
-    """The verdict in a line."""
+    """Return the verdict in a line."""
     compared, of = comparison.cells
     cells = f"{compared} of {of} cells" if compared < of else _many(of, "cell")
     if comparison.worse:
-        found = comparison.with_verdict("worse")
-        where = list(dict.fromkeys(f.where for f in found))
-        named = ", ".join(where[:4]) + (f" and {len(where) - 4} more" if len(where) > 4 else "")
-        return f"worse in {named} ({cells} compared)"
-    if comparison.with_verdict("better"):
-        return f"better, and nothing worse ({cells} compared)"
-    return f"nothing worse ({cells} compared)"
+        where = list(dict.fromkeys(f.where for f in comparison.with_verdict("worse")))
+        more = f" and {len(where) - 4} more" if len(where) > 4 else ""
+        return f"worse in {', '.join(where[:4])}{more} ({cells} compared)"
+    better = "better, and " if comparison.with_verdict("better") else ""
+    return f"{better}nothing is worse ({cells} compared)"
 
 
 def basis(comparison: Comparison) -> list[str]:
-    """On what the comparison rests."""
+    """Say what the comparison rests on, a sentence each."""
     made = comparison.made
     by = f"commit {made['commit']}" if made.get("commit") else f"version {made.get('version')}"
-    told = [f"The baseline is of {made.get('date')}, {by}."]
-    against = "; ".join(comparison.place)
+    sentences = [f"Baseline of {made.get('date')}, {by}."]
+    reasons = "; ".join(comparison.place)
     if comparison.exact:
-        told.append("Quality is compared to the bit.")
-        told.append(f"Asked for, in spite of: {against}." if against else "Its arithmetic is here.")
+        why = f"as asked for, although this differs: {reasons}" if reasons else "same arithmetic"
+        sentences.append(f"Quality is compared to the bit ({why}).")
     else:
-        told.append(
-            "Quality is compared within the spread of seeds "
-            f"({ALPHA:.0%} that a clean tree is found worse, at most)"
-            + (f", as here are other things: {against}." if against else ", as asked for.")
-        )
-        told.append(
-            f"A step takes {comparison.machine:.2f} times the yardsticks that it took there, by "
-            "the median over cells; that is taken for the machine's."
+        why = f"this differs: {reasons}" if reasons else "as asked for"
+        sentences.append(f"Quality is compared within the spread of seeds ({why}).")
+        sentences.append(f"An unchanged tree is found worse in at most {ALPHA:.0%} of checks.")
+        sentences.append(
+            f"Steps cost {comparison.machine:.2f} times the baseline's (median over cells), which "
+            "is attributed to the machine."
             if comparison.machine
-            else "Too few cells tell what of a step's cost is the machine's: it does not count."
+            else "The cost of a step does not count: too few cells to tell the machine's part."
         )
-    return told
+    if comparison.uncompared:
+        names = ", ".join(map(title, comparison.uncompared))
+        sentences.append(f"Not in the baseline, so not compared: {names}.")
+    return sentences
 
 
-def footing(comparison: Comparison) -> str:
-    """How many findings there are of each kind."""
-    counted: Counter[str] = Counter(f.verdict for f in comparison.findings)
-    told = [f"{counted[v]} {word}" for v, (word, _) in VERDICTS.items() if counted[v]]
-    return f"{_many(len(comparison.findings), 'figure')}: {', '.join(told)}."
+def summary(comparison: Comparison) -> str:
+    """Count the findings of each kind."""
+    counts: Counter[str] = Counter(f.verdict for f in comparison.findings)
+    parts = [f"{counts[v]} {word}" for v, (word, _) in VERDICTS.items() if counts[v]]
+    return f"{_many(len(comparison.findings), 'finding')}: {', '.join(parts)}."
 
 
-def _sentences(comparison: Comparison) -> list[Finding]:
-    """The findings that no row of numbers can tell."""
-    return [f for f in comparison.findings if f.change is None]
+def _sentences(comparison: Comparison) -> list[GateFinding]:
+    """The findings that need a sentence, as no numbers were compared."""
+    return [f for f in comparison.findings if math.isnan(f.change)]
 
 
-def _numbers(comparison: Comparison, everything: bool) -> list[Finding]:
+def _numbers(comparison: Comparison, everything: bool) -> list[GateFinding]:
     shown = (f for f in comparison.findings if everything or f.verdict != "same")
-    return [f for f in shown if f.change is not None]
+    return [f for f in shown if not math.isnan(f.change)]
 
 
-def _told(finding: Finding) -> str:
+def _sentence(finding: GateFinding) -> str:
     values = [
         f"{name} {measured(value)}"
         for name, value in (("was", finding.was), ("is", finding.now))
-        if value is not None
+        if not math.isnan(value)
     ]
-    told = f"{finding.where}: {f'{finding.figure}: ' if finding.figure else ''}{finding.rule}"
-    return f"{told} ({', '.join(values)})" if values else told
+    column = f"{title(finding.column)}: " if finding.column else ""
+    numbers = f" ({', '.join(values)})" if values else ""
+    return f"{finding.where}: {column}{finding.reason}{numbers}"
 
 
-def _row(finding: Finding) -> Sequence[str]:
-    return [finding.where, finding.figure, *_values(finding), _change(finding), _tolerance(finding)]
+def _row(finding: GateFinding) -> list[str]:
+    """The cells of a row: both values to the digits in which they differ, change and tolerance."""
+    was, now, change, tolerance = finding.was, finding.now, finding.change, finding.tolerance
+    start = [finding.where, title(finding.column)]
+    if finding.code == "ratio":
+        values = [str(significant(value)) for value in (was, now)]
+        return [*start, *values, f"× {change:.2f}", f"× {tolerance:.2f}"]
+    values = [
+        str(scientific(value))
+        if abs(value) < 0.01
+        else str(replace(measured(value, abs(change) or None), error=""))
+        for value in (was, now)
+    ]
+    spread = f" ({change / finding.spread:+.1f} s.d.)" if finding.spread else ""
+    limit = "none" if math.isinf(tolerance) else str(scientific(tolerance))
+    return [*start, *values, f"{signed(change)}{spread}", limit if tolerance else "exact"]
 
 
-def _values(finding: Finding) -> Iterator[str]:
-    """Both values, to the digits in which they differ."""
-    assert finding.change is not None
-    for value in (finding.was, finding.now):
-        assert value is not None
-        if finding.rule == "ratio":
-            yield str(significant(value))
-        elif abs(value) < 0.01:
-            yield str(scientific(value))
-        else:
-            yield str(replace(measured(value, abs(finding.change) or None), error=""))
-
-
-def _change(finding: Finding) -> str:
-    assert finding.change is not None
-    if finding.rule == "ratio":
-        return f"× {finding.change:.2f}"
-    told = str(signed(finding.change))
-    return f"{told} ({finding.change / finding.spread:+.1f} s.d.)" if finding.spread else told
-
-
-def _tolerance(finding: Finding) -> str:
-    tolerance = finding.tolerance
-    assert tolerance is not None
-    if finding.rule == "ratio":
-        return f"× {tolerance:.2f}"
-    if tolerance == 0:
-        return "exact"
-    return "none" if math.isinf(tolerance) else f"{scientific(tolerance)}"
-
-
-def _many(n: int, of: str) -> str:
-    return f"{n} {of}" if n == 1 else f"{n} {of}s"
+def _many(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

@@ -37,7 +37,7 @@ class Plant:
 
     Attributes:
         file: from the tree's root.
-        old: stands there once.
+        old: occurs in it once.
         new: is put in its place.
         cells: the options of `bench check` that name the cells to check.
         says: what has to stand in its output.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from bench.gate.baseline import Baseline
-from bench.gate.cells import Cell, Measured, Run
+from bench.gate.measured import Measured, WatchedCell, WatchedRun
 
 ENVIRONMENT: dict[str, Any] = {
     "device": "cpu",
@@ -29,7 +29,7 @@ ENVIRONMENT: dict[str, Any] = {
 #: The NLL of seed s is that of the cell plus this: sd 0.1 over eight seeds.
 OFFSETS = tuple(0.1 * (s - 3.5) / 6**0.5 for s in range(8))
 
-FIGURES: dict[str, float] = {
+NUMBERS: dict[str, float] = {
     "nll": 2.0,
     "mmd_m": 4e-4,
     "nll_se": 0.02,
@@ -44,20 +44,20 @@ FIGURES: dict[str, float] = {
 }
 
 
-def figures(seed: int, at: float = 0.0, **given: float | None) -> dict[str, float | None]:
-    """The figures of a run; each method and data set has NLLs `at` above the others'."""
-    own = {"nll": FIGURES["nll"] + at + OFFSETS[seed], "mmd_m": FIGURES["mmd_m"] * (1 + seed / 10)}
-    own |= {"nll_se": FIGURES["nll_se"] * (1 + seed / 100)}
+def numbers(seed: int, at: float = 0.0, **given: float | None) -> dict[str, float | None]:
+    """The watched numbers of a run; each method and data set has NLLs `at` above the others'."""
+    own = {"nll": NUMBERS["nll"] + at + OFFSETS[seed], "mmd_m": NUMBERS["mmd_m"] * (1 + seed / 10)}
+    own |= {"nll_se": NUMBERS["nll_se"] * (1 + seed / 100)}
     own |= {
-        "nll_solver_error": FIGURES["nll_solver_error"] * (1 + seed),
+        "nll_solver_error": NUMBERS["nll_solver_error"] * (1 + seed),
         "integral_error": 1e-4 * seed,
     }
-    return FIGURES | own | given
+    return NUMBERS | own | given
 
 
-def cell(method: str, dataset: str, seeds: int, at: float = 0.0, **given: Any) -> Cell:
-    """A cell with so many seeds; what is given of its figures is the same in all."""
-    return Cell(
+def cell(method: str, dataset: str, seeds: int, at: float = 0.0, **given: Any) -> WatchedCell:
+    """A cell with so many seeds; what is given of its numbers is the same in all."""
+    return WatchedCell(
         method=method,
         settings={},
         dataset=dataset,
@@ -66,12 +66,12 @@ def cell(method: str, dataset: str, seeds: int, at: float = 0.0, **given: Any) -
         batch_size=128,
         version="bbbbbbbbbbbb",
         config={"learning_rate": 0.005, "width": 64},
-        runs={s: Run("ok", None, figures(s, at, **given)) for s in range(seeds)},
+        runs={s: WatchedRun("ok", None, numbers(s, at, **given)) for s in range(seeds)},
     )
 
 
 def measured(seeds: int, changed: Mapping[str, Any] | None = None) -> Measured:
-    """Four cells; `changed` are figures of ffjord on moons."""
+    """Four cells; `changed` are numbers of ffjord on moons."""
     cells = tuple(
         cell(m, d, seeds, i + 2 * j, **(changed or {} if (m, d) == ("ffjord", "moons") else {}))
         for i, m in enumerate(("ffjord", "jko"))

@@ -17,7 +17,7 @@ def write(results: Path, method: str, dataset: str, seed: int = 0, **given: Any)
     `status`, `started` and `name` (that of its folder) are the record's own; `steps` are its steps'
     times and the yardstick's, in CPU seconds.
     """
-    name = given.pop("name", f"{method}-{dataset}-s{seed}")
+    name: str = given.pop("name", f"{method}-{dataset}-s{seed}")
     record: dict[str, Any] = {
         "format": 1,
         "run": name,

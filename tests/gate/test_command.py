@@ -1,4 +1,4 @@
-"""`bench check` on runs that are there: exit codes, the files it writes, one error a mistake."""
+"""`bench check` on existing runs: exit codes, the files it writes, one error a mistake."""
 
 from __future__ import annotations
 
@@ -45,7 +45,6 @@ def test_update_writes_and_the_same_runs_pass(check: Check, tmp_path: Path) -> N
     for _ in range(2):
         done = check()
         assert done.exit_code == 0, done.output
-        assert "nothing worse (2 cells compared)" in done.stdout
     assert file.read_text() == written
     assert sorted(p.name for p in file.parent.iterdir()) == ["check.json"]
 
@@ -55,8 +54,8 @@ def test_worse_exits_1_and_names_method_and_metric(check: Check, tmp_path: Path)
     again(tmp_path, "jko", nll=1.01)
     done = check("-f", "markdown", "-o", "comment.md")
     assert done.exit_code == 1
-    assert "worse in jko on moons" in done.stdout
     assert "| jko on moons | NLL |" in done.stdout
+    assert "| ffjord" not in done.stdout
     assert (tmp_path / "comment.md").read_text() == done.stdout
     assert check("-m", "ffjord").exit_code == 0
     assert check("--rule", "seeds").exit_code == 0
@@ -67,7 +66,7 @@ def test_better_exits_0(check: Check, tmp_path: Path) -> None:
     again(tmp_path, "jko", nll=0.5)
     done = check()
     assert done.exit_code == 0
-    assert "better, and nothing worse" in done.stdout
+    assert "jko on moons" in done.stdout
 
 
 def test_update_shows_the_difference_and_replaces_a_part(check: Check, tmp_path: Path) -> None:
@@ -75,7 +74,7 @@ def test_update_shows_the_difference_and_replaces_a_part(check: Check, tmp_path:
     again(tmp_path, "jko", nll=3.0)
     done = check("--update", "-m", "jko")
     assert done.exit_code == 0
-    assert "worse in jko on moons" in done.stdout
+    assert "jko on moons" in done.stdout
     cells = json.loads((tmp_path / "results" / "baseline" / "check.json").read_text())["cells"]
     assert [c["figures"]["nll"] for c in cells] == [[2.0, 2.1], [3.0, 2.0]]
     assert check().exit_code == 0
@@ -89,7 +88,7 @@ def test_no_baseline_is_made_of_failed_runs(check: Check, tmp_path: Path) -> Non
     assert not (tmp_path / "results" / "baseline" / "check.json").exists()
 
 
-def test_a_baseline_that_can_not_be_read_is_replaced_whole(check: Check, tmp_path: Path) -> None:
+def test_a_damaged_baseline_is_only_replaced_as_a_whole(check: Check, tmp_path: Path) -> None:
     file = tmp_path / "results" / "baseline" / "check.json"
     file.write_text("{")
     assert check().exit_code == 2
@@ -97,7 +96,7 @@ def test_a_baseline_that_can_not_be_read_is_replaced_whole(check: Check, tmp_pat
     assert file.read_text() == "{"
     done = check("--update")
     assert done.exit_code == 0
-    assert "It is replaced" in done.stderr
+    assert "check.json" in done.stderr
     assert check().exit_code == 0
 
 
@@ -109,26 +108,25 @@ def test_nothing_measured_exits_3(check: Check, tmp_path: Path) -> None:
     write(tmp_path / "runs", "mine", "moons")
     done = check("-m", "mine")
     assert done.exit_code == 3
-    assert "Nothing that was measured is in the baseline" in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "named"),
     [
-        ((), "There is no baseline"),
+        ((), "results/baseline/check.json"),
         (("--baseline", "none.json"), "none.json"),
-        (("--update", "--baseline", "no/where.json"), "can't be written"),
-        (("--update", "-o", "no/where.md"), "can't be written"),
+        (("--update", "--baseline", "no/where.json"), "no/where.json"),
+        (("--update", "-o", "no/where.md"), "no/where.md"),
         (("--update", "--seeds", "4"), "--seeds"),
         (("--rule", "seed"), "seeds"),
     ],
 )
 def test_a_wrong_call_exits_2_and_writes_nothing(
-    check: Check, tmp_path: Path, arguments: tuple[str, ...], says: str
+    check: Check, tmp_path: Path, arguments: tuple[str, ...], named: str
 ) -> None:
     done = check(*arguments)
     assert done.exit_code == 2
-    assert says in done.stderr
+    assert named in done.stderr
     assert "Traceback" not in done.output
     assert not list((tmp_path / "results" / "baseline").iterdir())
 
@@ -146,8 +144,9 @@ def test_a_folder_that_can_not_be_written(check: Check, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("option", "name"), [("-m", "mine"), ("-d", "power")])
-def test_a_part_that_the_study_has_not(tmp_path: Path, option: str, name: str) -> None:
+def test_an_unknown_part_of_the_study(tmp_path: Path, option: str, name: str) -> None:
     file = tmp_path / "check.json"
     done = CliRunner().invoke(main, ["check", "--update", "--baseline", str(file), option, name])
     assert done.exit_code == 2
-    assert f"no {'method' if option == '-m' else 'data set'} {name!r}" in done.stderr
+    assert repr(name) in done.stderr
+    assert not file.exists()

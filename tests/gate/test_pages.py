@@ -1,11 +1,11 @@
-"""How a check is read: what changed, by how much, against which tolerance."""
+"""The pages of a check: what changed, by how much, against which tolerance."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from bench.gate.cells import Run
 from bench.gate.comparison import compare
+from bench.gate.measured import WatchedRun
 from bench.gate.pages import markdown, text
 
 from .made import baseline, elsewhere, measured, with_cell
@@ -16,42 +16,43 @@ def line(page: str, *words: str) -> str:
     return found
 
 
-def test_a_clean_check_says_on_what_it_rests() -> None:
+def test_a_clean_check_names_its_baseline() -> None:
     page = text(compare(measured(2), baseline()))
-    assert page.splitlines()[0] == "nothing worse (4 cells compared)"
-    assert "The baseline is of 2026-11-24, commit cccccccccccc." in page
-    assert "to the bit" in page
-    assert "44 figures: 44 same." in page
+    assert page.splitlines()[0] == "Nothing is worse (4 cells compared)"
+    assert "2026-11-24, commit cccccccccccc" in page
+    assert "44 findings: 44 same." in page
     assert len(text(compare(measured(2), baseline()), everything=True).splitlines()) > 44
 
 
-def test_what_is_worse_stands_with_change_and_tolerance() -> None:
+def test_a_row_has_change_and_tolerance() -> None:
     now = measured(2, {"tau_m": 7.5e-3, "step": 6.6})
     page = text(compare(now, baseline()))
-    assert page.splitlines()[0] == "worse in ffjord on moons (4 cells compared)"
+    assert page.splitlines()[0] == "Worse in ffjord on moons (4 cells compared)"
     assert line(page, "τ_m").split()[:4] == ["ffjord", "on", "moons", "τ_m"]
     assert line(page, "τ_m").endswith("worse")
     assert all(part in line(page, "τ_m") for part in ("6.00e-3", "7.50e-3", "+1.50e-3", "exact"))
-    row = line(page, "yardsticks", "moons")
+    row = line(page, "step cost", "moons")
     assert all(part in row for part in ("3.00", "6.60", "× 2.20", "× 1.50", "worse"))
 
 
 def test_elsewhere_the_change_is_in_standard_deviations_too() -> None:
     found = compare(elsewhere(measured(2, {"nll": 9.0})), baseline())
     page = text(found)
-    (nll,) = (f for f in found.findings if f.figure == "NLL" and f.verdict == "worse")
-    assert nll.change is not None
+    (nll,) = (f for f in found.findings if f.column == "nll" and f.verdict == "worse")
     assert f"({nll.change / 0.1:+.1f} s.d.)" in line(page, "ffjord on moons", " NLL ")
     assert "arithmetic ba9876543210, not 0123456789ab" in page
-    assert "taken for the machine's" in page
+    assert "1.00 times the baseline's" in page
 
 
 def test_failures_and_changed_settings_are_sentences() -> None:
-    runs = {0: Run("diverged", "the loss is nan | at 3", {}), 1: measured(2).cells[1].runs[1]}
+    runs = {
+        0: WatchedRun("diverged", "the loss is nan | at 3", {}),
+        1: measured(2).cells[1].runs[1],
+    }
     now = with_cell(measured(2), 1, runs=runs, config={"learning_rate": 0.05, "width": 64})
     found = compare(now, baseline())
     assert "worse: ffjord on moons: seed 0: diverged: the loss is nan | at 3" in text(found)
-    assert "It ran otherwise: ffjord on moons: learning_rate 0.05, not 0.005." in text(found)
+    assert "ffjord on moons: learning_rate 0.05, not 0.005." in text(found)
     page = markdown(found)
     assert r"- **worse**: ffjord on moons: seed 0: diverged: the loss is nan \| at 3" in page
     assert r"learning\_rate 0.05, not 0.005" in page
@@ -62,16 +63,18 @@ def test_the_comment_is_a_table_of_markdown() -> None:
     lines = page.splitlines()
     assert lines[0] == "### `bench check`: worse in ffjord on moons (4 cells compared)"
     table = [row for row in lines if row.startswith("|")]
-    assert table[0] == "| cell | figure | baseline | now | change | tolerance |  |"
+    assert table[0] == "| cell | number | baseline | now | change | tolerance |  |"
     assert {row.count("|") for row in table} == {8}
     assert table[2].endswith("| **worse** |")
     assert table[3].endswith("| costs more |")
     assert len(table) == 4
 
 
-def test_what_was_asked_for_is_said() -> None:
+def test_the_page_says_which_rule_was_asked_for() -> None:
     found = compare(elsewhere(measured(2)), baseline(), "exact")
-    assert "Asked for, in spite of: arithmetic" in text(found)
+    assert "arithmetic ba9876543210, not 0123456789ab" in text(found)
     few = dataclasses.replace(measured(2), cells=measured(2).cells[:1])
     before = dataclasses.replace(baseline(), measured=few)
-    assert "it does not count" in text(compare(few, before, "seeds"))
+    page = text(compare(few, before, "seeds"))
+    assert "step" in page
+    assert "too few cells" in page

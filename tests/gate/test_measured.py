@@ -1,4 +1,4 @@
-"""From records to cells: which runs count, and each figure by numbers."""
+"""From records to cells: which runs count, and each number."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from bench.errors import DataError, UsageError
-from bench.gate.cells import Measured
-from bench.gate.gather import gather
+from bench.gate.measured import Measured, gather, watched
+from bench.records import catalogue
 from bench.records.store import read_all
 
 from .records import write
@@ -22,13 +22,24 @@ def gathered(results: Path, **asked: Any) -> Measured:
     return found
 
 
-def test_each_figure_by_its_number(tmp_path: Path) -> None:
+def test_every_watched_column_of_the_catalogue_is_gathered(tmp_path: Path) -> None:
+    write(tmp_path, "ffjord", "moons")
+    (cell,) = gathered(tmp_path).cells
+    columns = {name for name, column in catalogue.columns().items() if column.watch}
+    assert (
+        columns | {"integral_error", "step", "memory"}
+        == set(cell.runs[0].numbers)
+        == set(watched())
+    )
+
+
+def test_each_watched_number(tmp_path: Path) -> None:
     steps = [(4e-3, 2e-3), (8e-3, 2e-3), (5e-3, 1e-3), (9e-3, 3e-3), (50.0, 2e-3), (9e-3, 1e-3)]
     write(tmp_path, "ffjord", "moons", 1, steps=steps, nll_native=2.5)
     (cell,) = gathered(tmp_path).cells
     assert cell.name == "ffjord on moons"
     assert (cell.minibatches, cell.batch_size, cell.revision) == (100, 128, "aaaaaaaaaaaa")
-    assert cell.runs[1].figures == {
+    assert cell.runs[1].numbers == {
         "nll": 2.1,
         "nll_native": 2.5,
         "validation_nll": pytest.approx(2.2),
@@ -53,11 +64,11 @@ def test_each_figure_by_its_number(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("curve", ["", "{", '{"minibatch": 1}\n' * 9, None])
-def test_a_curve_without_times_tells_no_cost(tmp_path: Path, curve: str | None) -> None:
+def test_a_curve_without_times_gives_no_step_cost(tmp_path: Path, curve: str | None) -> None:
     path = tmp_path / write(tmp_path, "ffjord", "moons") / "curve.jsonl"
     path.unlink() if curve is None else path.write_text(curve)
     (cell,) = gathered(tmp_path).cells
-    assert cell.runs[0].figures["step"] is None
+    assert cell.runs[0].numbers["step"] is None
 
 
 def test_the_latest_run_of_a_seed_counts_and_the_latest_budget(tmp_path: Path) -> None:
@@ -65,13 +76,13 @@ def test_the_latest_run_of_a_seed_counts_and_the_latest_budget(tmp_path: Path) -
     write(tmp_path, "ffjord", "moons", nll=2.0, name="b", started="2026-01-03")
     write(tmp_path, "ffjord", "moons", nll=3.0, name="c", started="2026-01-01")
     (cell,) = gathered(tmp_path).cells
-    assert {seed: run.figures["nll"] for seed, run in cell.runs.items()} == {0: 2.0}
+    assert {seed: run.numbers["nll"] for seed, run in cell.runs.items()} == {0: 2.0}
     write(tmp_path, "ffjord", "moons", 1, name="d", started="2026-01-04", budget__minibatches=50)
     (cell,) = gathered(tmp_path).cells
-    assert (cell.amount, list(cell.runs)) == ("50 x 128", [1])
+    assert (cell.minibatches, list(cell.runs)) == (50, [1])
 
 
-def test_settings_part_cells_and_hyper_parameters_do_not(tmp_path: Path) -> None:
+def test_settings_make_another_cell_and_hyper_parameters_do_not(tmp_path: Path) -> None:
     write(tmp_path, "ffjord", "moons", 0, name="a", method__config={"learning_rate": 0.5})
     write(tmp_path, "ffjord", "moons", 1, name="b")
     write(tmp_path, "ffjord", "moons", 0, name="c", method__settings={"width": 8})
@@ -81,7 +92,7 @@ def test_settings_part_cells_and_hyper_parameters_do_not(tmp_path: Path) -> None
     ]
 
 
-def test_a_part_is_a_part(tmp_path: Path) -> None:
+def test_methods_and_data_sets_select_cells(tmp_path: Path) -> None:
     for method in ("ffjord", "jko"):
         for dataset in ("moons", "digits"):
             write(tmp_path, method, dataset)
@@ -90,7 +101,7 @@ def test_a_part_is_a_part(tmp_path: Path) -> None:
     assert gather(read_all(tmp_path), tmp_path, methods=["none"]) is None
 
 
-def test_a_run_whose_process_died_knows_no_place(tmp_path: Path) -> None:
+def test_a_run_whose_process_died_does_not_decide_the_environment(tmp_path: Path) -> None:
     write(tmp_path, "ffjord", "moons")
     bare = {"status": "error", "reason": "SIGSEGV", "environment": {"device": "cpu"}}
     path = tmp_path / write(tmp_path, "jko", "moons", name="died") / "record.json"
@@ -101,10 +112,10 @@ def test_a_run_whose_process_died_knows_no_place(tmp_path: Path) -> None:
     assert [cell.runs[0].ok for cell in found.cells] == [True, False]
 
 
-def test_runs_of_two_machines_are_no_check(tmp_path: Path) -> None:
+def test_runs_of_two_machines_are_refused(tmp_path: Path) -> None:
     write(tmp_path, "ffjord", "moons")
     write(tmp_path, "jko", "moons", environment__threads=2)
-    with pytest.raises(UsageError, match="machines differ"):
+    with pytest.raises(UsageError, match="machines"):
         gathered(tmp_path)
 
 

@@ -1,0 +1,260 @@
+"""From records to what the gate compares: cells, with the watched numbers of each run."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.api.declarations import Column, Watch
+from bench.errors import UsageError
+from bench.records import catalogue
+from bench.records.model import EnvironmentRecord, Record
+
+#: The libraries whose arithmetic affects a watched number.
+LIBRARIES = ("torch", "torchdiffeq", "numpy", "scipy", "scikit-learn")
+
+#: What a baseline keeps of an environment, besides the versions of these libraries.
+KEPT = ("device", "threads", "cpu", "cpu_capability", "arithmetic", "python", "platform")
+
+#: The ratio from which on a cost counts. A method that became twice as slow is beyond it; the noise
+#: of a step's CPU time, on a machine whose cores are shared, is not (results/README.md).
+SLOWER = 1.5
+
+#: The gate's own number for the cost of a step: the one that depends on the machine.
+STEP = "step"
+
+#: Numbers that the gate derives from a record and its curve; the others are columns.
+DERIVED = {
+    column.name: column
+    for column in (
+        Column(
+            "integral_error",
+            "How far the integral of the density is from one.",
+            title="integral error",
+            watch=Watch("bound", limit=0.05),
+        ),
+        Column(
+            STEP,
+            "CPU time of an update, in passes of bench.training.reference_timing: their median.",
+            title="step cost",
+            watch=Watch("cost", noticed=1.2, limit=SLOWER),
+        ),
+        Column(
+            "memory",
+            "Peak memory over that of the process before the method existed.",
+            title="memory growth",
+            watch=Watch("cost", noticed=1.1),
+        ),
+    )
+}
+
+#: The smallest number of steps whose median is taken for the cost of a step.
+_STEPS = 5
+
+
+@dataclass(frozen=True)
+class WatchedRun:
+    """The run of one seed: how it ended, and its watched numbers by name, None where missing."""
+
+    status: str
+    reason: str | None
+    numbers: Mapping[str, float | None]
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended well."""
+        return self.status == "ok"
+
+
+@dataclass(frozen=True)
+class WatchedCell:
+    """A method with the user's settings on a data set: what ran, and its runs by seed.
+
+    `version` is that of the method's source, `config` all its hyper-parameters.
+    """
+
+    method: str
+    settings: Mapping[str, Any]
+    dataset: str
+    revision: str
+    minibatches: int
+    batch_size: int
+    version: str
+    config: Mapping[str, Any]
+    runs: Mapping[int, WatchedRun]
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What cells are matched by; a change of anything else is a finding."""
+        return self.method, json.dumps(self.settings, sort_keys=True), self.dataset
+
+    @property
+    def name(self) -> str:
+        """The cell in words."""
+        settings = ", ".join(f"{k}={v}" for k, v in self.settings.items())
+        return f"{self.method}{f' ({settings})' if settings else ''} on {self.dataset}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The cells of one study, where they ran, and how they were evaluated.
+
+    `environment` is the kept part of a record's: `KEPT`, and the versions of `LIBRARIES`.
+    """
+
+    environment: Mapping[str, Any]
+    judge: Mapping[str, Any]
+    cells: tuple[WatchedCell, ...]
+
+
+def watched() -> dict[str, Watch]:
+    """How each number is compared, by name: the catalogue's watched columns, then the gate's own.
+
+    Less is better in all of them.
+    """
+    every = {**catalogue.columns(), **DERIVED}
+    return {name: column.watch for name, column in every.items() if column.watch}
+
+
+def title(name: str) -> str:
+    """The heading of a watched number."""
+    return (DERIVED.get(name) or catalogue.column(name)).title or name
+
+
+def gather(
+    records: Iterable[Record],
+    results: Path,
+    methods: Collection[str] = (),
+    datasets: Collection[str] = (),
+) -> Measured | None:
+    """Return the cells of these records in order of their names; None where there are none.
+
+    Of several runs of a seed the latest counts, and of several budgets of a method on a data set
+    the one with the latest run.
+
+    Args:
+        records: of runs below `results`, where their curves are.
+        results: the results folder.
+        methods: only these, where any is named; `datasets` likewise.
+
+    Raises:
+        UsageError: the runs were made on more than one machine, or evaluated in more than one way.
+    """
+    found: dict[tuple[str, ...], list[Record]] = defaultdict(list)
+    for record in records:
+        method, dataset = record.method.name, record.dataset.name
+        if (not methods or method in methods) and (not datasets or dataset in datasets):
+            settings = json.dumps(record.method.settings or {}, sort_keys=True)
+            found[method, settings, dataset].append(record)
+    if not found:
+        return None
+    chosen = [_latest(group) for _, group in sorted(found.items())]
+    every = [record for group in chosen for record in group]
+    # A run whose process died did not record where it ran.
+    known = [r for r in every if r.environment.threads is not None] or every[:1]
+    return Measured(
+        environment=_shared([_kept(r.environment) for r in known], "machines"),
+        judge=_shared([r.judge for r in every], "evaluation settings"),
+        cells=tuple(_cell(group, results) for group in chosen),
+    )
+
+
+def differences(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
+    """Say why runs in these two environments can't be compared to the bit; empty where they can.
+
+    They can on a CPU with the same number of threads, the same versions of the libraries, the same
+    instruction set chosen by torch, and the same bits of the computation in
+    `bench.training.reference_timing`. The processor's name is ignored: virtual machines hide it.
+    """
+    found = [] if now["device"] == before["device"] == "cpu" else ["not on a CPU"]
+    names = {"threads": "threads", "cpu_capability": "instruction set", "arithmetic": "arithmetic"}
+    for name, words in names.items():
+        if now[name] is None or before[name] is None:
+            found.append(f"{words} unknown")
+        elif now[name] != before[name]:
+            found.append(f"{words} {now[name]}, not {before[name]}")
+    for name in LIBRARIES:
+        one, other = now["packages"][name], before["packages"][name]
+        if one != other:
+            found.append(f"{name} {one}, not {other}")
+    return found
+
+
+def _kept(environment: EnvironmentRecord) -> dict[str, Any]:
+    """The part of a record's environment that the gate keeps."""
+    packages = {name: environment.packages.get(name) for name in LIBRARIES}
+    return {name: getattr(environment, name) for name in KEPT} | {"packages": packages}
+
+
+def _latest(group: Sequence[Record]) -> list[Record]:
+    """The latest run of each seed, with the budget and the device of the latest of all."""
+
+    def setting(record: Record) -> tuple[int, int, str]:
+        return record.budget.minibatches, record.budget.batch_size, record.environment.device
+
+    ordered = sorted(group, key=lambda record: record.started)
+    seeds = {r.seed: r for r in ordered if setting(r) == setting(ordered[-1])}
+    return [seeds[seed] for seed in sorted(seeds)]
+
+
+def _cell(group: Sequence[Record], results: Path) -> WatchedCell:
+    last = max(group, key=lambda record: record.started)
+    return WatchedCell(
+        method=last.method.name,
+        settings=last.method.settings or {},
+        dataset=last.dataset.name,
+        revision=last.dataset.revision,
+        minibatches=last.budget.minibatches,
+        batch_size=last.budget.batch_size,
+        version=last.method.version,
+        config=last.method.config,
+        runs={r.seed: WatchedRun(r.status, r.reason, _numbers(r, results)) for r in group},
+    )
+
+
+def _numbers(record: Record, results: Path) -> dict[str, float | None]:
+    sections = {"training": vars(record.training), "cost": vars(record.cost)}
+    sections["metrics"] = record.metrics
+    found: dict[str, float | None] = {
+        name: sections[column.path[0]].get(column.path[1])
+        for name, column in catalogue.columns().items()
+        if column.watch
+    }
+    integral = record.metrics.get("density_integral")
+    found["integral_error"] = None if integral is None else abs(integral - 1)
+    start, peak = record.cost.baseline_rss_bytes, record.cost.peak_rss_bytes
+    found["memory"] = peak / start if start and peak else None
+    found[STEP] = _step(results / record.run / "curve.jsonl")
+    return found
+
+
+def _step(curve: Path) -> float | None:
+    """Return the median over steps of CPU time over that of the reference pass after the step.
+
+    None where the run was not timed so.
+    """
+    ratios = []
+    try:
+        for line in curve.read_bytes().splitlines():
+            entry = json.loads(line)
+            if "validation_nll" in entry or "yardstick_cpu_seconds" not in entry:
+                continue
+            ratios.append(entry["step_cpu_seconds"] / entry["yardstick_cpu_seconds"])
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+        return None
+    return statistics.median(ratios) if len(ratios) >= _STEPS else None
+
+
+def _shared(values: Sequence[Any], what: str) -> Any:
+    """Return the value that all share."""
+    if any(value != values[0] for value in values):
+        raise UsageError(
+            f"These runs can't be checked together: their {what} differ.",
+            "Let one bench check make them all, in a folder of its own.",
+        )
+    return values[0]
