@@ -67,14 +67,14 @@ def text(comparison: Comparison, *, everything: bool = False) -> str:
 
 def markdown(comparison: Comparison, *, everything: bool = False) -> str:
     """Return the check as GitHub's Markdown."""
-    basis_ = escape_markdown(" ".join(basis(comparison)))
-    blocks: list[list[str]] = [[f"### `bench check`: {escape_markdown(headline(comparison))}"], [basis_]]
-    blocks.append(
+    blocks = [
+        [f"### `bench check`: {escape_markdown(headline(comparison))}"],
+        [escape_markdown(" ".join(basis(comparison)))],
         [
             f"- **{VERDICTS[f.verdict][0]}**: {escape_markdown(_sentence(f))}"
             for f in _sentences(comparison)
-        ]
-    )
+        ],
+    ]
     if rows := _numbers(comparison, everything):
         table = [f"| {' | '.join(HEADINGS)} |", "|---|---|---:|---:|---:|---:|---|"]
         for finding in rows:

@@ -70,7 +70,7 @@ PLANTS = {
         "        return velocity, -divergence\n"
         "    return density\n",
         _TOY,
-        ("worse", "flow-matching on moons", "integral less one"),
+        ("worse", "flow-matching on moons", "integral error"),
     ),
     "learning-rate": Plant(
         "methods/flow_matching.toml",
@@ -111,7 +111,7 @@ PLANTS = {
         "        twice = sum((v - velocity).square().sum(-1) for v in again)\n"
         "        return (self.field(t, x_t) - velocity).square().sum(-1) + 0.0 * twice\n",
         ("-d", "moons"),
-        ("worse", "flow-matching on moons", "step, in yardsticks"),
+        ("worse", "flow-matching on moons", "step cost"),
     ),
 }
 

@@ -309,5 +309,6 @@ def test_where_a_comparison_is_exact(changed: dict[str, Any]) -> None:
     assert not compare(other, baseline()).exact
     assert compare(other, baseline(), "exact").exact
     same = {"cpu": "another name", "python": "3.12.0", "platform": "else"}
-    assert compare(dataclasses.replace(now, environment={**now.environment, **same}), baseline()).exact
+    alike = dataclasses.replace(now, environment={**now.environment, **same})
+    assert compare(alike, baseline()).exact
     assert not compare(now, baseline(), "seeds").exact
