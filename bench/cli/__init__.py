@@ -10,7 +10,7 @@ import click
 
 from bench.errors import BenchError
 
-#: command -> its line in `bench --help`; its module below this package has the same name
+#: command -> its line in `bench --help`; its module has the same name, but for those in MODULES
 COMMANDS = {
     "run": "Run methods on data sets; with none named, the quick study.",
     "list": "What methods, data sets, budgets, studies and runs there are.",
@@ -27,6 +27,8 @@ COMMANDS = {
     "check": "The regression gate: a small study against its baseline.",
     "doctor": "Versions, devices, data, and what is missing.",
 }
+#: command -> its module, where that has another name
+MODULES = {"sample": "sample_score", "score": "sample_score"}
 
 
 class LazyGroup(click.Group):
@@ -41,7 +43,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"bench.cli.{cmd_name}")
+        module = importlib.import_module(f"bench.cli.{MODULES.get(cmd_name, cmd_name)}")
         command: click.Command = getattr(module, cmd_name)
         return command
 

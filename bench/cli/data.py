@@ -1,4 +1,4 @@
-"""`bench data`: what is on disk, the download, the check."""
+"""`bench data`: what is on disk, downloading, checking."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bench.cli.options import data_option
 from bench.paths import data_root
 
 if TYPE_CHECKING:
     from bench.data.fetch import Progress
 
 _names = click.argument("names", nargs=-1, metavar="[NAME]...")
-_root = click.option("--data", "root", metavar="DIR", help="The data root [default: BENCH_DATA].")
 
 
 @click.group()
 def data() -> None:
-    """See, fetch and check the data.
+    """Show, download and check data sets.
 
     \b
     Examples:
@@ -32,9 +32,9 @@ def data() -> None:
 
 @data.command()
 @_names
-@_root
-def status(names: tuple[str, ...], root: str | None) -> None:
-    """Show what is on disk of each data set, or of those named.
+@data_option
+def status(names: tuple[str, ...], data: str | None) -> None:
+    """Show what is on disk of the named data sets, or of all.
 
     \b
     Example:
@@ -42,51 +42,50 @@ def status(names: tuple[str, ...], root: str | None) -> None:
     """
     from bench.data import fetch
 
-    folder = data_root(root)
-    click.echo(f"data root: {folder}")
-    for found in fetch.status(folder, names):
+    root = data_root(data)
+    click.echo(f"Data folder: {root}")
+    for found in fetch.status(root, names):
         if found.source is None:
-            where = f"not there: needs {', '.join(found.missing)}"
+            text = f"missing: {', '.join(found.missing)}"
         elif not found.source.files:
-            where = f"comes with the program ({found.source.note})"
+            text = f"included ({found.source.note})"
         else:
-            where = f"{found.source.kind}, {found.bytes / 2**20:.1f} MiB ({found.source.note})"
-        click.echo(f"{found.name:14s}{where}")
+            text = f"{found.source.kind}, {found.bytes / 2**20:.1f} MiB ({found.source.note})"
+        click.echo(f"{found.name:14s}{text}")
 
 
 @data.command()
 @_names
-@_root
-@click.option("--keep", is_flag=True, help="Keep the archive after it is unpacked.")
+@data_option
+@click.option("--keep", is_flag=True, help="Keep the archive after extracting it.")
 @click.option("--url", metavar="URL", help="Another address of the same archive.")
-def fetch(names: tuple[str, ...], root: str | None, keep: bool, url: str | None) -> None:
-    """Download the data sets named, or all; what is there is left alone.
+def fetch(names: tuple[str, ...], data: str | None, keep: bool, url: str | None) -> None:
+    """Download the named data sets, or all; those on disk are left alone.
 
-    The archive (0.8 GB) is checked by its MD5 before it is opened. A download that breaks off goes
-    on where it stopped when the same is typed again.
+    The archive (0.8 GB) is checked by its MD5 before it is opened. Repeat the command to resume an
+    interrupted download.
 
     \b
     Examples:
       bench data fetch
       bench data fetch power miniboone --data ~/data
     """
-    from bench.data import archive
     from bench.data import fetch as fetching
 
-    folder = data_root(root)
+    root = data_root(data)
     with _progress() as progress:
-        fetched = fetching.fetch(folder, names, progress, url=url or archive.URL, keep=keep)
+        fetched = fetching.fetch(root, names, progress, url=url or fetching.URL, keep=keep)
     if fetched:
-        click.echo(f"Fetched {', '.join(fetched)} to {folder}.")
+        click.echo(f"Fetched {', '.join(fetched)} to {root}.")
     else:
-        click.echo(f"All there already, in {folder}.")
+        click.echo(f"Nothing to fetch: all files are in {root}.")
 
 
 @data.command()
 @_names
-@_root
-def verify(names: tuple[str, ...], root: str | None) -> None:
-    """Read the data sets on disk anew and check them; exit code 1 where one is damaged.
+@data_option
+def verify(names: tuple[str, ...], data: str | None) -> None:
+    """Read the data sets on disk and check them; exit code 1 if one is damaged.
 
     \b
     Example:
@@ -95,44 +94,36 @@ def verify(names: tuple[str, ...], root: str | None) -> None:
     from bench.data import fetch
     from bench.errors import NothingMeasured
 
-    folder = data_root(root)
-    found = fetch.verify(folder, names)
-    if not found:
-        raise NothingMeasured(f"There are no data below {folder}.", "bench data fetch gets them.")
-    for one in found:
-        if one.problem:
-            click.secho(f"{one.name}: {one.problem}", fg="red", err=True)
+    root = data_root(data)
+    checked = fetch.verify(root, names)
+    if not checked:
+        raise NothingMeasured(f"There are no data in {root}.", "Get them with `bench data fetch`.")
+    for found in checked:
+        if found.problem:
+            click.secho(f"{found.name}: {found.problem}", fg="red", err=True)
         else:
-            rows = " / ".join(f"{n:,}" for n in one.rows or ())
-            click.echo(f"{one.name}: ok, {rows} rows, revision {one.revision}")
-    sys.exit(1 if any(one.problem for one in found) else 0)
+            rows = " / ".join(f"{n:,}" for n in found.rows or ())
+            click.echo(f"{found.name}: ok, {rows} rows, revision {found.revision}")
+    sys.exit(1 if any(found.problem for found in checked) else 0)
 
 
 @contextmanager
 def _progress() -> Iterator[Progress]:
-    """Bars on a terminal, a line for each step elsewhere; on standard error."""
+    """Show bars on a terminal, and a line per step elsewhere; on standard error."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
     from rich.progress import Progress as Bars
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        told = set()
-
-        def lines(step: str, done: int, total: int | None) -> None:
-            if step not in told:
-                told.add(step)
-                click.echo(f"{step} ...", err=True)
-
-        yield lines
-        return
+    console, tasks = Console(stderr=True), {}
+    quiet = not console.is_terminal
     columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Bars(*columns, TimeRemainingColumn(), console=console) as bars:
-        ids = {}
+    with Bars(*columns, TimeRemainingColumn(), console=console, disable=quiet) as bars:
 
-        def draw(step: str, done: int, total: int | None) -> None:
-            if step not in ids:
-                ids[step] = bars.add_task(step, total=total)
-            bars.update(ids[step], completed=done, total=total)
+        def show(step: str, done: int, total: int | None) -> None:
+            if step not in tasks:
+                tasks[step] = bars.add_task(step, total=total)
+                if quiet:
+                    click.echo(f"{step} ...", err=True)
+            bars.update(tasks[step], completed=done, total=total)
 
-        yield draw
+        yield show

@@ -1,4 +1,4 @@
-"""`bench doctor`: versions, devices, data, and what is missing."""
+"""`bench doctor`: whether the installation works; versions, devices, plug-ins, folders."""
 
 from __future__ import annotations
 
@@ -7,144 +7,126 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+import textwrap
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import Literal
 
 import click
 
+from bench.cli.options import data_option, results_option
 from bench.paths import array_cache, data_root, results_dir
 
 #: extra -> what needs it
-OPTIONAL = {"parquet": ".parquet tables need", "cluster": "--scheduler and --cluster need"}
+OPTIONAL = {"parquet": ".parquet tables", "cluster": "--scheduler and --cluster"}
 
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the examination: `bad` is broken, `note` is missing but not needed."""
-
-    state: Literal["ok", "note", "bad"]
-    what: str
-    text: str
+#: What is broken -> how.
+Problems = dict[str, str]
 
 
 @click.command()
-@click.option("--results", metavar="DIR", help="The results folder [default: results/runs].")
-@click.option("--data", metavar="DIR", help="The data root.")
+@results_option
+@data_option
 def doctor(results: str | None, data: str | None) -> None:
-    """Examine the installation: exit 0 if it is healthy, 1 if something is broken.
+    """Check the installation: exit 0 if it is healthy, 1 if something is broken.
 
-    Data that are not here and a GPU that is not here break nothing.
+    Data that are not downloaded and a missing GPU are not problems.
 
     \b
     Examples:
       bench doctor
       bench doctor --data ~/data --results results/runs
     """
-    broken = 0
-    for finding in _examine(data_root(data), results_dir(results)):
-        mark, colour = {"ok": ("ok", "green"), "note": ("--", "yellow"), "bad": ("BAD", "red")}[
-            finding.state
-        ]
-        broken += finding.state == "bad"
-        click.echo(f"{click.style(mark.ljust(3), fg=colour)}  {finding.what:16}  {finding.text}")
-    click.echo(f"\n{broken} broken." if broken else "\nHealthy.")
-    sys.exit(1 if broken else 0)
+    problems: Problems = {}
+    folders = {"Data": data_root(data), "Results": results_dir(results), "Cache": array_cache()}
+    details = {
+        "System": _system(problems),
+        "Packages": _packages(problems),
+        "Plug-ins": _plugins(problems, folders["Data"]),
+        "Folders": {name: _folder(problems, name, path) for name, path in folders.items()},
+    }
+    if problems:
+        count = "1 problem:" if len(problems) == 1 else f"{len(problems)} problems:"
+        click.secho(count, fg="red", bold=True)
+        for what, text in problems.items():
+            click.echo(f"  {what}: {text}")
+    else:
+        click.secho("Healthy.", fg="green", bold=True)
+    wrapper = textwrap.TextWrapper(100, subsequent_indent=" " * 13, break_on_hyphens=False)
+    for group, lines in details.items():
+        click.secho(f"\n{group}", bold=True)
+        for name, text in lines.items():
+            click.echo(wrapper.fill(f"  {name:<10} {text}"))
+    sys.exit(1 if problems else 0)
 
 
-def _examine(root: Path, results: Path) -> Iterator[Finding]:
-    yield from _machine()
-    yield from _packages()
-    yield from _devices()
-    yield from _plugins(root)
-    yield _folder("results", results)
-    yield _folder("array cache", array_cache())
-
-
-def _machine() -> Iterator[Finding]:
-    yield Finding("ok", "python", f"{platform.python_version()} at {sys.executable}")
-    yield Finding("ok", "platform", platform.platform())
+def _system(problems: Problems) -> dict[str, str]:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding("ok", "cores", f"{usable} usable of {os.cpu_count()}")
+    found = {
+        "Python": f"{platform.python_version()}, {sys.executable}",
+        "Platform": platform.platform(),
+        "Cores": f"{usable} of {os.cpu_count()} usable",
+    }
     try:
         import psutil
-    except ImportError:
-        return  # reported among the packages
+        import torch
+    except Exception as error:  # a broken build can raise anything
+        problems["imports"] = f"{type(error).__name__}: {error}"
+        return found
     memory = psutil.virtual_memory()
-    text = f"{_gib(memory.available)} available of {_gib(memory.total)}"
-    yield Finding("ok", "memory", text)
+    found["Memory"] = f"{_gib(memory.available)} of {_gib(memory.total)} available"
+    gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU"
+    names = "; ".join(f"cuda:{i} {g.name}, {_gib(g.total_memory)}" for i, g in enumerate(gpus))
+    return found | {"GPU": names or f"none (torch is built for {build})"}
 
 
-def _packages() -> Iterator[Finding]:
-    """The packages that the distribution requires, and whether they are installed."""
+def _packages(problems: Problems) -> dict[str, str]:
+    """Return the versions of the packages that the distribution requires."""
+    installed, absent = {}, {}
     for requirement in requires("cnf-bench") or ():
         name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
         extra = re.search(r"extra == ['\"](\w+)", requirement)
+        if extra and extra[1] not in OPTIONAL:
+            continue
         try:
-            yield Finding("ok", name, version(name))
+            installed[name] = version(name)
         except PackageNotFoundError:
-            if extra is None:
-                yield Finding("bad", name, f"not installed; pip install '{requirement}'")
-            elif extra[1] in OPTIONAL:
-                text = f"not installed (only {OPTIONAL[extra[1]]} it)"
-                yield Finding("note", name, f"{text}; pip install 'cnf-bench[{extra[1]}]'")
+            if extra:
+                remedy = f"only for {OPTIONAL[extra[1]]}; pip install 'cnf-bench[{extra[1]}]'"
+                absent[f"no {name}"] = remedy
+            else:
+                problems[name] = f"not installed; pip install '{requirement}'"
+    return {"Installed": ", ".join(f"{name} {v}" for name, v in installed.items())} | absent
 
 
-def _devices() -> Iterator[Finding]:
-    try:
-        import torch
-    except Exception as error:  # a broken build can raise anything
-        yield Finding("bad", "torch", f"can't be imported: {type(error).__name__}: {error}")
-        return
-    if not torch.cuda.is_available():
-        built = (
-            f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built for the CPU"
-        )
-        yield Finding("note", "CUDA", f"no device (torch is {built}); runs use the CPU")
-        return
-    for index in range(torch.cuda.device_count()):
-        device = torch.cuda.get_device_properties(index)
-        yield Finding("ok", f"cuda:{index}", f"{device.name}, {_gib(device.total_memory)}")
-
-
-def _plugins(root: Path) -> Iterator[Finding]:
-    from bench.cli.list import needs
+def _plugins(problems: Problems, root: Path) -> dict[str, str]:
     from bench.registry import plugins
 
-    for name, plugin in sorted(plugins.methods().items()):
+    found: dict[str, list[str]] = {"Methods": [], "Data sets": [], "Not here": []}
+    for name in sorted(plugins.methods()):
         try:
             plugins.method(name)
-            yield Finding("ok", name, f"method, {plugin.value}")
+            found["Methods"].append(name)
         except Exception as error:  # a contributor's module can raise anything
-            yield Finding("bad", name, f"method: {error}")
-    yield Finding("ok" if root.is_dir() else "note", "data root", _where(root))
-    for name, plugin in sorted(plugins.datasets().items()):
-        if name == plugins.PATH:
-            continue
+            problems[f"method {name}"] = str(error)
+    for name in sorted(set(plugins.datasets()) - {plugins.PATH}):
         try:
-            dataset = plugins.dataset(name)
+            here = plugins.dataset(name).find(root)
+            found["Data sets" if here else "Not here"].append(name)
         except Exception as error:  # as above
-            yield Finding("bad", name, f"data set, {plugin.value}: {error}")
-            continue
-        source = dataset.find(root)
-        if source is None:
-            yield Finding("note", name, f"data set: {needs(dataset, root)}")
-        else:
-            yield Finding("ok", name, f"data set: {source.kind}")
+            problems[f"data set {name}"] = str(error)
+    if found["Not here"]:
+        found["Not here"][-1] += " (see bench data status)"
+    return {what: ", ".join(names) for what, names in found.items() if names}
 
 
-def _folder(what: str, path: Path) -> Finding:
-    """Whether a folder can be written, or made where it is not there yet."""
-    there = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        return Finding("bad", what, f"{path} can't be written; name another folder")
-    return Finding("ok", what, f"{_where(path)}, {_gib(shutil.disk_usage(there).free)} free")
-
-
-def _where(path: Path) -> str:
-    return str(path) if path.exists() else f"{path} (not there yet)"
+def _folder(problems: Problems, name: str, path: Path) -> str:
+    """Describe a folder that has to be writable, or to be created; the data need only be read."""
+    existing = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+    if name != "Data" and not (existing.is_dir() and os.access(existing, os.W_OK)):
+        problems[f"{name.lower()} folder"] = f"{path} can't be written; choose another"
+    state = "" if path.exists() else " (does not exist yet)"
+    return f"{path}{state}, {_gib(shutil.disk_usage(existing).free)} free"
 
 
 def _gib(size: float) -> str:

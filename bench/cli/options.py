@@ -6,38 +6,31 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from bench.errors import UsageError
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-Decorator = Callable[[_Command], _Command]
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def listed(
     *names: str,
     item: click.ParamType[Any] = click.STRING,
-    whole: Callable[[str], bool] | None = None,
+    whole: Callable[[str], bool] = lambda value: False,
     **settings: Any,
-) -> Decorator[Any]:
+) -> Decorator:
     """Return a repeatable option that takes values separated by commas too.
 
-    The command gets a tuple without duplicates, in the order given.
-
-    Args:
-        names: as for `click.option`.
-        item: the type of one value.
-        whole: whether a value is to be taken as it is, commas included (a path, say).
-        settings: as for `click.option`.
+    The command gets a tuple without duplicates, in the order given. Values that are `whole` (paths,
+    say) keep their commas; `item` is the type of one value; the rest is as for `click.option`.
     """
 
     def split(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> Any:
         found = []
         for value in values:
-            parts = [value] if whole and whole(value) else value.split(",")
-            for part in map(str.strip, parts):
+            for part in map(str.strip, [value] if whole(value) else value.split(",")):
                 if not part:
                     raise click.BadParameter(f"{value!r} has an empty entry.", ctx, param)
                 found.append(item.convert(part, param, ctx))
@@ -46,69 +39,57 @@ def listed(
     return click.option(*names, multiple=True, callback=split, **settings)
 
 
-def _is_path(value: str) -> bool:
-    """Return whether `-d` names a file, whose commas are part of its name."""
-    from bench.registry.plugins import looks_like_a_path
-
-    return looks_like_a_path(value) or Path(value).exists()
-
-
-def methods_option(help: str = "Include only this method. Repeatable.") -> Decorator[Any]:
-    """Return `-m/--method`: methods, by repetition or by commas; the parameter is `methods`."""
+def methods_option(help: str = "Include only this method. Repeatable.") -> Decorator:
+    """Return `-m/--method`; the parameter is `methods`."""
     return listed("-m", "--method", "methods", metavar="M", help=help)
 
 
-def datasets_option(help: str = "Include only this data set. Repeatable.") -> Decorator[Any]:
-    """Return `-d/--dataset`: names or paths; the parameter is `datasets`. A path is not split."""
-    return listed("-d", "--dataset", "datasets", whole=_is_path, metavar="D", help=help)
+def datasets_option(help: str = "Include only this data set. Repeatable.") -> Decorator:
+    """Return `-d/--dataset` for names and paths, which keep commas; the parameter is `datasets`."""
+
+    def is_path(value: str) -> bool:
+        from bench.registry.plugins import looks_like_a_path
+
+        return looks_like_a_path(value) or Path(value).exists()
+
+    return listed("-d", "--dataset", "datasets", whole=is_path, metavar="D", help=help)
 
 
-def budgets_option(help: str = "Include only runs of this budget. Repeatable.") -> Decorator[Any]:
-    """Return `-b/--budget` of commands that filter runs; the parameter is `budgets`."""
+def budgets_option(help: str = "Include only runs of this budget. Repeatable.") -> Decorator:
+    """Return `-b/--budget` for commands that filter runs; the parameter is `budgets`."""
     return listed("-b", "--budget", "budgets", metavar="B", help=help)
 
 
-def budget_option(help: str) -> Decorator[Any]:
-    """Return `-b/--budget` of commands that take one budget; the parameter is `budget`."""
+def budget_option(help: str) -> Decorator:
+    """Return `-b/--budget` for commands that take one budget."""
     return click.option("-b", "--budget", metavar="NAME", help=help)
 
 
-def seeds_option(help: str = "Include only this seed. Repeatable.") -> Decorator[Any]:
-    """Return `-s/--seed`: integers, by repetition or by commas; the parameter is `seeds`."""
+def seeds_option(help: str = "Include only this seed. Repeatable.") -> Decorator:
+    """Return `-s/--seed`; the parameter is `seeds`."""
     return listed("-s", "--seed", "seeds", item=click.INT, metavar="N", help=help)
 
 
-settings_option: Decorator[Any] = click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Set a hyper-parameter. Repeatable.",
+settings_option: Decorator = click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Hyper-parameter. Repeatable."
 )
-
-include_option: Decorator[Any] = click.option(
-    "--include",
-    multiple=True,
-    metavar="FILE.py",
-    help="Python file with your own methods, data sets or metrics. Repeatable.",
+include_option: Decorator = click.option(
+    "--include", multiple=True, metavar="FILE.py", help="File with your own plug-ins. Repeatable."
 )
-
-results_option: Decorator[Any] = click.option(
+results_option: Decorator = click.option(
     "--results", metavar="DIR", help="Results folder [default: BENCH_RESULTS or results/runs]."
 )
-
-data_option: Decorator[Any] = click.option(
+data_option: Decorator = click.option(
     "--data", metavar="DIR", help="Data folder [default: BENCH_DATA or a cache folder]."
 )
-
-json_option: Decorator[Any] = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def include_all(files: tuple[str, ...]) -> None:
     """Register the plug-ins of these files.
 
     Raises:
-        UsageError: a file can't be imported; says why.
+        UsageError: a file can't be imported.
     """
     if files:
         from bench.registry import plugins
@@ -122,25 +103,20 @@ def format_of(
 ) -> str:
     """Return the format of an output file: as given, else by the ending of its name.
 
-    Args:
-        path: the file, or None for the terminal.
-        given: the format that the user chose, or None.
-        known: ending, with its dot, in lower case -> format.
-        default: the format of the terminal and of names without an ending.
+    `known` maps endings, in lower case with their dots, to formats; `default` is the format of the
+    terminal (where `path` is None) and of names without an ending.
 
     Raises:
         UsageError: the ending is none of these.
     """
-    if given:
-        return given
     suffix = Path(path).suffix.lower() if path else ""
-    if suffix in known:
-        return known[suffix]
+    if given or suffix in known:
+        return given or known[suffix]
     if default and not suffix:
         return default
-    *most, last = known
-    endings = f"{', '.join(most)} or {last}" if most else last
-    raise UsageError(f"Can't tell the format of {path} from its ending.", f"Use {endings}.")
+    raise UsageError(
+        f"Can't tell the format of {path} from its ending.", f"Known endings: {', '.join(known)}."
+    )
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

@@ -1,1 +1,1 @@
-"""Rows on disk: reading and caching them, downloading and checking them."""
+"""Reading, caching, downloading and checking rows on disk."""

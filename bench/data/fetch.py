@@ -1,8 +1,8 @@
 """Downloading the published data sets, and checking what is on disk.
 
-The archive is that of Papamakarios et al. (2017), doi:10.5281/zenodo.1161203, about 0.8 GB. A
-broken download is resumed where it stopped, which is why pooch does not do it: pooch starts anew.
-Its MD5 is checked before anything in it is read, and only the files that are needed leave it.
+The archive is that of Papamakarios et al. (2017), doi:10.5281/zenodo.1161203, about 0.8 GB. An
+interrupted download is resumed (pooch would start again). The archive's MD5 is checked before
+anything in it is read, and only the needed files are extracted.
 """
 
 from __future__ import annotations
@@ -24,32 +24,35 @@ from filelock import FileLock
 
 from bench.api.dataset import Dataset, Source
 from bench.data import arrays
-from bench.data.archive import BLOBS, FILES, MD5, URL
 from bench.errors import BenchError, DataError, UsageError
 from bench.registry import plugins
 
 if TYPE_CHECKING:
     import requests
 
-#: The archive's name below the data root; what has arrived of it has the suffix `.part`.
+URL = "https://zenodo.org/records/1161203/files/data.tar.gz"
+MD5 = "9b9c9b0375315ad270eba4ce80c093ab"
+#: The git blob ids of files of the archive, where known: SHA-1 of a header and the bytes.
+BLOBS = {"miniboone/data.npy": "9737c80fa84df483ed368404e3110c324613d54c"}
+#: The archive's name in the data folder; an incomplete download has the suffix `.part`.
 ARCHIVE = "data.tar.gz"
-#: The folder inside the archive that is the data root.
+#: The archive's folder that corresponds to the data folder.
 TOP = "data"
 
-#: Told of progress: the step ("download", "check", "extract"), bytes done, bytes in all if known.
+#: Called with the step ("download", "check", "extract"), bytes done, and total bytes or None.
 Progress = Callable[[str, int, int | None], None]
 
 _BLOCK = 2**20
-_ARRIVING = 2**16  # a cut loses as much
+_DOWNLOAD_BLOCK = 2**16  # at most this much is lost by an interruption
 _ATTEMPTS = 5
 _TIMEOUT = 30.0  # seconds without a byte
 
 
 @dataclass(frozen=True)
 class Status:
-    """What is on disk of a data set: its best source there and that source's bytes.
+    """What is on disk of a data set: its best source and the bytes of it.
 
-    `source` is None where none is there; `missing` are its files of the archive that are not there.
+    `source` is None if there is none; `missing` are the archive's files that are not on disk.
     """
 
     name: str
@@ -60,10 +63,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Verified:
-    """What a check of a data set found: its rows (train, validation, test) and their revision.
-
-    `problem` says what is wrong and is empty where nothing is.
-    """
+    """The result of a check: rows (train, validation, test), their revision, any problem."""
 
     name: str
     source: Source | None
@@ -81,21 +81,20 @@ def fetch(
     md5: str = MD5,
     keep: bool = False,
 ) -> list[str]:
-    """Download the archive and put the whole sets of these names below the root.
+    """Download the archive and extract the named data sets, or all, into `root`.
 
-    A set whose files are all there is left alone; without names, all that the archive has are
-    fetched. An archive that lies below the root as `data.tar.gz` is used instead of a download,
-    and stays; a downloaded one stays if `keep`.
+    Data sets that are complete are left alone. An existing `root/data.tar.gz` is used instead of a
+    download, and kept; a downloaded archive is kept if `keep`.
 
     Returns:
-        The names of the sets that were put there.
+        The names of the data sets that were extracted.
 
     Raises:
-        UsageError: a name is unknown, or that of a set that is not downloaded.
-        DataError: no network, a wrong checksum, an archive with something else in it, or a disk
-            that can't be written.
+        UsageError: a name is unknown or not in the archive.
+        DataError: no network, a wrong checksum, an unexpected archive, or a disk that can't be
+            written.
     """
-    wanted = {name: files for name, files in _fetchable(names).items() if _absent(root, files)}
+    wanted = _incomplete(root, names)
     if not wanted:
         return []
     try:
@@ -110,36 +109,53 @@ def fetch(
     except OSError as error:
         raise DataError(
             f"{error.filename or root} can't be written or read: {error.strerror or error}.",
-            "Make room or name another folder with --data or BENCH_DATA.",
+            "Free some space, or choose another folder by --data or BENCH_DATA.",
         ) from error
     return list(wanted)
 
 
 def status(root: Path, names: Iterable[str] = ()) -> list[Status]:
-    """What is on disk of the data sets of these names, of all without names.
+    """Return what is on disk of the named data sets, or of all.
 
     Raises:
         UsageError: a name is unknown.
     """
-    return [_status(dataset, root) for dataset in _named(names)]
+    found = []
+    for dataset in _named(names):
+        source = dataset.find(root)
+        size = sum((root / name).stat().st_size for name in source.files) if source else 0
+        missing = tuple(name for name in arrays.archived(dataset) if not (root / name).is_file())
+        found.append(Status(dataset.name, source, missing, size))
+    return found
 
 
 def verify(root: Path, names: Iterable[str] = ()) -> list[Verified]:
-    """Read the data sets of these names anew, past the cache, and check them.
+    """Read the named data sets, or all that have files on disk, bypassing the cache; check them.
 
-    Without names: those of which files are below the root. Checked are the git blob id where it is
-    known, that the files can be read, the number of rows of a whole set, and that all is finite.
+    Checked are git blob ids (where known), that files can be read, the number of rows of a whole
+    set, and that all values are finite.
 
     Raises:
         UsageError: a name is unknown.
     """
-    names = tuple(names)
-    found = [(dataset, dataset.find(root)) for dataset in _named(names)]
-    return [
-        _verify(dataset, source, root)
-        for dataset, source in found
-        if names or (source is not None and source.files)
-    ]
+    names, found = tuple(names), []
+    for dataset in _named(names):
+        source = dataset.find(root)
+        if not names and (source is None or not source.files):
+            continue
+        try:
+            if source is None:
+                raise arrays.missing(dataset, root)
+            for name in source.files:
+                if name in BLOBS and _blob_id(root / name) != BLOBS[name]:
+                    raise DataError(f"{root / name} is not the published file.", "Fetch it again.")
+            splits = arrays.read(dataset, source, root)
+        except (BenchError, OSError) as error:
+            found.append(Verified(dataset.name, source, None, "", str(error)))
+            continue
+        rows = (len(splits.train), len(splits.validation), len(splits.test))
+        found.append(Verified(dataset.name, source, rows, arrays.revision(splits), ""))
+    return found
 
 
 def _named(names: Iterable[str]) -> list[Dataset]:
@@ -147,63 +163,38 @@ def _named(names: Iterable[str]) -> list[Dataset]:
     return [plugins.dataset(name) for name in (tuple(names) or known)]
 
 
-def _whole(dataset: Dataset) -> tuple[str, ...]:
-    """The set's files of the archive; none where it is not in the archive."""
-    return next((s.files for s in dataset.sources if s.files and FILES.issuperset(s.files)), ())
-
-
-def _fetchable(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def _incomplete(root: Path, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return the archive's files of each data set that has not all of them on disk."""
     names = tuple(names)
-    files = {dataset.name: _whole(dataset) for dataset in _named(names)}
+    files = {dataset.name: arrays.archived(dataset) for dataset in _named(names)}
     for name in names:
         if not files.get(name):
             raise UsageError(
                 f"The data set {name!r} is not in the archive: it is generated, comes with a "
                 "package or is your own."
             )
-    return {name: found for name, found in files.items() if found}
+    return {
+        name: found
+        for name, found in files.items()
+        if not all((root / file).is_file() for file in found)
+    }
 
 
-def _absent(root: Path, files: Iterable[str]) -> bool:
-    return any(not (root / name).is_file() for name in files)
-
-
-def _status(dataset: Dataset, root: Path) -> Status:
-    source = dataset.find(root)
-    size = sum((root / name).stat().st_size for name in source.files) if source else 0
-    missing = tuple(name for name in _whole(dataset) if not (root / name).is_file())
-    return Status(dataset.name, source, missing, size)
-
-
-def _verify(dataset: Dataset, source: Source | None, root: Path) -> Verified:
-    try:
-        if source is None:
-            raise arrays.missing(dataset, root)
-        for name in source.files:
-            if name in BLOBS and _blob(root / name) != BLOBS[name]:
-                raise DataError(f"{root / name} is not the published file.", "Fetch it again.")
-        splits = arrays.read(dataset, source, root)
-    except (BenchError, OSError) as error:
-        return Verified(dataset.name, source, None, "", str(error))
-    rows = (len(splits.train), len(splits.validation), len(splits.test))
-    return Verified(dataset.name, source, rows, arrays.revision(splits), "")
-
-
-def _blob(path: Path) -> str:
-    digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
-    with open(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+def _blob_id(path: Path) -> str:
+    """Return the id that git gives a file."""
+    content = path.read_bytes()
+    header = f"blob {len(content)}\0".encode()
+    return hashlib.sha1(header + content, usedforsecurity=False).hexdigest()
 
 
 def _download(root: Path, url: str, progress: Progress) -> Path:
-    """Download the archive, from where an earlier attempt stopped.
+    """Download the archive, resuming an earlier attempt.
 
-    Tries again as long as each attempt brings something, up to `_ATTEMPTS` times in vain.
+    Gives up after `_ATTEMPTS` attempts in a row that brought nothing.
     """
     import requests
 
+    by_hand = f"Or download {url} on another machine and save it as {root / ARCHIVE}."
     part = root / f"{ARCHIVE}.part"
     failures = 0
     while True:
@@ -212,53 +203,42 @@ def _download(root: Path, url: str, progress: Progress) -> Path:
             _continue(part, url, progress)
             return part
         except requests.HTTPError as error:
-            raise DataError(f"{url} can't be downloaded: {error}.", _by_hand(root, url)) from error
+            raise DataError(f"{url} can't be downloaded: {error}.", by_hand) from error
         except (requests.RequestException, TimeoutError) as error:
             after = part.stat().st_size if part.exists() else 0
             failures = 0 if after > before else failures + 1
             if failures == _ATTEMPTS or not after:
+                reason: BaseException = error
+                while reason.__cause__ or reason.__context__:  # the innermost one says something
+                    reason = reason.__cause__ or reason.__context__ or reason
                 raise DataError(
-                    f"The download of {url} broke off after {after} bytes: {_reason(error)}.",
-                    "Check the network and type the same again: it goes on where it stopped. "
-                    f"{_by_hand(root, url)}",
+                    f"The download of {url} stopped after {after} bytes: "
+                    f"{type(reason).__name__}: {reason}.",
+                    f"Check the network and repeat the command to resume. {by_hand}",
                 ) from error
             time.sleep(min(2.0**failures, 10.0) / 10)
 
 
-def _by_hand(root: Path, url: str) -> str:
-    return f"Or download {url} on another machine and put it at {root / ARCHIVE}."
-
-
-def _reason(error: BaseException) -> str:
-    """The innermost reason, which is the one that says something."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__ or error
-    return f"{type(error).__name__}: {error}"
-
-
 def _continue(part: Path, url: str, progress: Progress) -> None:
-    """Append what is missing of the archive to `part`.
-
-    A server that does not know ranges sends all of it: then `part` starts anew.
-    """
+    """Append the rest of the archive to `part`; start again if the server ignores ranges."""
     import requests
 
     have = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
         if response.status_code == requests.codes.requested_range_not_satisfiable:
-            if _total(response) != have:  # more than there is: of another file
+            if _total(response) != have:  # longer than the file: of another one
                 part.unlink()
                 _continue(part, url, progress)
             return
-        if response.status_code >= 500:  # the server's trouble, which passes
+        if response.status_code >= 500:  # a temporary failure of the server
             raise requests.ConnectionError(f"{response.status_code} {response.reason}")
         response.raise_for_status()
         if response.status_code != requests.codes.partial_content:
             have = 0
         total = _total(response)
         with open(part, "ab" if have else "wb") as file:
-            for block in response.iter_content(_ARRIVING):
+            for block in response.iter_content(_DOWNLOAD_BLOCK):
                 file.write(block)
                 have += len(block)
                 progress("download", have, total)
@@ -267,7 +247,7 @@ def _continue(part: Path, url: str, progress: Progress) -> None:
 
 
 def _total(response: requests.Response) -> int | None:
-    """The size of the whole file, as the server states it."""
+    """Return the size of the whole file as the server states it."""
     ranged = re.search(r"/(\d+)$", response.headers.get("Content-Range", ""))
     stated = ranged[1] if ranged else response.headers.get("Content-Length")
     return int(stated) if stated else None
@@ -285,14 +265,14 @@ def _check(archive: Path, md5: str, progress: Progress) -> None:
         if downloaded:
             archive.unlink()
         raise DataError(
-            f"The archive {archive} has the MD5 {digest.hexdigest()}, not {md5}: it is damaged or "
-            "another file. Nothing in it was read.",
+            f"The archive {archive} has the MD5 {digest.hexdigest()}, expected {md5}: it is "
+            "damaged or another file. Nothing in it was read.",
             "It was deleted; fetch it again." if downloaded else "Delete it and fetch again.",
         )
 
 
 def _extract(archive: Path, root: Path, files: set[str], progress: Progress) -> None:
-    """Put the wanted files of the archive below the root: all of them, or none."""
+    """Extract the wanted files of the archive into `root`: all of them, or none."""
     folder = Path(tempfile.mkdtemp(prefix=".fetch.", dir=root))
     try:
         _unpack(archive, folder, files, progress)
@@ -306,17 +286,19 @@ def _extract(archive: Path, root: Path, files: set[str], progress: Progress) -> 
 
 
 def _unpack(archive: Path, folder: Path, files: set[str], progress: Progress) -> None:
-    """Copy the wanted files, and nothing else, into the folder.
+    """Copy the wanted files, and nothing else, into `folder`.
 
-    The archive's paths are only compared, never written to; one that leads outside is refused all
-    the same, since the published archive has none.
+    The archive's paths are only compared, never written to; one that leads outside is refused
+    nevertheless, since the published archive has none.
     """
     size, todo = archive.stat().st_size, set(files)
     with open(archive, "rb") as raw, tarfile.open(fileobj=raw, mode="r|gz") as tar:
         for member in tar:
             path = PurePosixPath(member.name)
             if path.is_absolute() or ".." in path.parts:
-                raise DataError(f"The archive {archive} has a member outside it: {member.name!r}.")
+                raise DataError(
+                    f"The archive {archive} has a path that leads outside it: {member.name!r}."
+                )
             progress("extract", raw.tell(), size)
             name = str(path.relative_to(TOP)) if path.is_relative_to(TOP) else ""
             if name not in todo:

@@ -154,7 +154,7 @@ def test_a_cache_that_cannot_be_written_is_gone_without(
     cached = load(table, Path())
     (tmp_path / "a file").write_text("")
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "a file"))
-    with pytest.warns(UserWarning, match="a file/arrays can't be written .*BENCH_CACHE") as caught:
+    with pytest.warns(UserWarning, match="a file/arrays .*BENCH_CACHE") as caught:
         loaded = load(table, Path())
     assert len(caught) == 1
     assert loaded.revision == cached.revision
@@ -199,9 +199,9 @@ FLOATS = np.random.default_rng(1).random((10, 2), dtype=np.float32)
 @pytest.mark.parametrize(
     ("splits", "said"),
     [
-        ({"train": FLOATS.astype(np.float64)}, "train split of 'made' is float64, not float32"),
-        ({"test": FLOATS[:, :1]}, r"test split of 'made' is \(10, 1\), not \(n, 2\)"),
-        ({"validation": FLOATS[:0]}, "validation split of 'made' is"),
+        ({"train": FLOATS.astype(np.float64)}, "float32.*train split.*float64"),
+        ({"test": FLOATS[:, :1]}, r"\(n, 2\).*test split.*\(10, 1\)"),
+        ({"validation": FLOATS[:0]}, r"validation split.*\(0, 2\)"),
         ({"train": FLOATS[0]}, "train split"),
         (
             {"train": np.where(np.isclose(FLOATS, FLOATS[3, 1]), np.float32(np.nan), FLOATS)},

