@@ -123,7 +123,8 @@ def outcome(planned: Plan, folder: Path, told: Mapping[str, str]) -> bool:
     from bench.errors import DataError
     from bench.records import store
     from bench.records.frame import frame_of
-    from bench.tables.render import comparison, render
+    from bench.tables.comparison import comparison
+    from bench.tables.render import render
 
     found, failed = [], []
     for spec in planned.runs:

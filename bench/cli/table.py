@@ -15,7 +15,7 @@ from bench.paths import results_dir
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.tables.page import Look
+    from bench.tables.render import TableOptions
 
 
 @click.command()
@@ -71,7 +71,7 @@ def table(
     details: bool,
     mixed: bool,
     results: str | None,
-    **looks: Any,
+    **options: Any,
 ) -> None:
     """The comparison of methods on each data set, over the seeds, with its footnotes.
 
@@ -94,14 +94,14 @@ def table(
       bench table -f csv --runs -o runs.csv         one row a run, every column
       bench table --results bundle                  what `bench export bundle` wrote
     """
-    _refuse(form, details, bool(metrics or columns), **looks)
+    _refuse(form, details, bool(metrics or columns), **options)
     if metrics and columns:
         raise UsageError("--metric and --columns both name the columns.", "Leave out one of them.")
     from bench.records.measures import measure
     from bench.records.selection import chosen, runs_in
     from bench.records.versions import latest
     from bench.tables.columns_asked import asked, require
-    from bench.tables.page import Look, details_page, page, usual
+    from bench.tables.render import TableOptions, details_page, page, usual
 
     for name in metrics:
         measure(name)
@@ -114,29 +114,28 @@ def table(
             click.echo(f"Left out: {sentence} (--mixed shows them).", err=True)
     if shown:
         require(frame, shown)
-    look = Look(shown, **looks)
+    chosen_options = TableOptions(shown, **options)
     if output is None and form == "text" and sys.stdout.isatty():
-        _show(frame, look, details, folder)
+        _show(frame, chosen_options, details, folder)
         return
-    content = details_page(frame, folder) if details else page(frame, form, look, folder)
+    content = details_page(frame, folder) if details else page(frame, form, chosen_options, folder)
     if output is None:
         click.echo(content, nl=False)
     else:
         _write(Path(output), content)
 
 
-def _show(frame: pd.DataFrame, look: Look, details: bool, folder: Path) -> None:
+def _show(frame: pd.DataFrame, options: TableOptions, details: bool, folder: Path) -> None:
     """On a terminal, in its width and its colours."""
     from rich.console import Console
 
     from bench.tables.details import show
-    from bench.tables.page import table_of
-    from bench.tables.render import text
+    from bench.tables.render import table_of, text
 
     if details:
         show(frame, Console(), results=folder)
     else:
-        text(table_of(frame, "text", look, folder), Console())
+        text(table_of(frame, "text", options, folder), Console())
 
 
 def _refuse(

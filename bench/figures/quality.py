@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.figures.canvas import DASHES, canvas, dress, horizontal_grid, legend, name_axes
 from bench.figures.looks import PALE, look
-from bench.tables.quality import Curve, Panel
+from bench.tables.sample_quality import QualityCurve, QualityPanel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ _WIDTHS, _HEIGHT = (4.4, 3.1, 2.35), 2.25
 _TAU = (0, (5, 2))
 
 
-def diagram(panels: Sequence[Panel]) -> Figure:
+def diagram(panels: Sequence[QualityPanel]) -> Figure:
     """A panel for each data set, with a line for each row of the comparison.
 
     A line is the mean over seeds, by Euler's method; where there are several seeds each is a thin
@@ -48,13 +48,13 @@ def diagram(panels: Sequence[Panel]) -> Figure:
     return figure
 
 
-def title(panel: Panel, *, alone: bool) -> str:
+def title(panel: QualityPanel, *, alone: bool) -> str:
     """The data set; with its budget and revision where it has several panels."""
     dataset, revision, budget = panel.heading
     return str(dataset) if alone else f"{dataset} ({budget}, {str(revision)[:8]})"
 
 
-def _panel(axes: Axes, panel: Panel, title: str) -> None:
+def _panel(axes: Axes, panel: QualityPanel, title: str) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.margins(x=0.06, y=0.09)
@@ -66,7 +66,7 @@ def _panel(axes: Axes, panel: Panel, title: str) -> None:
         axes.axhline(panel.tau, color=PALE, lw=1.0, ls=_TAU, zorder=1.5, gid="tau")
 
 
-def _dashes(panel: Panel) -> list[tuple[Curve, Any]]:
+def _dashes(panel: QualityPanel) -> list[tuple[QualityCurve, Any]]:
     seen: Counter[str] = Counter()
     found = []
     for curve in panel.curves:
@@ -75,7 +75,7 @@ def _dashes(panel: Panel) -> list[tuple[Curve, Any]]:
     return found
 
 
-def _curve(axes: Axes, curve: Curve, dashes: Any) -> None:
+def _curve(axes: Axes, curve: QualityCurve, dashes: Any) -> None:
     style = look(curve.method)
     points = [curve.mean(steps) for steps in curve.steps if steps]
     (line,) = axes.plot(
@@ -103,7 +103,7 @@ def _curve(axes: Axes, curve: Curve, dashes: Any) -> None:
     )  # fmt: skip
 
 
-def _ticks(axes: Axes, panels: Sequence[Panel]) -> None:
+def _ticks(axes: Axes, panels: Sequence[QualityPanel]) -> None:
     """Every power of two, or every other one where there are many; the axes share them."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -116,7 +116,7 @@ def _ticks(axes: Axes, panels: Sequence[Panel]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _legend(figure: Figure, panels: Sequence[Panel]) -> None:
+def _legend(figure: Figure, panels: Sequence[QualityPanel]) -> None:
     from matplotlib.lines import Line2D
 
     handles: dict[str, Line2D] = {}

@@ -13,7 +13,7 @@ from bench.plots.asked import Asked, Drawn, wrapped
 from bench.plots.selection import Group, Shown, select
 from bench.records.format import measured
 from bench.records.versions import latest
-from bench.tables.paths import movement_of
+from bench.tables.details import movement_of
 
 if TYPE_CHECKING:
     from bench.figures.movement import Chain, Panel

@@ -14,7 +14,7 @@ from bench.plots.asked import Asked, Drawn, wrapped
 from bench.plots.selection import Group, Shown, select
 from bench.records.measures import measure
 from bench.records.versions import latest
-from bench.stats.front import pareto_front
+from bench.stats.ranking import pareto_front
 from bench.tables.marks import flags_of
 
 if TYPE_CHECKING:

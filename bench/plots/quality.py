@@ -9,7 +9,7 @@ from bench.errors import NothingMeasured, UsageError
 from bench.plots.asked import Asked, Drawn, wrapped
 
 if TYPE_CHECKING:
-    from bench.tables.quality import Panel
+    from bench.tables.sample_quality import QualityPanel
 
 
 def draw(asked: Asked) -> Drawn:
@@ -27,7 +27,7 @@ def draw(asked: Asked) -> Drawn:
     asked.refuse("quality", "seed", "columns")
     from bench.figures.quality import diagram
     from bench.records.versions import latest
-    from bench.tables.quality import panels
+    from bench.tables.sample_quality import panels
 
     frame, left_out = latest(asked.frame())
     found = panels(asked.under_budget(frame), asked.results)
@@ -40,7 +40,7 @@ def draw(asked: Asked) -> Drawn:
     return Drawn(diagram(shown), tuple(_lines(found, shown)), tuple(left_out))
 
 
-def _lines(found: Sequence[Panel], shown: Sequence[Panel]) -> Iterator[str]:
+def _lines(found: Sequence[QualityPanel], shown: Sequence[QualityPanel]) -> Iterator[str]:
     yield wrapped(" ".join(_caption(shown)))
     for panel in found:
         if panel.missing:
@@ -48,7 +48,7 @@ def _lines(found: Sequence[Panel], shown: Sequence[Panel]) -> Iterator[str]:
     yield "The figures: bench table --details"
 
 
-def _caption(shown: Sequence[Panel]) -> Iterator[str]:
+def _caption(shown: Sequence[QualityPanel]) -> Iterator[str]:
     sizes = ", ".join(dict.fromkeys(panel.rows for panel in shown))
     steps = sorted({steps for panel in shown for steps in panel.steps})
     solvers = " or ".join(sorted({curve.solver for panel in shown for curve in panel.curves}))

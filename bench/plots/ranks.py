@@ -23,7 +23,7 @@ def draw(asked: Asked) -> Drawn:
     from bench.figures.ranks import diagram
     from bench.records.frame import cells
     from bench.stats.ranking import explain_pairs, too_few
-    from bench.tables.standing import standings
+    from bench.tables.comparison import standings
 
     folder = asked.results
     found = {one.budget: one for one in standings(cells(asked.frame()), asked.metric or "nll")}

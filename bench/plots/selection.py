@@ -15,7 +15,7 @@ from bench.errors import NothingMeasured
 from bench.plots.asked import Asked, wrapped
 from bench.records.measures import measure
 from bench.records.store import Record, read
-from bench.tables.labels import labels
+from bench.tables.layout import labels
 from bench.tables.marks import groups_of, heading_of
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from bench.records.manifest import (
 )
 from bench.records.store import utc
 from bench.records.versions import latest
-from bench.tables.page import FORMS, Look, details_page, page
+from bench.tables.render import FORMS, TableOptions, details_page, page
 
 #: What is kept of a run.
 FILES = ("record.json", "curve.jsonl", "samples.npz")
@@ -167,9 +167,11 @@ def _copy(results: Path, inside: Path, run: str, models: bool) -> bool:
 def _tables(folder: Path, frame: pd.DataFrame, results: Path) -> Iterator[str]:
     """The tables as `bench table` gives them by the same runs."""
     folder.mkdir()
-    pages = {f"table.{end}": page(frame, form, Look(), results) for form, end in FORMS.items()}
-    pages["table-standalone.tex"] = page(frame, "latex", Look(standalone=True), results)
-    pages["runs.csv"] = page(frame, "csv", Look(by_run=True), results)
+    pages = {
+        f"table.{end}": page(frame, form, TableOptions(), results) for form, end in FORMS.items()
+    }
+    pages["table-standalone.tex"] = page(frame, "latex", TableOptions(standalone=True), results)
+    pages["runs.csv"] = page(frame, "csv", TableOptions(by_run=True), results)
     pages["details.txt"] = details_page(frame, results)
     for name, content in pages.items():
         (folder / name).write_text(content, encoding="utf-8")

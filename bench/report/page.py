@@ -22,10 +22,9 @@ from bench.report.gathered import Gathered
 from bench.report.parts import section
 from bench.report.shortened import shortened
 from bench.report.under_way import UnderWay, said
-from bench.tables.beside import with_published
 from bench.tables.comparison import comparison
-from bench.tables.details import details
-from bench.tables.line import Line
+from bench.tables.details import Detail, details
+from bench.tables.published import with_published
 from bench.tables.render import html_grid, html_notes
 
 #: The columns of the comparison.
@@ -61,7 +60,7 @@ class DataSection:
     revisions: tuple[setting.DataFacts, ...]
     shown: tuple[figures.Shown, ...]
     remark: str
-    details: tuple[tuple[str, tuple[Line, ...]], ...]
+    details: tuple[tuple[str, tuple[Detail, ...]], ...]
     runs: int
     failed: int
 
@@ -171,7 +170,7 @@ def _sections(
     return sections, not_drawn
 
 
-def _details(mine: pd.DataFrame, gathered: Gathered) -> tuple[tuple[str, tuple[Line, ...]], ...]:
+def _details(mine: pd.DataFrame, gathered: Gathered) -> tuple[tuple[str, tuple[Detail, ...]], ...]:
     """What each figure of a data set rests on, a block for each row of its comparison."""
     if len(mine) > MOST_DETAILED:
         return ()

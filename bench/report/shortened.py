@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from bench.records.measures import MEASURES
-from bench.tables.comparison import Group, Row, Table
+from bench.tables.layout import Row, RowGroup, Table
 
 #: Rows of a data set that are shown.
 MOST = 100
@@ -23,7 +23,7 @@ def shortened(table: Table, most: int = MOST) -> tuple[Table, list[str]]:
         value = row.entries[nll].value
         return math.inf if value is None else value
 
-    groups: list[Group] = []
+    groups: list[RowGroup] = []
     said: list[str] = []
     for group in table.groups:
         if len(group.rows) > most:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table as Grid
@@ -13,9 +17,7 @@ from rich.text import Text
 from bench.records.curve import Target, read_curve, target
 from bench.records.format import measured, memory, probability, scientific, significant, span, whole
 from bench.records.frame import Cell
-from bench.tables import quality_block
-from bench.tables.labels import Label, labels
-from bench.tables.line import Line, mean_line
+from bench.tables.layout import Label, labels
 from bench.tables.marks import (
     GAP,
     GAP_BOUND,
@@ -29,11 +31,88 @@ from bench.tables.marks import (
     heading_of,
     is_blind,
 )
-from bench.tables.paths import path_lines
-from bench.tables.quality import panel
+from bench.tables.sample_quality import panel, show_quality
 
 
-def details(frame: pd.DataFrame, results: Path | None = None) -> list[tuple[str, str, list[Line]]]:
+@dataclass(frozen=True)
+class Detail:
+    """One figure of one method on one data set: all text.
+
+    `spread` says what stands behind the plus-minus, `n` over what the figure was measured, `notes`
+    what else bears on it; what fails a bound is in `flags`.
+    """
+
+    figure: str
+    value: str
+    spread: str
+    n: str
+    notes: str
+    flags: str
+
+
+def mean_line(
+    cell: Cell, figure: str, column: str, n: str = "", notes: str = "", flags: str = ""
+) -> Detail:
+    """The mean of a column over seeds, with their standard deviation where there are several."""
+    several = len(cell.well) > 1
+    number = measured(cell.mean(column), cell.sd(column) if several else None)
+    spread = f"s.d. over {len(cell.well)} seeds" if several else ""
+    return Detail(figure, str(number), spread, n, notes, flags)
+
+
+def path_lines(cell: Cell) -> Iterator[Detail]:
+    """The W2 movement of each piece, the transport cost and the straightness of a cell's runs.
+
+    None of them for a method without paths; all in squared units of what lies behind the affine
+    layer.
+    """
+    ok = cell.ok
+    moves = [movement_of(text) for text in ok["w2_movement"].dropna()]
+    if moves and all(moves):
+        yield _movements(cell, moves)
+    paths = span(ok["samples"])
+    n = f"{paths} paths" if paths else ""
+    if ok["transport_cost"].notna().any():
+        note = "E|x1 - x0|² from noise to data, in all"
+        yield mean_line(cell, "transport cost", "transport_cost", n, note)
+    if ok["straightness"].notna().any():
+        note = "0 where every path is straight and of even speed"
+        yield mean_line(cell, "straightness", "straightness", n, note)
+
+
+def _movements(cell: Cell, moves: list[list[float]]) -> Detail:
+    """A figure for each piece, from data to noise; each seed's own where their pieces differ."""
+    rows = span(cell.ok["round_trip_rows"])
+    n = f"{rows} test rows" if rows else ""
+    pieces = {len(each) for each in moves}
+    note = "E|x' - x|² from data to noise"
+    if len(pieces) > 1:
+        told = "; ".join(", ".join(str(measured(v)) for v in each) for each in moves)
+        return Detail("W2 movement", told, "each piece; seed by seed", n, note, "")
+    table = np.array(moves)
+    several = len(table) > 1
+    sd = table.std(0, ddof=1) if several else np.full(table.shape[1], math.nan)
+    shown = ", ".join(
+        str(measured(float(mean), float(s) if several else None))
+        for mean, s in zip(table.mean(0), sd, strict=True)
+    )
+    parts = [f"each of {table.shape[1]} pieces"] if table.shape[1] > 1 else []
+    parts += [f"s.d. over {len(table)} seeds"] if several else []
+    return Detail("W2 movement", shown, ", ".join(parts), n, note, "")
+
+
+def movement_of(text: str) -> list[float]:
+    """The numbers of a record's list; none where it holds something else."""
+    try:
+        found = [float(value) for value in json.loads(text)]
+    except (TypeError, ValueError):
+        return []
+    return found if all(map(math.isfinite, found)) else []
+
+
+def details(
+    frame: pd.DataFrame, results: Path | None = None
+) -> list[tuple[str, str, list[Detail]]]:
     """The data set, the method with its seeds, and the lines of its figures; failed cells too.
 
     With the results folder, by the runs' curves also the seconds to the slowest method's NLL.
@@ -55,7 +134,7 @@ def _targets(frame: pd.DataFrame, results: Path) -> dict[str, Target]:
     return found
 
 
-def _to_target(cell: Cell, targets: Mapping[str, Target]) -> Iterator[Line]:
+def _to_target(cell: Cell, targets: Mapping[str, Target]) -> Iterator[Detail]:
     """The seconds of each seed, in the order of the seeds."""
     known = [(run, targets[run]) for run in cell.ok["run"] if run in targets]
     if not known:
@@ -67,7 +146,7 @@ def _to_target(cell: Cell, targets: Mapping[str, Target]) -> Iterator[Line]:
     goals = ", ".join(str(measured(goal.nll)) for _, goal in known)
     spread = "each seed" if len(known) > 1 else ""
     note = f"to validation NLL {goals}, the last of the slowest run; seen at validations only"
-    yield Line("to the target", ", ".join(shown), spread, "", note, "")
+    yield Detail("to the target", ", ".join(shown), spread, "", note, "")
 
 
 def show(
@@ -84,11 +163,11 @@ def show(
             console.print(Text(f"  {method}"), width=width, highlight=False)
             console.print(_grid(lines), width=width, highlight=False)
         if results:
-            quality_block.show(panel(members, results), console, width)
+            show_quality(panel(members, results), console, width)
         console.print()
 
 
-def _grid(lines: Iterable[Line]) -> Grid:
+def _grid(lines: Iterable[Detail]) -> Grid:
     grid = Grid(box=None, padding=(0, 1, 0, 0), show_header=False, pad_edge=False)
     for size in (4, 18, 21, 20):
         grid.add_column(min_width=size, max_width=size)
@@ -103,7 +182,7 @@ def _grid(lines: Iterable[Line]) -> Grid:
 
 def _rows_of(
     members: Sequence[Cell], targets: Mapping[str, Target]
-) -> Iterator[tuple[str, list[Line]]]:
+) -> Iterator[tuple[str, list[Detail]]]:
     for cell, label in zip(members, labels(members), strict=True):
         yield _method(cell, label), [*_lines(cell), *_to_target(cell, targets)]
 
@@ -123,10 +202,12 @@ def _method(cell: Cell, label: Label) -> str:
     return f"{text}; {label.meaning}" if label.meaning else text
 
 
-def _lines(cell: Cell) -> Iterator[Line]:
+def _lines(cell: Cell) -> Iterator[Detail]:
     ok = cell.ok
     for _, run in cell.runs[cell.runs["status"] != "ok"].iterrows():
-        yield Line(f"seed {run['seed']}", str(run["status"]), "", "", str(run["reason"]), "failed")
+        yield Detail(
+            f"seed {run['seed']}", str(run["status"]), "", "", str(run["reason"]), "failed"
+        )
     if not len(ok):
         return
     yield _nll(cell)
@@ -139,13 +220,13 @@ def _lines(cell: Cell) -> Iterator[Line]:
         size = f"rows of size {significant(float(ok['row_scale'].mean()))}"
         flag = "misses its start" if TRIP in flags_of(cell) else ""
         value = str(scientific(float(ok["round_trip_median"].max())))
-        yield Line("round trip", value, "median of |x - x'|", "", f"{far}; {size}", flag)
+        yield Detail("round trip", value, "median of |x - x'|", "", f"{far}; {size}", flag)
     if ok["density_integral"].notna().any():
         off = (ok["density_integral"] - 1).abs()
         worst = ok[off == off.max()].iloc[0]
         number = measured(worst["density_integral"], worst["density_integral_error"])
         flag = "not one" if MASS in flags_of(cell) else ""
-        yield Line("integral", str(number), "error of quadrature", "", "the worst seed", flag)
+        yield Detail("integral", str(number), "error of quadrature", "", "the worst seed", flag)
     for name in ("m", "1"):
         if ok[f"mmd_{name}"].notna().any():
             yield _mmd(cell, name)
@@ -153,19 +234,19 @@ def _lines(cell: Cell) -> Iterator[Line]:
         n = f"two samples of {span(ok['aggregated_n'])}"
         p = ", ".join(str(probability(float(v))) for v in ok["p_aggregated"])
         flag = "told from data" if (ok["p_aggregated"] < LEVEL).all() else ""
-        yield Line("p, all bandwidths", p, "", n, "", flag)
+        yield Detail("p, all bandwidths", p, "", n, "", flag)
     if ok["c2st"].notna().any():
         error = cell.sd("c2st") if len(ok) > 1 else cell.mean("c2st_se")
         spread = "s.d. over seeds" if len(ok) > 1 else "s.e. over held-out rows"
         p = "p " + ", ".join(str(probability(float(v))) for v in ok["p_c2st"])
         flag = "told from data" if (ok["p_c2st"] < LEVEL).all() else ""
         value = str(measured(cell.mean("c2st"), error))
-        yield Line("classifier", value, spread, "accuracy on held-out rows, 0.5 is best", p, flag)
+        yield Detail("classifier", value, spread, "accuracy on held-out rows, 0.5 is best", p, flag)
     yield from path_lines(cell)
     yield from _costs(cell)
 
 
-def _nll(cell: Cell) -> Line:
+def _nll(cell: Cell) -> Detail:
     ok = cell.ok
     several = len(ok) > 1
     groups = span(ok["nll_groups"])
@@ -185,7 +266,7 @@ def _nll(cell: Cell) -> Line:
         why = f": {reasons.iloc[0]}" if len(reasons) else ""
         flags.append(f"error not below {SOLVER_ERROR} nat{why}")
     spread = f"s.d. over {len(ok)} seeds" if several else spread
-    return Line("NLL (nats)", str(number), spread, _rows(ok), "; ".join(notes), "; ".join(flags))
+    return Detail("NLL (nats)", str(number), spread, _rows(ok), "; ".join(notes), "; ".join(flags))
 
 
 def _rows(ok: pd.DataFrame) -> str:
@@ -194,7 +275,7 @@ def _rows(ok: pd.DataFrame) -> str:
     return f"{scored} of {there} test rows" if part else f"{scored} test rows"
 
 
-def _mmd(cell: Cell, name: str) -> Line:
+def _mmd(cell: Cell, name: str) -> Detail:
     ok = cell.ok
     several = len(ok) > 1
     number = scientific(cell.mean(f"mmd_{name}"), cell.sd(f"mmd_{name}") if several else None)
@@ -211,10 +292,10 @@ def _mmd(cell: Cell, name: str) -> Line:
     if is_blind(cell, f"mmd_{name}"):
         flags.append("can't discriminate here: V is its own floor 2/n")
     n = f"two samples of {span(ok['mmd_n'])}"
-    return Line(f"MMD-{name} (V)", str(number), spread, n, notes, "; ".join(flags))
+    return Detail(f"MMD-{name} (V)", str(number), spread, n, notes, "; ".join(flags))
 
 
-def _costs(cell: Cell) -> Iterator[Line]:
+def _costs(cell: Cell) -> Iterator[Detail]:
     ok = cell.ok
     seconds = ok["train_seconds"]
     where = str(cell.shared("hardware"))
@@ -222,9 +303,9 @@ def _costs(cell: Cell) -> Iterator[Line]:
     several = f"{significant(seconds.min())} to {significant(seconds.max())}"
     n = f"{whole(ok['minibatches'].max())} mini-batches"
     value = f"{significant(float(seconds.mean()))} s"
-    yield Line("training", value, several if len(ok) > 1 else "", n, f"{others}; {where}", "")
+    yield Detail("training", value, several if len(ok) > 1 else "", n, f"{others}; {where}", "")
     peak = ok["memory_bytes"].max()
     if peak == peak and peak is not pd.NA:
         own = ok["own_rss_bytes"].max()
         notes = "" if own is pd.NA else f"{memory(float(own))} of it beyond libraries and data"
-        yield Line("memory", str(memory(float(peak))), "peak of the process", "", notes, "")
+        yield Detail("memory", str(memory(float(peak))), "peak of the process", "", notes, "")

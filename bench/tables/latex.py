@@ -7,15 +7,278 @@ page whose text is 16 cm by 24.7 cm (A4 with margins of 2.5 cm): nothing is scal
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from bench.tables.latex_cells import Column, column, marked, stacked
-from bench.tables.latex_text import Ready, breakable, escape_latex
-from bench.tables.parts import Group, Row, Table
+from bench.records.format import Number
+from bench.tables.layout import Entry, Row, RowGroup, Table
+from bench.tables.marks import BEST, SECOND
+
+#: The marks and signs that LaTeX has in mathematics.
+MATH = {
+    "†": r"\dagger",
+    "‡": r"\ddagger",
+    "°": r"\circ",
+    "‖": r"\|",
+    "¶": r"\P",
+    "§": r"\S",
+    "≠": r"\neq",
+    "∫": r"\smallint",
+    "↔": r"\leftrightarrow",
+}
+
+_LETTERS = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "τ": r"$\tau$",
+    "χ": r"$\chi$",
+    "²": r"\textsuperscript{2}",
+    "γ": r"$\gamma$",
+    "≥": r"$\geq$",
+    "–": "--",
+}
+
+#: A word with more letters than these may be broken anywhere.
+_LONG = 18
+
+
+#: A number as programs write it, 1e-05.
+_PROGRAM_POWER = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e([+-]\d{1,3})(?!\w)")
+
+
+class Ready(str):
+    """Text in the output's own language, not to be escaped again."""
+
+    __slots__ = ()
+
+
+def escape_latex(text: object) -> Ready:
+    """Text as LaTeX that prints it; letters beyond Latin become their code points.
+
+    pdflatex knows no others without further packages, and a table must always compile.
+    """
+    if isinstance(text, Ready):
+        return text
+    return Ready(" ".join(map(_escape_word, str(text).split())))
+
+
+def _escape_word(word: str, between: str = "") -> str:
+    """A word's letters, and its numbers with their powers of ten raised."""
+    parts, end = [], 0
+    for found in _PROGRAM_POWER.finditer(word):
+        parts += [_letter(letter) for letter in word[end : found.start()]]
+        mantissa, exponent = found[1], int(found[2])
+        times = "" if mantissa == "1" else rf"{mantissa}\times "
+        parts.append(f"${times}10^{{{exponent}}}$")
+        end = found.end()
+    return between.join([*parts, *map(_letter, word[end:])])
+
+
+def breakable(text: object) -> Ready:
+    """As `escape_latex`, and a long word may go on in the next line after any of its letters."""
+    if isinstance(text, Ready):
+        return text
+    return Ready(
+        " ".join(
+            _escape_word(word, r"\allowbreak{}" if len(word) > _LONG else "")
+            for word in str(text).split()
+        )
+    )
+
+
+def _letter(letter: str) -> str:
+    if letter in _LETTERS:
+        return _LETTERS[letter]
+    if letter in MATH:
+        return f"${MATH[letter]}$"
+    accented = letter <= "ÿ" and unicodedata.decomposition(letter)
+    if letter.isprintable() and (letter.isascii() or accented):
+        return letter
+    return f"[U+{ord(letter):04X}]"
+
+
+#: The width of what is no digit, in digits.
+_WIDE = {".": 0.56, ",": 0.56, "-": 1.56, "(": 0.78, ")": 0.78}
+_PLUS_MINUS, _POWER, _EXPONENT_DIGIT, _BOLD = 2.5, 4.5, 0.85, 1.15
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of cells: its preamble, how many columns of the `tabular` it takes, its cells.
+
+    `width` is about that of its widest cell, in digits.
+    """
+
+    preamble: str
+    span: int
+    cells: tuple[str, ...]
+    width: float
+
+
+def column(entries: Sequence[Entry], *, aligned: bool, siunitx: bool) -> Column:
+    """The column of these entries, each from one row; aligned where they are of one measure."""
+    numbers = [entry.number for entry in entries if entry.number is not None]
+    words = max((len(e.word) + len(e.marks) for e in entries if e.number is None), default=0)
+    width = max([float(words), *map(_width, numbers)])
+    width *= _BOLD if any(entry.best for entry in entries) else 1.0
+    if not aligned or not any(_is_plain(n) and (n.error or "." in n.value) for n in numbers):
+        cells = tuple(_right(entry) for entry in entries)
+        return Column("r", 1, cells, width)
+    if siunitx and all(map(_is_plain, numbers)):
+        table_format = _table_format(numbers)
+        cells = tuple(_siunitx(entry, table_format) for entry in entries)
+        return Column(f"S[table-format={table_format}]", 1, cells, width + 1)
+    whole = max(sum(_WIDE.get(c, 1.0) for c in n.value.partition(".")[0]) for n in numbers)
+    rest = max(
+        _width(n) - sum(_WIDE.get(c, 1.0) for c in n.value.partition(".")[0]) for n in numbers
+    )
+    decimals = max(len(n.value.partition(".")[2]) for n in numbers)
+    cells = tuple(_split(entry, decimals) for entry in entries)
+    return Column("r@{}l", 2, cells, max(whole + rest, words))
+
+
+def marked(marks: str) -> Ready:
+    """Marks as they stand in a superscript; what bold and underlining mean, in words."""
+    if marks == BEST:
+        return Ready(r"\textbf{Bold:}")
+    if marks == SECOND:
+        return Ready(r"\underline{Underlined:}")
+    return Ready("$^{" + "".join(MATH[mark] for mark in marks) + "}$" if marks else "")
+
+
+def _is_plain(number: Number) -> bool:
+    return not number.unit and number.value[-1:].isdigit()
+
+
+def _width(number: Number) -> float:
+    text = number.value + number.error
+    width = sum(_WIDE.get(letter, 1.0) for letter in text)
+    width += _PLUS_MINUS if number.error else 0
+    if number.exponent:
+        width += _POWER + _EXPONENT_DIGIT * len(str(number.exponent)) + 1.5 * bool(number.error)
+    return width + len(number.unit) + bool(number.unit) * 0.5
+
+
+def _hung(marks: str) -> str:
+    """Marks that take no room, so that numbers align."""
+    return rf"\rlap{{{marked(marks)}}}" if marks else ""
+
+
+def _right(entry: Entry) -> str:
+    """A cell of a column without decimal points to align."""
+    if entry.number is None:
+        return _word(entry)
+    number = entry.number
+    if not _is_plain(number):
+        unit = rf"\,{escape_latex(number.unit)}" if number.unit else ""
+        return f"{escape_latex(number.value)}{unit}{_hung(entry.marks)}"
+    body = number.value + (rf" \pm {number.error}" if number.error else "")
+    if number.exponent:
+        body = (f"({body})" if number.error else body) + rf"\times 10^{{{number.exponent}}}"
+    return _face(body.replace(",", "{,}"), entry) + _hung(entry.marks)
+
+
+def _word(entry: Entry) -> str:
+    word = escape_latex(entry.word)
+    if word and word != "--" and not word[0].isdigit():
+        word = Ready(rf"\emph{{{word}}}")
+    return f"{word}{_hung(entry.marks)}"
+
+
+def _split(entry: Entry, decimals: int) -> str:
+    """The two cells of `r@{}l`."""
+    number = entry.number
+    if number is None or not _is_plain(number):
+        return rf"\multicolumn{{2}}{{c}}{{{_word(entry) if number is None else _right(entry)}}}"
+    whole, point, fraction = number.value.partition(".")
+    whole = f"({whole}" if number.exponent and number.error else whole
+    rest = point + fraction
+    missing = decimals - len(fraction)
+    if number.error:
+        if missing:
+            blank = "0" * missing if point else "." + "0" * missing
+            rest += rf"\phantom{{{blank}}}"
+        rest += rf" \pm {number.error}"
+    if number.exponent:
+        rest += (")" if number.error else "") + rf"\times 10^{{{number.exponent}}}"
+    rest = f"{{}}{rest}" if rest.startswith(" ") else rest
+    left, right = (_face(part.replace(",", "{,}"), entry) for part in (whole, rest))
+    return f"{left} & {right}{_hung(entry.marks)}"
+
+
+def _face(body: str, entry: Entry) -> str:
+    if not body:
+        return ""
+    if entry.best:
+        return rf"$\mathbf{{{body}}}$"
+    # Smashed, so that the lines of both cells lie at one height.
+    return rf"\underline{{\smash{{${body}$}}}}" if entry.second else f"${body}$"
+
+
+def stacked(title: str, width: float) -> tuple[str, ...]:
+    """A title in one line, or in two where it is wider than its column."""
+    places = [i + 1 for i, letter in enumerate(title[:-1]) if letter in " -" and i]
+    if len(title) <= width + 1 or not places:
+        return (title,)
+    place = min(places, key=lambda i: max(i, len(title) - i))
+    return title[:place].rstrip(), title[place:]
+
+
+def _siunitx(entry: Entry, table_format: str) -> str:
+    number = entry.number
+    if number is None:
+        return f"{{{_word(entry)}}}"
+    body = number.value.replace(",", "")
+    body += f" +- {number.error.replace(',', '')}" if number.error else ""
+    body += f"e{number.exponent}" if number.exponent else ""
+    hung = f" {_hung(entry.marks)}" if entry.marks else ""
+    if entry.second:
+        body = rf"\tablenum[table-format={table_format}]{{{body}}}"
+        return rf"{{\underline{{{body}}}{hung.strip()}}}"
+    return (r"\bfseries " if entry.best else "") + body + hung
+
+
+def _table_format(numbers: Sequence[Number]) -> str:
+    """siunitx's `table-format`: the digits before and after the point, of ± and of the exponent."""
+    values = [number.value.replace(",", "").lstrip("-").partition(".") for number in numbers]
+    sign = "-" if any(number.value.startswith("-") for number in numbers) else ""
+    decimals = max(len(fraction) for _, _, fraction in values)
+    text = f"{sign}{max(len(whole) for whole, _, _ in values)}.{decimals}"
+    errors = [number.error for number in numbers if number.error]
+    if errors:
+        text += f"({max(len(_digits(error, decimals)) for error in errors)})"
+    powers = [number.exponent for number in numbers if number.exponent]
+    if powers:
+        minus = "-" if any(power < 0 for power in powers) else ""
+        text += f"e{minus}{max(len(str(abs(power))) for power in powers)}"
+    return text
+
+
+def _digits(error: str, decimals: int) -> str:
+    """The error in units of the last decimal that the column has, without leading zeros."""
+    whole, _, fraction = error.replace(",", "").partition(".")
+    return (whole + fraction.ljust(decimals, "0")).lstrip("0") or "0"
+
 
 #: The width of a page's text, upright and turned, in points.
 _UPRIGHT, _TURNED = 455.0, 702.0
@@ -154,10 +417,10 @@ def _panels(
     yield panel
 
 
-def _pages(table: Table, layout: Layout, panels: int) -> Iterator[list[Group]]:
+def _pages(table: Table, layout: Layout, panels: int) -> Iterator[list[RowGroup]]:
     """The groups, parted so that each part fits a page; one that is longer goes on in the next."""
     most = _LINES[layout.turned]
-    page: list[Group] = []
+    page: list[RowGroup] = []
     lines = 0
     for group in table.groups:
         if page and lines + _group_lines(group) > most:
@@ -173,7 +436,7 @@ def _pages(table: Table, layout: Layout, panels: int) -> Iterator[list[Group]]:
     yield page
 
 
-def _group_lines(group: Group) -> int:
+def _group_lines(group: RowGroup) -> int:
     return 2 + sum(map(_row_lines, group.rows)) + len(group.references)
 
 
@@ -192,7 +455,7 @@ def _part(
     columns: Sequence[Column],
     widths: Sequence[float],
     chosen: Sequence[int],
-    page: Sequence[Group],
+    page: Sequence[RowGroup],
     layout: Layout,
 ) -> Part:
     seeds = bool(table.titles[1])
@@ -226,7 +489,7 @@ def _part(
 
 def _has_room(
     table: Table,
-    group: Group,
+    group: RowGroup,
     columns: Sequence[Column],
     widths: Sequence[float],
     chosen: Sequence[int],
@@ -242,7 +505,7 @@ def _has_room(
 
 def _heading(
     table: Table,
-    group: Group,
+    group: RowGroup,
     columns: Sequence[Column],
     chosen: Sequence[int],
     place: dict[int, int],

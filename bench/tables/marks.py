@@ -1,15 +1,21 @@
-"""What marks a row or a cell of a comparison, and when."""
+"""What marks a row or a cell of a comparison, and when; which values are in bold."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bench.records.densities import Densities, densities
 from bench.records.frame import Cell, cells
+from bench.stats.significance import Decision, Scores, decide
 
 #: The method that every other must beat: a Gaussian fitted to the mini-batches.
 FLOOR = "gaussian"
@@ -100,3 +106,93 @@ def flags_of(cell: Cell) -> str:
         TRIP: (trip > TRIP_BOUND * scale).any(),
     }
     return "".join(mark for mark, fails in bounds.items() if fails)
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Rows whose NLLs were compared with each other, and what came of it."""
+
+    place: str
+    cells: tuple[Cell, ...]
+    decision: Decision
+
+    @property
+    def best(self) -> list[Cell]:
+        """The rows that are not significantly worse than the best."""
+        return [self.cells[j] for j in self.decision.kept]
+
+    def second(self, below: Collection[int]) -> list[Cell]:
+        """The second best and all that tie with it, without the cells (by id) below the floor."""
+        out = [j for j, cell in enumerate(self.cells) if id(cell) in below]
+        return [self.cells[j] for j in self.decision.second(out)]
+
+
+def contests(known: Iterable[Cell], results: Path | None) -> list[Contest]:
+    """Compare the NLLs of each group's rows; the cells come in the order of their rows.
+
+    Rows with a failed seed take no part. Where a method has rows at several budgets' amounts, the
+    rows of each amount are compared apart. `results` is the folder with the runs' log-densities.
+    """
+    groups = [(heading, list(members)) for heading, members in groupby(known, heading_of)]
+    names = Counter(heading[0] for heading, _ in groups)
+    found = []
+    for heading, members in groups:
+        name = str(heading[0] or "?")
+        place = f"{name} ({heading[2]}, {str(heading[1])[:8]})" if names[heading[0]] > 1 else name
+        found += [
+            Contest(place, tuple(rivals), decide(_scores(rivals, results), LEVEL))
+            for rivals in _rivals([cell for cell in members if is_complete(cell)])
+            if len(rivals) > 1
+        ]
+    return found
+
+
+def is_complete(cell: Cell) -> bool:
+    """Whether every seed ended well, with an NLL that is a number."""
+    return len(cell.well) == len(cell.rows) > 0 and math.isfinite(cell.mean("nll"))
+
+
+def _rivals(members: list[Cell]) -> Iterator[list[Cell]]:
+    """The rows to be compared: all, or those of each amount where a method has several amounts."""
+    amounts = defaultdict(set)
+    for cell in members:
+        amounts[cell.key["method"]].update(amounts_of([cell]))
+    if all(len(each) <= 1 for each in amounts.values()):
+        yield members
+        return
+    apart = defaultdict(list)
+    for cell in members:
+        apart[tuple(amounts_of([cell]))].append(cell)
+    yield from apart.values()
+
+
+def _scores(rivals: Sequence[Cell], results: Path | None) -> list[Scores]:
+    kept = [_densities(cell, results) for cell in rivals]
+    same = {one.rows for each in kept if each for one in each.values()}
+    paired = all(each is not None for each in kept) and len(same) == 1
+    found = []
+    for cell, each in zip(rivals, kept, strict=True):
+        pairs = zip(cell.numbers("seed"), cell.numbers("nll"), strict=True)
+        nll = {int(seed): float(value) for seed, value in pairs}
+        if paired and each:
+            groups = next(iter(each.values())).groups
+            rows = {seed: one.log_prob for seed, one in each.items()}
+            found.append(Scores(nll, cell.mean("nll_se"), rows, groups))
+        else:
+            found.append(Scores(nll, cell.mean("nll_se")))
+    return found
+
+
+def _densities(cell: Cell, results: Path | None) -> dict[int, Densities] | None:
+    """Each seed's densities; None where one is missing."""
+    if results is None:
+        return None
+    names = ("run", "seed", "nll_groups", "dataset_revision", "judge_rows", "judge_seed")
+    columns = [cell.columns.plain(name)[cell.well] for name in (*names, "metrics_version")]
+    found = {}
+    for run, seed, groups, *asked in zip(*columns, strict=True):
+        one = densities(results / run, tuple(asked), grouped=bool(groups))
+        if one is None:
+            return None
+        found[int(seed)] = one
+    return found

@@ -9,7 +9,7 @@ import pytest
 
 from bench.plots.asked import Asked
 from bench.plots.pareto import draw
-from bench.stats.front import pareto_front
+from bench.stats.ranking import pareto_front
 
 from .conftest import Call, Write, overlaps
 

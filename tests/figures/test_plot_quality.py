@@ -14,7 +14,7 @@ from bench.cli import main
 from bench.figures.looks import look
 from bench.figures.quality import diagram
 from bench.records.frame import records
-from bench.tables.quality import panels
+from bench.tables.sample_quality import panels
 
 from .conftest import Write, few_steps
 

@@ -30,7 +30,8 @@ from bench.report.page import page
 from bench.study import planning, presets
 from bench.study.definition import Study
 from bench.study.planning import plan
-from bench.tables.render import comparison, render
+from bench.tables.comparison import comparison
+from bench.tables.render import render
 
 METHODS = ("gaussian", "flow-matching", "ffjord", "ot-flow", "jko")
 TOYS = (

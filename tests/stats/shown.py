@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.tables.comparison import Row, Table
+from bench.tables.layout import Row, Table
 
 
 def row(table: Table, label: str, group: str | None = None) -> Row:

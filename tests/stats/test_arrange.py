@@ -12,9 +12,8 @@ from bench.cli import main
 from bench.records.frame import records
 from bench.tables.comparison import comparison
 from bench.tables.latex import latex
-from bench.tables.page import FORMS, Look, page
-from bench.tables.render import markdown, render
-from bench.tables.transpose import transposed
+from bench.tables.layout import transposed
+from bench.tables.render import FORMS, TableOptions, markdown, page, render
 
 from .conftest import Write
 from .every_cell import HOSTILE, every_cell
@@ -99,13 +98,15 @@ def test_turned(results: Path, write: Write) -> None:
     assert "jko" in heads[2]
 
 
-@pytest.mark.parametrize("look", [Look(transpose=True), Look(by="method"), Look(by="budget")])
-def test_every_form_shows_every_cell(results: Path, write: Write, look: Look) -> None:
+@pytest.mark.parametrize(
+    "options", [TableOptions(transpose=True), TableOptions(by="method"), TableOptions(by="budget")]
+)
+def test_every_form_shows_every_cell(results: Path, write: Write, options: TableOptions) -> None:
     every_cell(write)
     frame = records(results)
     for form in FORMS:
         if form != "csv":
-            shown = page(frame, form, look, results)
+            shown = page(frame, form, options, results)
             assert "oom" in shown
             assert "below floor" in shown
             assert "<script>" not in shown or form == "text"
@@ -144,11 +145,11 @@ def test_captions(results: Path, write: Write) -> None:
         ". ± is the standard deviation over seeds. NLL in nats per row, by dopri5, float64, rtol "
         "1e-05, atol 1e-05 and the exact divergence. Of moons only a subset of the rows."
     )
-    look = Look(caption="50 % & <more>", label="tab:toys")
-    tex = page(frame, "latex", look, results)
+    options = TableOptions(caption="50 % & <more>", label="tab:toys")
+    tex = page(frame, "latex", options, results)
     assert r"\caption{50 \% \& \textless{}more\textgreater{}}" in tex
     assert r"\label{tab:toys}" in tex
-    assert "<caption>50 % &amp; &lt;more&gt;</caption>" in page(frame, "html", look, results)
+    assert "<caption>50 % &amp; &lt;more&gt;</caption>" in page(frame, "html", options, results)
 
 
 def test_a_long_group_goes_on_in_the_next_table(results: Path, write: Write) -> None:
@@ -163,8 +164,8 @@ def test_a_long_group_goes_on_in_the_next_table(results: Path, write: Write) -> 
 
 def test_a_hostile_label_is_a_label(results: Path, write: Write) -> None:
     write("jko", "moons")
-    look = Look(label=r"}\input{/etc/passwd}")
-    assert r"\label{input/etc/passwd}" in page(records(results), "latex", look, results)
+    options = TableOptions(label=r"}\input{/etc/passwd}")
+    assert r"\label{input/etc/passwd}" in page(records(results), "latex", options, results)
 
 
 def test_below_the_floor_in_words(results: Path, write: Write) -> None:

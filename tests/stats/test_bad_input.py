@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bench.cli import main
-from bench.tables.page import FORMS
+from bench.tables.render import FORMS
 
 from .conftest import Write
 from .every_cell import HOSTILE

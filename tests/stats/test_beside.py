@@ -9,9 +9,11 @@ from click.testing import CliRunner
 
 from bench.cli import main
 from bench.records.frame import records
-from bench.tables.beside import with_published
-from bench.tables.comparison import WIDE, Table, comparison
+from bench.tables.columns_asked import WIDE
+from bench.tables.comparison import comparison
+from bench.tables.layout import Table
 from bench.tables.marks import BELOW
+from bench.tables.published import with_published
 from bench.tables.render import render
 
 from .conftest import Write

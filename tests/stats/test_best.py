@@ -12,9 +12,9 @@ import pytest
 
 from bench.records.densities import Densities, densities
 from bench.records.frame import cells, records
-from bench.tables.best import contests
-from bench.tables.comparison import Table, comparison
-from bench.tables.marks import heading_of
+from bench.tables.comparison import comparison
+from bench.tables.layout import Table
+from bench.tables.marks import contests, heading_of
 from bench.tables.render import render
 
 Write = Callable[..., str]

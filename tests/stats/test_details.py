@@ -13,7 +13,7 @@ from rich.console import Console
 from bench.cli import main
 from bench.records.frame import records
 from bench.tables.comparison import comparison
-from bench.tables.details import Line, details, show
+from bench.tables.details import Detail, details, show
 from bench.tables.render import render
 
 from .conftest import Write
@@ -42,7 +42,7 @@ SOUND = {
 }
 
 
-def lines(results: Path) -> dict[str, Line]:
+def lines(results: Path) -> dict[str, Detail]:
     """Of the only method on the only data set."""
     ((_, _, found),) = details(records(results))
     return {line.figure: line for line in found}

@@ -9,7 +9,7 @@ import pytest
 
 from bench.records.frame import cells, records
 from bench.tables.comparison import comparison
-from bench.tables.labels import Label, labels
+from bench.tables.layout import Label, labels
 from bench.tables.render import render
 
 from .conftest import Write

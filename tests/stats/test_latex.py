@@ -16,7 +16,7 @@ import pytest
 
 from bench.records.frame import records
 from bench.tables.columns_asked import SETS
-from bench.tables.page import Look, page
+from bench.tables.render import TableOptions, page
 
 from .conftest import Write
 from .every_cell import every_cell
@@ -59,28 +59,28 @@ def compiled(tmp_path: Path, tex: str) -> str:
     return "\n".join(WARNED.findall((tmp_path / "paper.log").read_text(encoding="latin-1")))
 
 
-LOOKS = {
-    "plain": Look(),
-    "siunitx": Look(siunitx=True),
-    "published": Look(published=True),
-    "published, siunitx": Look(published=True, siunitx=True),
-    "transposed": Look(transpose=True),
-    "by method": Look(by="method"),
-    "by budget": Look(by="budget"),
-    "by run": Look(by_run=True),
-    "by run, turned": Look(by_run=True, transpose=True),
-    "all columns": Look(SETS["all"]),
+OPTIONS = {
+    "plain": TableOptions(),
+    "siunitx": TableOptions(siunitx=True),
+    "published": TableOptions(published=True),
+    "published, siunitx": TableOptions(published=True, siunitx=True),
+    "transposed": TableOptions(transpose=True),
+    "by method": TableOptions(by="method"),
+    "by budget": TableOptions(by="budget"),
+    "by run": TableOptions(by_run=True),
+    "by run, turned": TableOptions(by_run=True, transpose=True),
+    "all columns": TableOptions(SETS["all"]),
 }
 
 
 @pytest.mark.parametrize("standalone", [True, False])
-@pytest.mark.parametrize("look", LOOKS.values(), ids=list(LOOKS))
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=list(OPTIONS))
 def test_no_box_is_too_full_or_too_empty(
-    results: Path, write: Write, tmp_path: Path, look: Look, standalone: bool
+    results: Path, write: Write, tmp_path: Path, options: TableOptions, standalone: bool
 ) -> None:
     every_cell(write)
-    look = replace(look, standalone=standalone, label="tab:mine")
-    tex = page(records(results), "latex", look, results)
+    options = replace(options, standalone=standalone, label="tab:mine")
+    tex = page(records(results), "latex", options, results)
     if standalone:
         assert compiled(tmp_path, tex) == ""
     else:

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 from bench.records.frame import records
-from bench.tables.details import details
-from bench.tables.line import Line
+from bench.tables.details import Detail, details
 
 from .conftest import Write
 
 
-def lines(results: Path) -> dict[str, Line]:
+def lines(results: Path) -> dict[str, Detail]:
     ((_, _, found),) = details(records(results))
     return {line.figure: line for line in found}
 

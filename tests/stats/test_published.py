@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from bench.tables.published import NAMES, SOURCE, beside, figures
+from bench.tables.published import NAMES, SOURCE, published_on, published_results
 
 
 @pytest.mark.parametrize(
@@ -21,13 +21,13 @@ from bench.tables.published import NAMES, SOURCE, beside, figures
     ],
 )
 def test_figures_of_the_poster(dataset: str, method: str, nll: float, mmd_m: float) -> None:
-    found = beside(dataset)[method]
+    found = published_on(dataset)[method]
     assert (found.nll, found.mmd_m, found.source) == (nll, mmd_m, SOURCE)
 
 
 def test_every_line_says_where_it_is_from() -> None:
-    assert len(figures()) > 100
-    for figure in figures():
+    assert len(published_results()) > 100
+    for figure in published_results():
         assert figure.source
         assert figure.evidence in ("poster", "paper text", "secondary")
         assert math.isfinite(figure.nll)
@@ -40,9 +40,9 @@ def test_every_line_says_where_it_is_from() -> None:
 def test_a_bound_is_called_one() -> None:
     """What the poster prints for ScoreSDE is reportedly an ELBO."""
     for dataset in ("power", "gas", "miniboone", "bsds300"):
-        assert "ELBO" in beside(dataset)["score-sde"].note
+        assert "ELBO" in published_on(dataset)["score-sde"].note
 
 
 def test_all_methods_of_the_poster_have_names_here() -> None:
-    assert set(beside("bsds300")) == set(NAMES)
-    assert beside("moons") == {}
+    assert set(published_on("bsds300")) == set(NAMES)
+    assert published_on("moons") == {}

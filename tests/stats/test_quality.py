@@ -15,20 +15,26 @@ from rich.console import Console
 from bench.cli import main
 from bench.metrics.mmd import two_sample
 from bench.records.frame import records
-from bench.tables import quality_block
-from bench.tables.quality import Panel, Point, panels
+from bench.tables.sample_quality import (
+    QualityPanel,
+    QualityPoint,
+    panels,
+    quality_lines,
+    quality_note,
+    show_quality,
+)
 
 from .conftest import Write, few_steps
 
 
-def only(results: Path) -> Panel:
+def only(results: Path) -> QualityPanel:
     (found,) = panels(records(results), results)
     return found
 
 
-def text(panel: Panel) -> str:
+def text(panel: QualityPanel) -> str:
     page = io.StringIO()
-    quality_block.show(panel, Console(file=page, width=140, color_system=None), 100)
+    show_quality(panel, Console(file=page, width=140, color_system=None), 100)
     return page.getvalue()
 
 
@@ -39,11 +45,11 @@ def test_means_over_seeds_at_each_number_of_steps(results: Path, write: Write) -
     (curve,) = panel.curves
     assert (curve.label, curve.solver, curve.pieces) == ("jko", "dopri5", [4])
     assert curve.steps == [1, 2, 4, 0]
-    assert curve.seeds[0][0] == Point(1, 4.0, 0.1)
-    assert curve.mean(1) == Point(1, 4.0, pytest.approx(0.2))
+    assert curve.seeds[0][0] == QualityPoint(1, 4.0, 0.1)
+    assert curve.mean(1) == QualityPoint(1, 4.0, pytest.approx(0.2))
     assert curve.sd(1) == pytest.approx(0.2 / math.sqrt(2))
-    assert curve.mean(0) == Point(0, 85.0, pytest.approx(4e-4))
-    assert quality_block.block(panel) == [
+    assert curve.mean(0) == QualityPoint(0, 85.0, pytest.approx(4e-4))
+    assert quality_lines(panel) == [
         ["", "pieces", "1", "2", "4", "dopri5 (NFE)"],
         ["jko", "4", "0.200", "3.00e-2", "4.00e-3", "4.00e-4° (85)"],
         ["", "", "± 0.141", "± 1.41e-2", "± 0", "± 1.41e-4"],
@@ -56,10 +62,8 @@ def test_tau_is_that_of_the_smaller_samples(results: Path, write: Write) -> None
     write("ffjord", "moons", **few_steps([6.9e-4, 6.8e-4, 6.7e-4], 6.7e-4))
     panel = only(results)
     assert panel.tau == pytest.approx(6.8e-4)
-    assert quality_block.block(panel)[1][2:] == [
-        *("6.90e-4", "6.80e-4°", "6.70e-4°", "6.70e-4° (40)")
-    ]
-    note = quality_block.note(panel)
+    assert quality_lines(panel)[1][2:] == [*("6.90e-4", "6.80e-4°", "6.70e-4°", "6.70e-4° (40)")]
+    note = quality_note(panel)
     assert "two samples of 2,500" in note
     assert "τ: that of 10,000 rows, times 10,000/2,500." in note
     assert "° At most τ in every seed: not told from data at 5 %." in note
@@ -68,7 +72,7 @@ def test_tau_is_that_of_the_smaller_samples(results: Path, write: Write) -> None
 def test_below_tau_means_every_seed(results: Path, write: Write) -> None:
     write("ffjord", "moons", 0, **few_steps([1e-4, 1e-4], 1e-4))
     write("ffjord", "moons", 1, **few_steps([9e-4, 1e-4], 1e-4))
-    (_, means, _, _) = quality_block.block(only(results))
+    (_, means, _, _) = quality_lines(only(results))
     assert means[2:4] == ["5.00e-4", "1.00e-4°"]
 
 
@@ -96,7 +100,7 @@ def test_records_that_do_not_name_the_steps(results: Path, write: Write) -> None
 def test_too_few_steps_that_fail_are_said(results: Path, write: Write) -> None:
     write("jko", "moons", **few_steps([None, 0.02]))
     write("ffjord", "moons", **few_steps([0.1, 0.02, 0.01]))
-    lines = quality_block.block(only(results))
+    lines = quality_lines(only(results))
     assert lines[1][2:] == ["0.100", "2.00e-2", "1.00e-2", "3.00e-4° (40)"]
     assert lines[2][2:] == ["failed", "2.00e-2", "–", "3.00e-4° (40)"]
 
@@ -118,7 +122,7 @@ def test_rows_without_it_are_named(results: Path, write: Write, given: dict[str,
     panel = only(results)
     assert [curve.label for curve in panel.curves] == ["ffjord"]
     assert panel.missing == ("ot-flow", "gaussian")
-    assert "Without: ot-flow, gaussian." in quality_block.note(panel)
+    assert "Without: ot-flow, gaussian." in quality_note(panel)
 
 
 def test_a_row_needs_every_seed_that_ended_well(results: Path, write: Write) -> None:

@@ -7,8 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from bench.stats.ranking import Ranking, explain, explain_pairs, too_few
-from bench.stats.ranks import critical_difference
+from bench.stats.ranking import Ranking, critical_difference, explain, explain_pairs, too_few
 
 
 def ranking(scores: object, **given: object) -> Ranking:

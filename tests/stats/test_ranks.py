@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from bench.stats.ranks import cliques, critical_difference, friedman, range_quantile, ranks
+from bench.stats.ranking import cliques, critical_difference, friedman, range_quantile, ranks
 
 # Ranks of C4.5, C4.5+m, C4.5+cf and C4.5+m+cf on 14 data sets (Demšar 2006, table 6).
 DEMSAR = np.array(

@@ -18,9 +18,10 @@ from rich.console import Console
 
 from bench.errors import UsageError
 from bench.records.frame import records
-from bench.tables.comparison import WIDE, Group, Row, Table, comparison
-from bench.tables.latex import latex
-from bench.tables.latex_text import escape_latex
+from bench.tables.columns_asked import WIDE
+from bench.tables.comparison import comparison
+from bench.tables.latex import escape_latex, latex
+from bench.tables.layout import Row, RowGroup, Table
 from bench.tables.render import render, text
 
 from .conftest import Write
@@ -180,7 +181,7 @@ def test_an_unknown_form_is_refused() -> None:
 
 def test_a_group_holds_its_rows() -> None:
     """A table without a reference row renders too."""
-    group = Group("moons", ("d = 2",), (Row("ffjord", "", "1", ()),), ())
+    group = RowGroup("moons", ("d = 2",), (Row("ffjord", "", "1", ()),), ())
     table = Table(("method", "seeds"), (), (group,), ())
     assert "ffjord" in render(table, "text")
     assert "ffjord" in latex(table)

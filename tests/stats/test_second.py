@@ -10,8 +10,9 @@ import pytest
 
 from bench.records.frame import records
 from bench.stats.significance import Scores, decide
-from bench.tables.comparison import Table, comparison
+from bench.tables.comparison import comparison
 from bench.tables.latex import latex
+from bench.tables.layout import Table
 from bench.tables.render import render
 
 from .conftest import Write

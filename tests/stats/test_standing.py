@@ -12,7 +12,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.records.frame import cells, records
-from bench.tables.standing import RANKED, Standing, standings
+from bench.tables.comparison import RANKED, Standing, standings
 
 Write = Callable[..., str]
 

@@ -8,7 +8,8 @@ import pytest
 
 from bench.errors import UsageError
 from bench.records.frame import records
-from bench.tables.comparison import WIDE, comparison
+from bench.tables.columns_asked import WIDE
+from bench.tables.comparison import comparison
 
 from .conftest import Write
 from .shown import cell, notes, row

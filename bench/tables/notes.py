@@ -1,39 +1,44 @@
-"""The footnotes of a comparison: what its marks mean, how it was measured, what is missing."""
+"""The notes below a table and its caption: what marks mean, how numbers were measured."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bench.records.format import span
+from bench.records.format import span, whole
 from bench.records.frame import Cell
 from bench.records.measures import MEASURES
-from bench.tables.labels import labels
+from bench.stats.significance import Decision, Test
+from bench.tables.layout import Note, labels
 from bench.tables.marks import (
     BELOW,
+    BEST,
     BLIND,
     FLOOR,
     GAP,
     GAP_BOUND,
+    LEVEL,
     MASS,
     MASS_BOUND,
     MIXED,
     ONE,
     SAME,
+    SECOND,
     SOLVER,
     SOLVER_ERROR,
     STATISTICS,
     TRIP,
     TRIP_BOUND,
+    Contest,
     amounts_of,
     heading_of,
     is_blind,
+    is_complete,
 )
 
 #: The columns that the footnotes read.
@@ -43,12 +48,25 @@ _READ = (
 )
 
 
-@dataclass(frozen=True)
-class Note:
-    """A footnote, for all that bear its mark, or for the whole table where it has none."""
-
-    mark: str
-    text: str
+_HOW: dict[Test, str] = {
+    "paired": (
+        "differences paired over {seeds} and the same {rows}, both taken for random (two-way "
+        "random effects, Cochran's t)"
+    ),
+    "welch": (
+        "Welch's t over seeds ({seeds} or more each), as not all runs have the same seeds and keep "
+        "the log-densities of the same test rows"
+    ),
+    "paired rows": (
+        "differences paired over the same {rows}, of one seed: it holds for these trained models "
+        "and says nothing of other seeds"
+    ),
+    "rows": (
+        "z of the means and their standard errors over test rows, as one seed alone and no "
+        "log-densities are there: it holds for these trained models and says nothing of other seeds"
+    ),
+    "none": "nothing is in bold, as one seed alone and no standard error are there",
+}
 
 
 def notes_of(known: list[Cell], metrics: Sequence[str], used: str) -> Iterable[Note]:
@@ -219,3 +237,77 @@ def _scored(ok: pd.DataFrame) -> str:
         text += f" (of {span(part['test_rows'])})"
     groups = span(ok["nll_groups"])
     return f"{text}, in {groups} groups of rows that are alike" if groups else text
+
+
+def best_notes(
+    found: Sequence[Contest], known: Iterable[Cell], *, second: bool
+) -> Iterator[tuple[str, str]]:
+    """The footnotes' marks and texts: what bold means, how it was decided where; underlining."""
+    if not found:
+        return
+    alike = defaultdict(list)
+    for contest in found:
+        alike[_tested(contest.decision)].append(contest.place)
+    text = (
+        f"The lowest mean NLL, and every one not significantly higher (two-sided, "
+        f"{100 * LEVEL:g} %, Holm over all pairs of a comparison)."
+    )
+    for how, places in alike.items():
+        text += f" {', '.join(dict.fromkeys(places))}: {how}."
+    if any(len(cell.well) and not is_complete(cell) for cell in known):
+        text += " Rows with a failed seed take no part."
+    marked = any(contest.decision.kept for contest in found)
+    yield (BEST if marked else ""), text
+    if second:
+        yield (
+            SECOND,
+            "The lowest of those that are neither bold nor below the floor, and every one not "
+            "significantly higher than it, by the same tests.",
+        )
+
+
+def _tested(decision: Decision) -> str:
+    rows = f"{whole(decision.rows)} test rows"
+    if decision.groups < decision.rows:
+        rows += f" in {whole(decision.groups)} groups"
+    return _HOW[decision.test].format(seeds=_count_seeds(decision.seeds), rows=rows)
+
+
+def _count_seeds(number: int) -> str:
+    return f"{number} seed" if number == 1 else f"{number} seeds"
+
+
+def caption_of(known: Sequence[Cell], metrics: Sequence[str]) -> str:
+    """A few sentences; the footnotes have the rest."""
+    methods, datasets = (sorted({str(c.key[n]) for c in known}) for n in ("method", "dataset"))
+    where = f" on {datasets[0]}" if len(datasets) == 1 else f" on {len(datasets)} data sets"
+    what = f"The method {methods[0]}" if len(methods) == 1 else f"{len(methods)} methods"
+    sentences = [f"{what}{where}, {_budgets(known)}, {_seeds(known)}."]
+    several = any(len(cell.well) > 1 for cell in known)
+    if any(len(cell.well) for cell in known) and (several or "nll" in metrics):
+        over = "standard deviation over seeds" if several else "standard error over test rows"
+        sentences.append(f"± is the {over}.")
+    if any(name.startswith("nll") for name in metrics):
+        judges = sorted({str(v) for c in known for v in c.known("judge") if v})
+        by = f", by {' or '.join(judges)} and the exact divergence" if judges else ""
+        sentences.append(f"NLL in nats per row{by}.")
+    part = sorted({str(c.key["dataset"]) for c in known if c.shared("subset")})
+    if part:
+        sentences.append(f"Of {', '.join(part)} only a subset of the rows.")
+    return " ".join(sentences)
+
+
+def _budgets(known: Sequence[Cell]) -> str:
+    names = sorted({str(heading_of(cell)[2] or "?") for cell in known})
+    amounts = amounts_of(known)
+    if len(names) > 1:
+        return f"under the budgets {', '.join(names)}"
+    if len(amounts) != 1:
+        return f"under the budget {names[0]}"
+    ((n, b),) = amounts
+    return f"under the budget {names[0]} ({whole(n)} mini-batches of {whole(b)} rows)"
+
+
+def _seeds(known: Sequence[Cell]) -> str:
+    counts = span(pd.Series([len(cell.rows) for cell in known]))
+    return f"{counts} {'seed' if counts == '1' else 'seeds'}"

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table as Grid
+from rich.text import Text
 
 from bench.errors import DataError
-from bench.records.format import span
+from bench.records.format import count, scientific, span
 from bench.records.frame import Cell
 from bench.records.store import read
-from bench.tables.labels import labels
-from bench.tables.marks import groups_of, heading_of
+from bench.tables.layout import labels
+from bench.tables.marks import SAME, groups_of, heading_of
 
 
 @dataclass(frozen=True)
-class Point:
+class QualityPoint:
     """MMD-m (squared, a V-statistic) of samples that took `nfe` evaluations; NaN where it failed.
 
     `steps` are Euler's in each piece of the flow, 0 for the judge's own solver.
@@ -32,7 +36,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Curve:
+class QualityCurve:
     """A row of the comparison: `label`, its `method`, and the points of each seed, by its number.
 
     The points are those of Euler's method, and last that of the judge's `solver`.
@@ -41,7 +45,7 @@ class Curve:
     label: str
     method: str
     solver: str
-    seeds: dict[int, tuple[Point, ...]]
+    seeds: dict[int, tuple[QualityPoint, ...]]
 
     @property
     def steps(self) -> list[int]:
@@ -49,17 +53,17 @@ class Curve:
         found = {point.steps for points in self.seeds.values() for point in points}
         return sorted(found, key=lambda steps: (steps == 0, steps))
 
-    def at(self, steps: int) -> list[Point]:
+    def at(self, steps: int) -> list[QualityPoint]:
         """Each seed's point of so many steps."""
         return [p for points in self.seeds.values() for p in points if p.steps == steps]
 
-    def mean(self, steps: int) -> Point:
+    def mean(self, steps: int) -> QualityPoint:
         """The mean over all seeds; its MMD is NaN where a seed has none."""
         points = self.at(steps)
         mmd = [point.mmd for point in points]
         whole = len(mmd) == len(self.seeds)
         nfe = float(np.mean([point.nfe for point in points])) if points else math.nan
-        return Point(steps, nfe, float(np.mean(mmd)) if whole else math.nan)
+        return QualityPoint(steps, nfe, float(np.mean(mmd)) if whole else math.nan)
 
     def sd(self, steps: int) -> float:
         """The standard deviation over seeds (ddof 1); NaN of one seed."""
@@ -74,7 +78,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Panel:
+class QualityPanel:
     """What may be compared: the rows on one revision of a data set, under one budget.
 
     `rows` is the size of each of the two samples, as text. `tau` is the threshold of MMD-m at that
@@ -83,7 +87,7 @@ class Panel:
     """
 
     heading: tuple[Any, Any, Any]
-    curves: tuple[Curve, ...]
+    curves: tuple[QualityCurve, ...]
     missing: tuple[str, ...]
     rows: str
     tau: float
@@ -95,12 +99,12 @@ class Panel:
         return sorted({steps for curve in self.curves for steps in curve.steps if steps})
 
 
-def panels(frame: pd.DataFrame, results: Path) -> list[Panel]:
+def panels(frame: pd.DataFrame, results: Path) -> list[QualityPanel]:
     """A panel for each heading of the comparison, in its order; one without curves too."""
     return [panel(members, results) for members in groups_of(frame)]
 
 
-def panel(members: Sequence[Cell], results: Path) -> Panel:
+def panel(members: Sequence[Cell], results: Path) -> QualityPanel:
     """The points of a group's cells, from the records of their runs below `results`."""
     curves, missing, shown = [], [], []
     for cell, label in zip(members, labels(members), strict=True):
@@ -111,7 +115,7 @@ def panel(members: Sequence[Cell], results: Path) -> Panel:
             curves.append(curve)
             shown.append(cell)
     ok = pd.concat([cell.ok for cell in shown]) if shown else members[0].ok
-    return Panel(
+    return QualityPanel(
         heading_of(members[0]),
         tuple(curves),
         tuple(missing),
@@ -131,7 +135,7 @@ def threshold(ok: pd.DataFrame) -> float:
     return float((ok["tau_m"] * scale).mean())
 
 
-def _curve(cell: Cell, label: str, results: Path) -> Curve | None:
+def _curve(cell: Cell, label: str, results: Path) -> QualityCurve | None:
     """The curve of a cell; None where not every seed that ended well has one."""
     seeds, solvers = {}, set()
     for _, run in cell.ok.iterrows():
@@ -142,10 +146,10 @@ def _curve(cell: Cell, label: str, results: Path) -> Curve | None:
         solvers.add(solver)
     if not seeds:
         return None
-    return Curve(label, str(cell.key["method"]), " or ".join(sorted(solvers)), seeds)
+    return QualityCurve(label, str(cell.key["method"]), " or ".join(sorted(solvers)), seeds)
 
 
-def _points(results: Path, run: str) -> tuple[tuple[Point, ...], str] | None:
+def _points(results: Path, run: str) -> tuple[tuple[QualityPoint, ...], str] | None:
     """The points of a run and the judge's solver; None where its record keeps too few."""
     try:
         record = read(results, run)
@@ -158,14 +162,87 @@ def _points(results: Path, run: str) -> tuple[tuple[Point, ...], str] | None:
     # Records of older metrics do not name the steps, which are 1, 2, 4, ... in each piece.
     pieces = min(known, default=math.nan)
     points = [
-        Point(
+        QualityPoint(
             line.steps or round(_number(line.nfe) / pieces), _number(line.nfe), _number(line.mmd_m)
         )
         for line in few
         if line.steps or line.nfe is not None
     ]
-    return (*points, Point(0, _number(last.nfe), _number(last.mmd_m))), last.solver
+    return (*points, QualityPoint(0, _number(last.nfe), _number(last.mmd_m))), last.solver
 
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else value
+
+
+def quality_lines(panel: QualityPanel) -> list[list[str]]:
+    """The lines of the table: its head, then two for each row of several seeds, and tau.
+
+    Empty where no row has points.
+    """
+    if not panel.curves:
+        return []
+    solvers = " or ".join(sorted({curve.solver for curve in panel.curves}))
+    lines = [["", "pieces", *map(str, panel.steps), f"{solvers} (NFE)"]]
+    for curve in panel.curves:
+        pieces = ", ".join(str(n) for n in curve.pieces)
+        means = [_shown(panel, curve, steps) for steps in (*panel.steps, 0)]
+        lines.append([curve.label, pieces, *means])
+        if len(curve.seeds) > 1:
+            spread = [scientific(curve.sd(steps)) for steps in (*panel.steps, 0)]
+            texts = ["" if sd.value == "nan" else f"± {sd}" for sd in spread]
+            lines.append(["", "", *texts])
+    if panel.tau == panel.tau:
+        lines.append(["true data, τ", "", str(scientific(panel.tau)), *[""] * len(panel.steps)])
+    return lines
+
+
+def quality_note(panel: QualityPanel) -> str:
+    """What the figures of the table rest on."""
+    return " ".join(_sentences(panel))
+
+
+def show_quality(panel: QualityPanel, console: Console, width: int) -> None:
+    """Print the table and its note, at most `width` wide; nothing where no row has points."""
+    lines = quality_lines(panel)
+    if not lines:
+        return
+    grid = Grid(box=None, padding=(0, 1, 0, 0), show_header=False, pad_edge=False)
+    grid.add_column(ratio=1)
+    for _ in lines[0][1:]:
+        grid.add_column(justify="right", no_wrap=True)
+    for number, line in enumerate(lines):
+        grid.add_row(*map(Text, line), style="dim" if number == 0 or not line[0] else "")
+    title = "  quality by evaluations: MMD-m after so many Euler steps in each piece"
+    console.print(Text(title), width=width, highlight=False)
+    console.print(Padding(grid, (0, 0, 0, 5)), width=width, highlight=False)
+    text = Padding(Text(quality_note(panel), style="dim"), (0, 0, 0, 5))
+    console.print(text, width=width, highlight=False)
+
+
+def _shown(panel: QualityPanel, curve: QualityCurve, steps: int) -> str:
+    points = curve.at(steps)
+    mean = curve.mean(steps)
+    evaluations = f" ({count(mean.nfe)})" if not steps else ""
+    if not points:
+        return "–"
+    if mean.mmd != mean.mmd:
+        return f"failed{evaluations}"
+    below = all(point.mmd <= panel.tau for point in points)
+    return f"{scientific(mean.mmd)}{SAME if below else ''}{evaluations}"
+
+
+def _sentences(panel: QualityPanel) -> Iterator[str]:
+    yield (
+        f"V-statistic of two samples of {panel.rows}. Steps × pieces are the evaluations of the "
+        "velocity (NFE); in brackets those of the judge's solver."
+    )
+    if any(len(curve.seeds) > 1 for curve in panel.curves):
+        yield "Means over a row's seeds, and ± their s.d."
+    if panel.tau == panel.tau:
+        if panel.rows != panel.tau_rows:
+            yield f"τ: that of {panel.tau_rows} rows, times {panel.tau_rows}/{panel.rows}."
+        if any(SAME in text for line in quality_lines(panel) for text in line):
+            yield f"{SAME} At most τ in every seed: not told from data at 5 %."
+    if panel.missing:
+        yield f"Without: {', '.join(panel.missing)}."

@@ -1,1 +1,0 @@
-"""Templates of tables and pages (jinja2)."""
