@@ -1,11 +1,11 @@
-"""Tables that are made from the program, so that they say what it does."""
+"""Tables generated from the program, so that the pages always agree with it."""
 
 from __future__ import annotations
 
 import csv
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, Field, fields
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,138 +14,167 @@ import click
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-DATA = Path(__file__).parents[1] / "_data"
+Rows = Iterable[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A Markdown table: its titles, and a function of the directive's argument for its rows."""
+
+    titles: Sequence[str]
+    rows: Callable[[str], Rows]
+
+
+TABLES: dict[str, Table] = {}
+
+
+def table(*titles: str) -> Callable[[Callable[[str], Rows]], Callable[[str], Rows]]:
+    """Register a function as the directive of its name, with `-` for `_`."""
+
+    def register(rows: Callable[[str], Rows]) -> Callable[[str], Rows]:
+        TABLES[rows.__name__.replace("_", "-")] = Table(titles, rows)
+        return rows
+
+    return register
 
 
 def setup(app: Any) -> dict[str, bool]:
     """Register the directives."""
-    for directive in (
-        *(HyperParameters, Presets, Judge, Budgets, Studies, Columns, Record, Published, Methods),
-        Commands,
-    ):
-        app.add_directive(directive.name, directive)
+    for name in TABLES:
+        app.add_directive(name, TableDirective)
+    app.add_directive("commands", Commands)
     return {"parallel_read_safe": True}
 
 
-class Table(SphinxDirective):
-    """A Markdown table of the rows that a subclass gives."""
+class TableDirective(SphinxDirective):
+    """The table registered under the directive's name."""
 
-    name: str
-    titles: Sequence[str]
     optional_arguments = 1
     final_argument_whitespace = True
 
     def run(self) -> list[nodes.Node]:
-        """The table's nodes."""
-        lines = [_line(self.titles), _line(["---"] * len(self.titles))]
-        lines += [_line(row) for row in self.rows()]
-        return self.parse_text_to_nodes("\n".join(lines))
-
-    def rows(self) -> Iterable[Sequence[str]]:
-        """The rows, in Markdown."""
-        raise NotImplementedError
-
-
-class Methods(Table):
-    """Every method, by its docstring's first line, and its size by default."""
-
-    name, titles = "methods", ("method", "what it is", "page")
-
-    def rows(self) -> Iterable[Sequence[str]]:
-        """A row a method."""
-        from bench.registry import plugins
-
-        for name, plugin in sorted(plugins.methods().items()):
-            yield f"`{name}`", f"{plugins.summary(plugin)}.", f"[{name}]({name}.md)"
+        """Return the table's nodes."""
+        made = TABLES[self.name]
+        rows = list(made.rows(self.arguments[0] if self.arguments else ""))
+        if not rows:
+            raise self.error(f"the table {self.name} is empty")
+        lines = [made.titles, ["---"] * len(made.titles), *rows]
+        return self.parse_text_to_nodes("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
-class HyperParameters(Table):
-    """The hyper-parameters of a method, from its `Config`."""
+@table("method", "what it is", "page")
+def methods(_: str) -> Rows:
+    """Every method, by the first line of its docstring."""
+    from bench.registry import plugins
 
-    name, titles = "hyper-parameters", ("hyper-parameter", "default", "what it is")
-
-    def rows(self) -> Iterable[Sequence[str]]:
-        """A row a field, the method's own first."""
-        from bench.api.method import Options
-        from bench.registry import plugins
-
-        shared = [field.name for field in fields(Options)]
-        own = fields(plugins.method(self.arguments[0]).Config)
-        for field in sorted(own, key=lambda field: field.name in shared):
-            about = _text(field.metadata["doc"]) + _choices(field)
-            yield f"`{field.name}`", f"`{field.default}`", about
+    for name, plugin in sorted(plugins.methods().items()):
+        yield f"`{name}`", f"{plugins.summary(plugin)}.", f"[{name}]({name}.md)"
 
 
-class Presets(Table):
-    """The presets of a method, with their evidence."""
+@table("hyper-parameter", "default", "what it is")
+def hyper_parameters(method: str) -> Rows:
+    """The hyper-parameters of a method, its own first."""
+    from bench.api.method import Options
+    from bench.registry import plugins
 
-    name, titles = "presets", ("preset", "values", "evidence")
-
-    def rows(self) -> Iterable[Sequence[str]]:
-        """A row a preset."""
-        from bench.study import presets
-
-        for name, preset in presets.read(self.arguments[0]).items():
-            values = ", ".join(f"`{key}={value}`" for key, value in preset.values.items())
-            yield f"`{name}`", values or "the defaults", _text(preset.evidence)
-
-
-class Judge(Table):
-    """The judge's settings and their defaults."""
-
-    name, titles = "judge", ("setting", "default")
-
-    def rows(self) -> Iterable[Sequence[str]]:
-        """A row a field of `bench.records.spec.Judge`."""
-        from bench.records import spec
-
-        for field in fields(spec.Judge):
-            assert field.default is not MISSING
-            yield f"`{field.name}`", f"`{field.default}`"
+    shared = [option.name for option in fields(Options)]
+    every = fields(plugins.method(method).Config)
+    for option in sorted(every, key=lambda option: option.name in shared):
+        about = _plain(option.metadata["doc"])
+        kind = str(option.type)
+        if kind.startswith("Literal["):
+            values = kind.removeprefix("Literal[").removesuffix("]").split(", ")
+            about += f" ({', '.join(f'`{value[1:-1]}`' for value in values)})"
+        yield f"`{option.name}`", f"`{option.default}`", about
 
 
-class Budgets(Table):
+@table("preset", "values", "evidence")
+def presets(method: str) -> Rows:
+    """The presets of a method."""
+    from bench.study import presets
+
+    for name, preset in presets.read(method).items():
+        values = ", ".join(f"`{key}={value}`" for key, value in preset.values.items())
+        yield f"`{name}`", values or "the defaults", _plain(preset.evidence)
+
+
+@table("setting", "default")
+def judge(_: str) -> Rows:
+    """The settings of the evaluation."""
+    from bench.records.spec import Judge
+
+    for setting in fields(Judge):
+        yield f"`{setting.name}`", f"`{setting.default}`"
+
+
+@table("budget", "data set", "mini-batches", "rows in each", "for")
+def budgets(_: str) -> Rows:
     """The named budgets."""
+    from bench.study.budgets import budgets
 
-    name = "budgets"
-    titles = ("budget", "data set", "mini-batches", "rows in each", "for")
-
-    def rows(self) -> Iterable[Sequence[str]]:
-        """A row an amount."""
-        from bench.study.budgets import budgets
-
-        for name, budget in budgets().items():
-            for method, amounts in {"every method": budget.amounts, **budget.methods}.items():
-                whose = method if method in budget.methods else "the others"
-                whose = whose if budget.methods else method
-                for dataset, amount in amounts.items():
-                    size = f"{amount.minibatches:,}", f"{amount.batch_size:,}"
-                    yield f"`{name}`", dataset, *size, whose
+    for name, budget in budgets().items():
+        others = "the others" if budget.methods else "every method"
+        for method, amounts in {others: budget.amounts, **budget.methods}.items():
+            for dataset, amount in amounts.items():
+                size = f"{amount.minibatches:,}", f"{amount.batch_size:,}"
+                yield f"`{name}`", dataset, *size, method
 
 
-class Studies(Table):
-    """The studies that are shipped."""
+@table("study", "what it is", "methods", "data sets", "seeds", "budget")
+def studies(_: str) -> Rows:
+    """The studies that are included."""
+    from bench.study.files import find, shipped
 
-    name, titles = "studies", ("study", "what it is", "methods", "data sets", "seeds", "budget")
+    for name in shipped():
+        study = find(name)
+        seeds = ", ".join(str(seed) for seed in study.seeds)
+        lists = ", ".join(study.methods), ", ".join(study.datasets), seeds
+        yield f"`{name}`", study.summary, *lists, f"`{study.budget}`"
 
-    def rows(self) -> Iterable[Sequence[str]]:
-        """A row a study."""
-        from bench.study.files import find, shipped
 
-        for name in shipped():
-            study = find(name)
-            seeds = ", ".join(str(seed) for seed in study.seeds)
-            lists = ", ".join(study.methods), ", ".join(study.datasets), seeds
-            yield f"`{name}`", study.summary, *lists, f"`{study.budget}`"
+@table("column", "unit", "what it is")
+def columns(_: str) -> Rows:
+    """The columns of a table of runs, from the catalogue."""
+    from bench.records.catalogue import columns
+
+    for column in columns().values():
+        yield f"`{column.name}`", _plain(column.unit), _plain(column.doc)
+
+
+@table("key", "what it is")
+def record(_: str) -> Rows:
+    """The keys of a record: those that are not columns first."""
+    for key, meaning in record_keys().items():
+        yield f"`{key}`", _plain(meaning)
+
+
+def record_keys() -> dict[str, str]:
+    """Return what each key of a record is, from record.toml or from the catalogue."""
+    from bench.records.catalogue import columns
+
+    path = Path(__file__).parents[1] / "_data" / "record.toml"
+    found: dict[str, str] = tomllib.loads(path.read_text(encoding="utf-8"))
+    for column in columns().values():
+        if column.path:
+            found[".".join(column.path)] = column.doc
+    return found
+
+
+@table("data set", "method", "parameters", "NLL", "source", "how sure", "note")
+def published(name: str) -> Rows:
+    """What was published of methods whose name contains the argument."""
+    text = (files("bench_results") / "published.csv").read_text(encoding="utf-8")
+    shown = ("dataset", "method", "params", "nll", "source", "evidence", "note")
+    for row in csv.DictReader(text.splitlines()):
+        if name in row["method"]:
+            yield [_plain(row[key]) for key in shown]
 
 
 class Commands(SphinxDirective):
-    """What `--help` prints of every command, a section each."""
-
-    name = "commands"
+    """The `--help` of every command, a section each."""
 
     def run(self) -> list[nodes.Node]:
-        """The sections."""
+        """Return the sections."""
         from bench.cli import main
 
         settings = main.context_settings
@@ -154,7 +183,7 @@ class Commands(SphinxDirective):
 
 
 def _sections(context: click.Context) -> Iterator[nodes.Node]:
-    """The section of a command, then those of the commands below it."""
+    """The section of a command, then those of its subcommands."""
     path, command = context.command_path, context.command
     section = nodes.section(ids=[nodes.make_id(path)])
     section += nodes.title(path, path)
@@ -168,78 +197,8 @@ def _sections(context: click.Context) -> Iterator[nodes.Node]:
             yield from _sections(click.Context(inner, context, name, terminal_width=100))
 
 
-class Columns(Table):
-    """The columns of a table of runs; each has to be explained, and no other."""
-
-    name, titles = "columns", ("column", "unit", "what it is")
-
-    def rows(self) -> Iterable[Sequence[str]]:
-        """A row a column."""
-        from bench.records.columns import COLUMNS
-        from bench.records.frame import DERIVED
-
-        told = tomllib.loads((DATA / "columns.toml").read_text(encoding="utf-8"))
-        _same(told, [*COLUMNS, *DERIVED], "columns.toml")
-        for name in (*COLUMNS, *DERIVED):
-            yield f"`{name}`", told[name].get("unit", ""), _text(told[name]["is"])
-
-
-class Record(Table):
-    """The keys of a record; those that columns are taken from have to be among them."""
-
-    name, titles = "record", ("key", "what it is")
-
-    def rows(self) -> Iterable[Sequence[str]]:
-        """A row a key."""
-        from bench.records.columns import COLUMNS
-
-        told = tomllib.loads((DATA / "record.toml").read_text(encoding="utf-8"))
-        missing = {".".join(path) for path in COLUMNS.values()} - told.keys()
-        if missing:
-            raise self.error(f"record.toml explains no {', '.join(sorted(missing))}")
-        for name, meaning in told.items():
-            yield f"`{name}`", _text(meaning)
-
-
-class Published(Table):
-    """What was published of methods whose name holds the argument: results/published.csv."""
-
-    name = "published"
-    titles = ("data set", "method", "parameters", "NLL", "source", "how sure", "note")
-
-    def rows(self) -> Iterable[Sequence[str]]:
-        """A row a figure."""
-        text = (files("bench_results") / "published.csv").read_text(encoding="utf-8")
-        found = [
-            row for row in csv.DictReader(text.splitlines()) if self.arguments[0] in row["method"]
-        ]
-        if not found:
-            raise self.error(f"nothing was published of {self.arguments[0]}")
-        for row in found:
-            names = ("dataset", "method", "params", "nll", "source", "evidence", "note")
-            yield [_text(row[name]) for name in names]
-
-
-def _choices(field: Field[Any]) -> str:
-    """The values that a hyper-parameter may have, where they are listed."""
-    if not (isinstance(field.type, str) and field.type.startswith("Literal[")):
-        return ""
-    values = field.type.removeprefix("Literal[").removesuffix("]").split(", ")
-    return f" ({', '.join(f'`{value[1:-1]}`' for value in values)})"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _text(text: str) -> str:
-    """Plain text in a cell of a Markdown table."""
+def _plain(text: str) -> str:
+    """Escape plain text for a cell of a Markdown table."""
     for sign in ("\\", "*", "_", "$", "|", "<"):
         text = text.replace(sign, f"\\{sign}")
     return text
-
-
-def _same(told: Mapping[str, Any], known: Sequence[str], where: str) -> None:
-    missing, unknown = set(known) - told.keys(), told.keys() - set(known)
-    if missing or unknown:
-        raise ValueError(f"{where}: not explained {sorted(missing)}, unknown {sorted(unknown)}")
