@@ -65,9 +65,8 @@ def run(
     from bench.paths import data_root, results_dir
     from bench.records import store
     from bench.records.frame import records as frame_of
-    from bench.study.definition import Study
-    from bench.study.files import find
     from bench.study.planning import plan
+    from bench.study.studies import Study, find
 
     if methods or datasets:
         study = Study(tuple(methods), tuple(datasets), tuple(seeds), budget)

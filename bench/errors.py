@@ -34,12 +34,15 @@ class NothingMeasured(BenchError):
     exit_code = 3
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """The error for a name that nothing has: it names the nearest ones."""
+def unknown(kind: str, name: str, known: Iterable[str], of: str = "") -> UsageError:
+    """Return the error for a name that does not exist, with the nearest known names.
+
+    `of` says where it was looked for, such as "for ffjord".
+    """
     names = sorted(known)
     near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
     if near:
         remedy = "Did you mean " + " or ".join(repr(n) for n in near) + "?"
     else:
         remedy = f"Known: {', '.join(names)}." if names else "There are none."
-    return UsageError(f"There is no {kind} named {name!r}.", remedy)
+    return UsageError(f"Unknown {kind} {name!r}{of and f' {of}'}.", remedy)

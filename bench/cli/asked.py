@@ -11,7 +11,7 @@ import click
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from bench.study.definition import Study
+    from bench.study.studies import Study
 
 
 def study_of(
@@ -21,8 +21,7 @@ def study_of(
     settings: tuple[str, ...],
 ) -> Study:
     """The study that is asked for, with the methods, data sets and settings given beside it."""
-    from bench.study.definition import Study
-    from bench.study.files import find
+    from bench.study.studies import Study, find
 
     methods, datasets = tuple(dict.fromkeys(methods)), tuple(dict.fromkeys(datasets))
     if name is None and methods and datasets:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bench.gate.comparison import Comparison, Rule
     from bench.gate.measured import Measured
     from bench.records.model import Record
-    from bench.study.definition import Study
+    from bench.study.studies import Study
 
 #: How many seeds a baseline has, if nothing else is asked for.
 SEEDS = 8
@@ -204,7 +204,7 @@ def _made(
 
 def _study(name: str, methods: Sequence[str], datasets: Sequence[str], seeds: int | None) -> Study:
     """The study, or a part of it; with so many seeds, those of its own first."""
-    from bench.study.files import find
+    from bench.study.studies import find
 
     study = find(name)
     for asked, known, kind in (

@@ -134,7 +134,7 @@ def budgets() -> Lines:
 
 def studies() -> Lines:
     """The studies that come with the package."""
-    from bench.study.files import find, shipped
+    from bench.study.studies import find, shipped
 
     return [
         {

@@ -122,7 +122,7 @@ def _name(method: str) -> str:
         raise UsageError(f"{file} holds no method.", "A data set is tested by `bench info`.")
     classes = {plugin.attr: name for name, plugin in found.items()}
     if colon and wanted not in classes:
-        raise unknown(f"method in {file}", wanted, classes)
+        raise unknown("method", wanted, classes, f"in {file}")
     if not colon and len(classes) > 1:
         raise UsageError(
             f"{Path(file).name} holds {len(classes)} methods.",

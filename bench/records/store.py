@@ -281,7 +281,7 @@ def find(results: Path, name: str) -> Record:
             f"{', '.join(matches[:5])}.",
         )
     if not matches:
-        raise unknown(f"run in {results}", name, runs)
+        raise unknown("run", name, runs, f"in {results}")
     record = read(results, matches[0])
     assert record is not None
     return record

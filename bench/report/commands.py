@@ -13,7 +13,7 @@ from bench.records.spec import METRICS_VERSION, Judge
 from bench.records.store import Record
 from bench.report.parts import section
 from bench.study.budgets import budgets
-from bench.study.files import JUDGE, find, shipped
+from bench.study.studies import JUDGE, find, shipped
 
 #: What stands for the path of a user's own table, which no record keeps.
 OWN_TABLE = "PATH/TO/{name}"

@@ -1,20 +1,19 @@
-"""Named budgets: how many mini-batches of which size, the same for every method. They are data."""
+"""Named budgets: how many mini-batches of what size a run may use. They are data, in TOML."""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from bench.errors import UsageError, unknown
+from bench.study import toml_files
 
 
 @dataclass(frozen=True)
 class Amount:
-    """What one run may learn from: mini-batches, each of `batch_size` rows, an update each."""
+    """What one run learns from: `minibatches` updates, each on `batch_size` rows."""
 
     minibatches: int
     batch_size: int
@@ -22,14 +21,14 @@ class Amount:
     def __post_init__(self) -> None:
         for name, value in (("--minibatches", self.minibatches), ("--batch-size", self.batch_size)):
             if value < 1:
-                raise UsageError(f"{name} is {value}; a run needs at least 1.")
+                raise UsageError(f"{name} must be at least 1, got {value}.")
 
 
 @dataclass(frozen=True)
 class Budget:
-    """A named budget: an amount for each data set that it names, and `other` for all others.
+    """A named budget: an amount for each data set that it names, and `other` for the rest.
 
-    `methods` holds the amounts of those methods that get others than the rest.
+    `methods` holds the amounts of methods that have their own.
     """
 
     name: str
@@ -44,7 +43,7 @@ class Budget:
         minibatches: int | None = None,
         batch_size: int | None = None,
     ) -> Amount:
-        """What a method may use on a data set; the numbers given override the budget's."""
+        """Return the amount for a method on a data set; the numbers given override it."""
         amounts = self.methods.get(method, self.amounts)
         amount = amounts.get(dataset) or amounts["other"]
         if minibatches is not None:
@@ -57,12 +56,17 @@ class Budget:
 @cache
 def budgets() -> dict[str, Budget]:
     """Every named budget, from `budgets.toml`."""
-    tables = tomllib.loads((Path(__file__).parent / "budgets.toml").read_text(encoding="utf-8"))
-    return {name: _budget(name, table) for name, table in tables.items()}
+    path = Path(__file__).parent / "budgets.toml"
+    found = {}
+    for name, table in toml_files.parse(path).items():
+        own = {key: table.pop(key) for key in ("summary", "methods") if key in table}
+        budget = {"name": name, "amounts": table, **own}
+        found[name] = toml_files.convert(budget, Budget, f"{path}: {name}: ")
+    return found
 
 
 def budget(name: str) -> Budget:
-    """The budget of that name.
+    """Return the budget of that name.
 
     Raises:
         UsageError: there is none.
@@ -70,13 +74,3 @@ def budget(name: str) -> Budget:
     if name not in budgets():
         raise unknown("budget", name, budgets())
     return budgets()[name]
-
-
-def _budget(name: str, table: dict[str, Any]) -> Budget:
-    rest = {key: value for key, value in table.items() if key not in ("summary", "methods")}
-    own = {method: _amounts(each) for method, each in table.get("methods", {}).items()}
-    return Budget(name, table["summary"], _amounts(rest), own)
-
-
-def _amounts(table: dict[str, dict[str, int]]) -> dict[str, Amount]:
-    return {dataset: Amount(**amount) for dataset, amount in table.items()}

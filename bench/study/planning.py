@@ -15,7 +15,7 @@ from bench.records.spec import RunSpec
 from bench.registry import plugins
 from bench.study import presets, stale
 from bench.study.budgets import Amount, budget
-from bench.study.definition import Study
+from bench.study.studies import Study
 
 if TYPE_CHECKING:
     from bench.api.method import Options

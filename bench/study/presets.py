@@ -85,7 +85,7 @@ def configure(
     overrides = dict(overrides)
     asked = overrides.pop("preset", None)
     if asked is not None and asked not in presets:
-        raise unknown(f"preset of {method}", asked, presets)
+        raise unknown("preset", asked, presets, f"for {method}")
     if asked is not None and (only := presets[asked].d) not in (None, d):
         raise UsageError(
             f"The preset {asked!r} of {method} is for d = {only}; {dataset} has d = {d}.",
@@ -119,7 +119,7 @@ def parsed(method: str, config_class: type, overrides: Mapping[str, str]) -> dic
     types, values = options(config_class), {}
     for key, text in overrides.items():
         if key not in types:
-            raise unknown(f"hyper-parameter of {method}", key, [*types, "preset"])
+            raise unknown("hyper-parameter", key, [*types, "preset"], f"for {method}")
         values[key] = _parse(f"{method}'s {key}", text, types[key])
     return values
 

@@ -123,7 +123,7 @@ def budgets(_: str) -> Rows:
 @table("study", "what it is", "methods", "data sets", "seeds", "budget")
 def studies(_: str) -> Rows:
     """The studies that are included."""
-    from bench.study.files import find, shipped
+    from bench.study.studies import find, shipped
 
     for name in shipped():
         study = find(name)

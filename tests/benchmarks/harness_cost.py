@@ -24,8 +24,8 @@ from bench.data import arrays
 from bench.records import store
 from bench.records.spec import Judge, RunSpec
 from bench.registry import plugins
-from bench.study.definition import Study
 from bench.study.planning import plan
+from bench.study.studies import Study
 from bench.training.run import build
 from bench.training.session import Control, learn
 from bench_methods.networks import FourierMLP

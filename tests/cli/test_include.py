@@ -17,7 +17,7 @@ from bench.launch.dask import worker_checks
 from bench.launch.dask.worker_checks import Needs
 from bench.records.spec import RunSpec
 from bench.registry import plugins
-from bench.study.files import read
+from bench.study.studies import read
 
 METHOD = '''"""A Gaussian that stands still."""
 
@@ -216,7 +216,7 @@ def test_a_study_includes_what_it_names(tmp_path: Path) -> None:
     assert study.include == (str(tmp_path / "my_flow.py"), str(tmp_path / "square.py"))
     assert study.methods == ("my-flow",)
     wrong = file_of(tmp_path, "wrong.toml", text.replace("square.py", "no.py"))
-    with pytest.raises(UsageError, match=r"wrong.toml, line 3, column 26: .*no.py can't be read"):
+    with pytest.raises(UsageError, match=r"wrong\.toml: include\[1\]: .*no\.py can't be read"):
         read(wrong)
 
 

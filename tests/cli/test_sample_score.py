@@ -16,8 +16,8 @@ from bench.data import row_files
 from bench.errors import UsageError
 from bench.records import store
 from bench.registry import plugins
-from bench.study.definition import Study
 from bench.study.planning import plan
+from bench.study.studies import Study
 from bench.training.run import execute
 
 from ..harness.small import JUDGE

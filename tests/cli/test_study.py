@@ -114,7 +114,7 @@ def test_what_is_given_beside_a_study_overrides_it(call: Call, study: str) -> No
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--study", "wrong.toml"), "wrong.toml, line 1, column 1: there is no key 'metods'; did "),
+        (("--study", "wrong.toml"), "wrong.toml: Unknown key 'metods'. Did you mean 'methods'"),
         (("--study", "folder.toml"), "folder.toml can't be read: Is a directory"),
         (("--study", "nowhere.toml"), "There is no study file nowhere.toml"),
         (("--study", "qick"), "Did you mean 'quick'"),

@@ -15,8 +15,8 @@ from bench.launch.dask import connecting, run_on
 from bench.launch.dask.errors import ClusterLost
 from bench.launch.process import Limits
 from bench.records.spec import RunSpec
-from bench.study.definition import Study
 from bench.study.planning import plan
+from bench.study.studies import Study
 
 from ..harness.small import table
 from .processes import WAIT, Cluster, long_run, until

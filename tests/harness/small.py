@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 
 from bench.records.spec import Judge
-from bench.study.definition import Study
+from bench.study.studies import Study
 
 #: As little as can be judged.
 JUDGE = Judge(

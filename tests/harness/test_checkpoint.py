@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from bench.records.spec import RunSpec
-from bench.study.definition import Study
 from bench.study.planning import plan
+from bench.study.studies import Study
 from bench.training import checkpoint
 from bench.training.checkpoint import NAMES, Corrupt, newest, read, write
 from bench.training.run import execute

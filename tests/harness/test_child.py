@@ -20,8 +20,8 @@ from bench.launch.process import Halt, Job, Limits, make
 from bench.records import store
 from bench.records.spec import RunSpec
 from bench.registry import plugins
-from bench.study.definition import Study
 from bench.study.planning import plan
+from bench.study.studies import Study
 
 from .small import JUDGE, children
 

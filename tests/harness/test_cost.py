@@ -21,7 +21,7 @@ from bench.registry import plugins
 from bench.training.run import execute
 from bench.study.planning import plan
 from bench.records.spec import Judge
-from bench.study.definition import Study
+from bench.study.studies import Study
 
 folder, sleep, steps, mebibytes = Path(sys.argv[1]), *map(float, sys.argv[2:])
 kind = plugins.method("gaussian")

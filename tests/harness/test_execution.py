@@ -23,8 +23,8 @@ from bench.records import store
 from bench.records.model import STATUSES
 from bench.records.spec import RunSpec
 from bench.registry import plugins
-from bench.study.definition import Study
 from bench.study.planning import plan
+from bench.study.studies import Study
 from bench.training import run, session
 from bench.training.loop import Diverged, TimedOut
 from bench.training.run import execute, load_flow

@@ -25,8 +25,8 @@ from bench.launch.process import Limits
 from bench.launch.worker import lock_file
 from bench.records import store
 from bench.records.spec import RunSpec
-from bench.study.definition import Study
 from bench.study.planning import Only, Plan, plan
+from bench.study.studies import Study
 
 from .small import children, table, two_methods
 

@@ -12,8 +12,8 @@ from bench.errors import DataError, UsageError
 from bench.records import store
 from bench.records.spec import RunSpec
 from bench.records.store import outline
-from bench.study.definition import Study
 from bench.study.planning import Only, Plan, plan
+from bench.study.studies import Study
 
 
 @pytest.fixture

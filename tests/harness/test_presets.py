@@ -249,5 +249,5 @@ def test_an_assignment_for_nobody(assignment: str, words: str) -> None:
 
 
 def test_a_scoped_assignment_of_another_methods_key() -> None:
-    with pytest.raises(UsageError, match="no hyper-parameter of fake named 'depth'"):
+    with pytest.raises(UsageError, match="Unknown hyper-parameter 'depth' for fake"):
         presets.configure("fake", "moons", 2, share("fake.depth=3")["fake"])

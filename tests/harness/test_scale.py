@@ -28,8 +28,8 @@ from bench.registry import plugins
 from bench.report.gathered import gather
 from bench.report.page import page
 from bench.study import planning, presets
-from bench.study.definition import Study
 from bench.study.planning import plan
+from bench.study.studies import Study
 from bench.tables.comparison import comparison
 from bench.tables.render import render
 
@@ -188,7 +188,7 @@ import time
 from pathlib import Path
 from bench.training.environment import peak_rss_bytes
 from bench.study.planning import plan
-from bench.study.definition import Study
+from bench.study.studies import Study
 start = time.process_time()
 study = Study({METHODS!r}, {TOYS!r}, tuple(range(2000)), "quick")
 planned = plan(study, Path("runs"), Path("data"))

@@ -15,9 +15,9 @@ from bench.records.spec import Judge
 from bench.records.store import outline
 from bench.registry import plugins
 from bench.study import presets
-from bench.study.definition import Study
 from bench.study.planning import plan
 from bench.study.presets import Preset
+from bench.study.studies import Study
 
 Edit = Callable[[store.Draft], None]
 

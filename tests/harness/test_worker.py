@@ -17,8 +17,8 @@ from filelock import FileLock
 from bench.launch.worker import lock_file
 from bench.records import store
 from bench.records.spec import Judge, RunSpec
-from bench.study.definition import Study
 from bench.study.planning import plan
+from bench.study.studies import Study
 
 JUDGE = Judge(
     integral_cells=16, test_rows=20, mmd_n=20, permutations=19, validations=1, validation_rows=20

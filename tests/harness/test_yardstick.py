@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from bench.records.spec import Judge
-from bench.study.definition import Study
 from bench.study.planning import plan
+from bench.study.studies import Study
 from bench.training.reference_timing import Yardstick, arithmetic
 from bench.training.run import execute
 

@@ -16,9 +16,8 @@ from bench.records.spec import Judge
 from bench.records.store import Record, outline, read_all
 from bench.report.commands import Command, commands
 from bench.report.setting import ranges
-from bench.study.definition import Study
-from bench.study.files import find
 from bench.study.planning import plan
+from bench.study.studies import Study, find
 
 from .conftest import HOSTILE, Write
 

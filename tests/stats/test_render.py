@@ -175,7 +175,7 @@ def test_markdown_has_its_columns_in_every_row(results: Path, write: Write) -> N
 
 
 def test_an_unknown_form_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"no format named 'latx'.*latex"):
+    with pytest.raises(UsageError, match=r"Unknown format 'latx'.*latex"):
         render(Table(("method", "seeds"), (), (), ()), "latx")
 
 

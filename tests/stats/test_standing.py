@@ -92,7 +92,7 @@ def test_a_data_set_of_one_method_is_left_out_and_named(results: Path, write: Wr
 def test_what_is_not_better_when_less_is_refused() -> None:
     with pytest.raises(UsageError, match=r"can't be ranked by params.*mmd_m_u"):
         standings([], "params")
-    with pytest.raises(UsageError, match="no metric named"):
+    with pytest.raises(UsageError, match="Unknown metric"):
         standings([], "nlll")
     assert standings([], "train_seconds") == []
     assert "straightness" not in RANKED

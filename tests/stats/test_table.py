@@ -102,7 +102,7 @@ def test_by_run_every_run_has_a_row(results: Path, write: Write) -> None:
 
 def test_an_unknown_metric_is_refused(results: Path, write: Write) -> None:
     write("ffjord", "moons")
-    with pytest.raises(UsageError, match=r"no metric named 'mmd_n1'.*mmd_m"):
+    with pytest.raises(UsageError, match=r"Unknown metric 'mmd_n1'.*mmd_m"):
         comparison(records(results), ("mmd_n1",))
 
 

@@ -1,0 +1,176 @@
+"""Studies: methods x data sets x seeds, their budget and their judge. A study can be a file.
+
+# my_study.toml
+methods = ["gaussian", "flow-matching"]
+datasets = ["moons", "tables/my_table.csv"]   # a path is relative to this file
+seeds = [0, 1, 2]
+budget = "equal"              # or minibatches = 2000, batch_size = 256
+settings = ["width=512"]      # as in --set
+include = ["my_flow.py"]      # as in --include; relative to this file
+summary = "one line for other readers"
+
+[judge]                       # fields of bench.records.spec.Judge
+test_rows = 5000
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from bench.errors import BenchError, UsageError, unknown
+from bench.records.spec import Judge
+from bench.registry import plugins
+from bench.study import toml_files
+from bench.study.budgets import budget
+
+#: Fields of the judge that a study may set; the version of the metrics is the program's.
+JUDGE = tuple(f.name for f in fields(Judge) if f.name != "metrics_version")
+
+#: Fields of the judge that may be 0; other numbers must be positive.
+_MAY_BE_0 = ("seed", "tightenings")
+
+#: The choices for the judge's fields that are text.
+_CHOICES = {"solver": ("dopri5",), "dtype": ("float32", "float64")}
+
+_SHIPPED = Path(__file__).parent / "studies"
+
+_Names = Annotated[tuple[str, ...], Meta(min_length=1)]
+_Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Positive = Annotated[int, Meta(ge=1)]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A grid of methods x data sets x seeds under one budget and one judge.
+
+    `minibatches` and `batch_size` override the budget; `settings` are `--set` assignments;
+    `include` are Python files that hold methods, data sets or metrics for it.
+    """
+
+    methods: _Names
+    datasets: _Names
+    seeds: Annotated[tuple[_Seed, ...], Meta(min_length=1)] = (0,)
+    budget: str = "equal"
+    judge: Judge = field(default_factory=Judge)
+    minibatches: _Positive | None = None
+    batch_size: _Positive | None = None
+    settings: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    summary: str = ""
+
+
+def shipped() -> list[str]:
+    """The names of the studies that come with the package."""
+    return sorted(path.stem for path in _SHIPPED.glob("*.toml"))
+
+
+def find(name: str) -> Study:
+    """Return the shipped study of that name, or the one in that file.
+
+    A name that ends in `.toml` or contains a slash is a file.
+
+    Raises:
+        UsageError: there is none, or the file is not a study.
+    """
+    if name.endswith(".toml") or "/" in name or "\\" in name:
+        return read(Path(name).expanduser())
+    if name not in shipped():
+        error = unknown("study", name, shipped())
+        raise UsageError(error.problem, f"{error.remedy} The name of a file must end in .toml.")
+    return read(_SHIPPED / f"{name}.toml")
+
+
+def read(path: Path) -> Study:
+    """Return the study in a file, with its paths as they are from the current folder.
+
+    Raises:
+        UsageError: the file can't be read or is not a study; names the key.
+    """
+    try:
+        content = toml_files.parse(path)
+    except FileNotFoundError:
+        raise UsageError(
+            f"There is no study file {path}.",
+            f"Shipped studies are given by name alone: {', '.join(shipped())}.",
+        ) from None
+    study = toml_files.convert(content, Study, f"{path}: ")
+    for key in ("methods", "datasets", "seeds", "settings", "include"):
+        values = getattr(study, key)
+        for i, value in enumerate(values):
+            if value in values[:i]:
+                raise UsageError(f"{path}: {key}[{i}]: {value!r} is given twice.")
+    include = []
+    for i, name in enumerate(study.include):
+        include.append(str(path.parent / Path(name).expanduser()))
+        with _at(path, f"include[{i}]"):
+            plugins.include(include[-1])
+    for i, name in enumerate(study.methods):
+        with _at(path, f"methods[{i}]"):
+            if name not in plugins.methods():
+                raise unknown("method", name, plugins.methods())
+    datasets = []
+    for i, name in enumerate(study.datasets):
+        with _at(path, f"datasets[{i}]"):
+            datasets.append(_dataset(name, path.parent))
+    with _at(path, "budget"):
+        budget(study.budget)
+    if study.settings:
+        from bench.study import presets
+
+        with _at(path, "settings"):
+            presets.share(study.settings, study.methods)
+    with _at(path, "judge"):
+        judge = judge_of(content.get("judge", {}))
+    return replace(study, datasets=tuple(datasets), include=tuple(include), judge=judge)
+
+
+def judge_of(values: Mapping[str, Any]) -> Judge:
+    """Return a judge with these fields; the others keep their defaults.
+
+    Raises:
+        UsageError: an unknown field, a wrong type, or an impossible value; names the field.
+    """
+    for name, value in values.items():
+        if name not in JUDGE:
+            raise unknown("field of the judge", name, JUDGE)
+        if name in _CHOICES and value not in _CHOICES[name]:
+            raise unknown(f"value of {name}", str(value), _CHOICES[name])
+    judge = toml_files.convert(values, Judge, "")
+    for name in values:
+        value = getattr(judge, name)
+        if name in _CHOICES or 0 < value < math.inf or (value == 0 and name in _MAY_BE_0):
+            continue
+        least = "must not be negative" if name in _MAY_BE_0 else "must be positive and finite"
+        raise UsageError(f"{name} {least}, got {value}.")
+    if judge.alpha >= 1:
+        raise UsageError(f"alpha must be below 1, got {judge.alpha}.")
+    return judge
+
+
+def _dataset(name: str, folder: Path) -> str:
+    """The name of the data set, or its path as it is from the current folder."""
+    known = set(plugins.datasets()) - {plugins.PATH}
+    if name in known:
+        return name
+    if not plugins.looks_like_a_path(name):
+        raise unknown("data set", name, known)
+    table = folder / Path(name).expanduser()
+    if not table.is_file():
+        raise UsageError(f"There is no table {table}.")
+    return str(table)
+
+
+@contextmanager
+def _at(path: Path, key: str) -> Iterator[None]:
+    """Add the file and the key to an error."""
+    try:
+        yield
+    except BenchError as error:
+        raise UsageError(f"{path}: {key}: {error.problem}", error.remedy) from error

@@ -1,0 +1,79 @@
+"""Read TOML files, and check what they say against frozen dataclasses."""
+
+from __future__ import annotations
+
+import tomllib
+import typing
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from bench.errors import UsageError, unknown
+
+_T = TypeVar("_T")
+
+#: msgspec's names of types, in the words of TOML.
+_WORDS = {"`object`": "table", "`str`": "string", "`float`": "number", "`null`": "nothing"}
+
+
+def parse(path: Path) -> dict[str, Any]:
+    """Return the content of a TOML file.
+
+    Raises:
+        FileNotFoundError: it does not exist.
+        UsageError: it can't be read or is not TOML; names the line where that is known.
+    """
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror}.") from error
+    try:
+        text = raw.decode("utf-8-sig").replace("\r\n", "\n")
+        return tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise UsageError(f"{path} is not UTF-8 text (line {line}).", "Save it as UTF-8.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not valid TOML: {error}.") from error
+
+
+def convert(content: object, kind: type[_T], where: str) -> _T:
+    """Return the content as a dataclass.
+
+    Args:
+        content: what `parse` returned, or a part of it.
+        kind: the dataclass; limits stand in its annotations (`msgspec.Meta`).
+        where: what comes before the key in an error, such as "study.toml: ".
+
+    Raises:
+        UsageError: an unknown or a missing key, a wrong type or a value outside the limits.
+    """
+    _refuse_unknown_keys(content, kind, where)
+    try:
+        return msgspec.convert(content, kind)
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at `$")
+        key = place.strip("`.").replace("[...]", "")
+        for word, plain in _WORDS.items():
+            problem = problem.replace(word, plain)
+        problem = problem.replace("Object missing required field", "missing key")
+        problem = problem.replace("`", "")
+        problem = f"{problem[:1].lower()}{problem[1:]}"
+        raise UsageError(f"{where}{key + ': ' if key else ''}{problem}.") from error
+
+
+def _refuse_unknown_keys(content: object, kind: object, where: str) -> None:
+    """Raise an error for a key that is no field; msgspec ignores those of a dataclass."""
+    if not isinstance(content, Mapping) or not is_dataclass(kind):
+        return
+    hints = typing.get_type_hints(kind)
+    for key, value in content.items():
+        if key not in hints:
+            error = unknown("key", key, hints)
+            raise UsageError(f"{where}{error.problem}", error.remedy)
+        _refuse_unknown_keys(value, hints[key], f"{where}{key}: ")
