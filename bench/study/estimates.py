@@ -15,8 +15,9 @@ from statistics import median
 from typing import Any
 
 from bench.data import arrays
+from bench.records.model import Record
 from bench.records.spec import RunSpec
-from bench.records.store import Record, read_undamaged
+from bench.records.store import read_undamaged
 from bench.registry import plugins
 
 #: Sizes that differ by more than this share are not alike.

@@ -11,6 +11,7 @@ from bench.api.dataset import Dataset
 from bench.data import arrays
 from bench.errors import UsageError
 from bench.records import store
+from bench.records.model import Damaged
 from bench.records.spec import RunSpec
 from bench.registry import plugins
 from bench.study import presets, stale
@@ -129,7 +130,7 @@ def _todo(
                     wanted = content is not None and content["status"] != "ok"
                 else:
                     store.is_there(results, spec.run)
-            except (store.Damaged, KeyError):
+            except (Damaged, KeyError):
                 damaged.append(spec)
                 wanted = only != "stale"
         elif predecessor:

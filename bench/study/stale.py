@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.records.model import Record
 from bench.records.spec import RunSpec
-from bench.records.store import Record, read_undamaged
+from bench.records.store import read_undamaged
 
 
 def predecessors(results: Path) -> Callable[[RunSpec], Record | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 import typing
 from collections.abc import Mapping
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,7 +55,7 @@ def convert(content: object, kind: type[_T], where: str) -> _T:
     """
     _refuse_unknown_keys(content, kind, where)
     try:
-        return msgspec.convert(content, kind)
+        found = msgspec.convert(content, kind)
     except msgspec.ValidationError as error:
         problem, _, place = str(error).partition(" - at `$")
         key = place.strip("`.").replace("[...]", "")
@@ -65,6 +65,9 @@ def convert(content: object, kind: type[_T], where: str) -> _T:
         problem = problem.replace("`", "")
         problem = f"{problem[:1].lower()}{problem[1:]}"
         raise UsageError(f"{where}{key + ': ' if key else ''}{problem}.") from error
+    # msgspec leaves out of vars() what has its default; __init__ does not.
+    rebuilt: _T = replace(found)  # type: ignore[type-var]
+    return rebuilt
 
 
 def _refuse_unknown_keys(content: object, kind: object, where: str) -> None:

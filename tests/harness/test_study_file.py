@@ -64,6 +64,12 @@ def test_a_whole_number_is_the_same_judge() -> None:
     assert specs[0].key == specs[1].key
 
 
+def test_a_judge_from_a_file_has_the_key_of_one_from_python() -> None:
+    """Fields that the file does not set count in the key too."""
+    judge = read(written(GOOD)).judge
+    assert vars(judge) == vars(Judge(test_rows=50, rtol=1.0, dtype="float64"))
+
+
 def test_the_least() -> None:
     study = read(written('methods = ["gaussian"]\ndatasets = ["moons"]\nsettings = []'))
     assert study == Study(("gaussian",), ("moons",))
