@@ -62,8 +62,9 @@ def run(
     from bench.launch.pool import run_all
     from bench.launch.process import Limits
     from bench.launch.progress import display
-    from bench.paths import data_root, results_dir
+    from bench.paths import data_root
     from bench.records import store
+    from bench.records.bundle import results_dir
     from bench.records.frame import records as frame_of
     from bench.study.planning import plan
     from bench.study.studies import Study, find
@@ -103,8 +104,8 @@ def load(run: str, results: str | Path | None = None, include: Sequence[str] = (
         bench.errors.UsageError: no such run.
         bench.errors.DataError: the run has no model that can be read.
     """
-    from bench.paths import results_dir
     from bench.records import store
+    from bench.records.bundle import results_dir
     from bench.registry import plugins
     from bench.training.run import load_flow
 
@@ -116,7 +117,7 @@ def load(run: str, results: str | Path | None = None, include: Sequence[str] = (
 
 def records(results: str | Path | None = None) -> pd.DataFrame:
     """All runs below the results folder, one row each."""
-    from bench.paths import results_dir
+    from bench.records.bundle import results_dir
     from bench.records.frame import records as frame_of
 
     return frame_of(results_dir(results))

@@ -14,7 +14,8 @@ from pathlib import Path
 import click
 
 from bench.cli.options import data_option, results_option
-from bench.paths import array_cache, data_root, results_dir
+from bench.paths import array_cache, data_root
+from bench.records.bundle import results_dir
 
 #: extra -> what needs it
 OPTIONAL = {"parquet": ".parquet tables", "cluster": "--scheduler and --cluster"}

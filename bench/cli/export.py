@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from bench.cli.options import include_all, include_option
-from bench.paths import results_dir
+from bench.records.bundle import results_dir
 
 
 @click.command()

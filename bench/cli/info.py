@@ -12,7 +12,8 @@ import click
 
 from bench.cli.options import include_all, include_option
 from bench.errors import DataError, unknown
-from bench.paths import data_root, results_dir
+from bench.paths import data_root
+from bench.records.bundle import results_dir
 
 
 @click.command()

@@ -11,7 +11,8 @@ import click
 
 from bench.cli.options import include_option
 from bench.errors import BenchError
-from bench.paths import data_root, results_dir
+from bench.paths import data_root
+from bench.records.bundle import results_dir
 
 Lines = Sequence[dict[str, Any]]
 

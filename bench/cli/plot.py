@@ -9,8 +9,8 @@ import click
 
 from bench.cli.options import include_all, include_option, write_whole
 from bench.errors import UsageError, unknown
-from bench.paths import results_dir
 from bench.plots import KINDS
+from bench.records.bundle import results_dir
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

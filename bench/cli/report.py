@@ -8,7 +8,7 @@ import click
 
 from bench.cli.options import include_all, include_option, write_whole
 from bench.errors import UsageError
-from bench.paths import results_dir
+from bench.records.bundle import results_dir
 
 #: The name of the page in its folder.
 PAGE = "index.html"

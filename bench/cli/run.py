@@ -11,7 +11,8 @@ from bench.cli.asked import device_of, memory_of, overridden, share_cores, study
 from bench.cli.making import engine_of, make_runs, outcome, show_plan
 from bench.cli.options import include_all, include_option
 from bench.errors import UsageError
-from bench.paths import data_root, results_dir
+from bench.paths import data_root
+from bench.records.bundle import results_dir
 
 if TYPE_CHECKING:
     from bench.study.planning import Only

@@ -10,7 +10,7 @@ import click
 
 from bench.cli.options import format_of, include_option, results_option, write_whole
 from bench.errors import NothingMeasured
-from bench.paths import results_dir
+from bench.records.bundle import results_dir
 
 if TYPE_CHECKING:
     from bench.data.row_files import Units

@@ -10,7 +10,7 @@ import click
 
 from bench.cli.options import write_whole
 from bench.errors import UsageError
-from bench.paths import results_dir
+from bench.records.bundle import results_dir
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,8 +98,7 @@ def table(
     if metrics and columns:
         raise UsageError("--metric and --columns both name the columns.", "Leave out one of them.")
     from bench.records.measures import measure
-    from bench.records.selection import chosen, runs_in
-    from bench.records.versions import latest
+    from bench.records.selection import chosen, latest, runs_in
     from bench.tables.columns_asked import asked, require
     from bench.tables.render import TableOptions, details_page, page, usual
 

@@ -10,7 +10,7 @@ import click
 
 from bench.cli.options import include_all, include_option
 from bench.errors import UsageError
-from bench.paths import results_dir
+from bench.records.bundle import results_dir
 
 #: How far this process steps back, so that the runs beside it are timed as if alone.
 _NICE = 10

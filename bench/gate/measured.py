@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bench.api.declarations import Column, Watch
 from bench.errors import UsageError
 from bench.records import catalogue
+from bench.records.curve import read_curve
 from bench.records.model import EnvironmentRecord, Record
 
 #: The libraries whose arithmetic affects a watched number.
@@ -229,25 +231,18 @@ def _numbers(record: Record, results: Path) -> dict[str, float | None]:
     found["integral_error"] = None if integral is None else abs(integral - 1)
     start, peak = record.cost.baseline_rss_bytes, record.cost.peak_rss_bytes
     found["memory"] = peak / start if start and peak else None
-    found[STEP] = _step(results / record.run / "curve.jsonl")
+    found[STEP] = _step(results / record.run)
     return found
 
 
-def _step(curve: Path) -> float | None:
+def _step(folder: Path) -> float | None:
     """Return the median over steps of CPU time over that of the reference pass after the step.
 
     None where the run was not timed so.
     """
-    ratios = []
-    try:
-        for line in curve.read_bytes().splitlines():
-            entry = json.loads(line)
-            if "validation_nll" in entry or "yardstick_cpu_seconds" not in entry:
-                continue
-            ratios.append(entry["step_cpu_seconds"] / entry["yardstick_cpu_seconds"])
-    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
-        return None
-    return statistics.median(ratios) if len(ratios) >= _STEPS else None
+    curve = read_curve(folder)
+    costs = curve.step_cost[np.isfinite(curve.step_cost)] if curve else ()
+    return float(np.median(costs)) if len(costs) >= _STEPS else None
 
 
 def _shared(values: Sequence[Any], what: str) -> Any:

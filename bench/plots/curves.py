@@ -13,7 +13,7 @@ from bench.errors import NothingMeasured
 from bench.plots.asked import Asked, Drawn, wrapped
 from bench.plots.learning import Learning, learning, smoothed
 from bench.plots.selection import Group, select
-from bench.records.versions import latest
+from bench.records.selection import latest
 
 if TYPE_CHECKING:
     from bench.figures.curves import Curve, Part

@@ -14,7 +14,7 @@ from bench.plots.at_hand import Array, RealRows, samples, strips_of
 from bench.plots.columns import frame_around, name_of
 from bench.plots.selection import Group, select
 from bench.records.measures import measure
-from bench.records.versions import latest
+from bench.records.selection import latest
 
 if TYPE_CHECKING:
     from bench.figures.density import Strip

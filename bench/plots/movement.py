@@ -12,7 +12,7 @@ from bench.errors import NothingMeasured
 from bench.plots.asked import Asked, Drawn, wrapped
 from bench.plots.selection import Group, Shown, select
 from bench.records.format import measured
-from bench.records.versions import latest
+from bench.records.selection import latest
 from bench.tables.details import movement_of
 
 if TYPE_CHECKING:

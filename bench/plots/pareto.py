@@ -13,7 +13,7 @@ from bench.errors import NothingMeasured, UsageError
 from bench.plots.asked import Asked, Drawn, wrapped
 from bench.plots.selection import Group, Shown, select
 from bench.records.measures import measure
-from bench.records.versions import latest
+from bench.records.selection import latest
 from bench.stats.ranking import pareto_front
 from bench.tables.marks import flags_of
 

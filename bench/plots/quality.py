@@ -26,7 +26,7 @@ def draw(asked: Asked) -> Drawn:
         )
     asked.refuse("quality", "seed", "columns")
     from bench.figures.quality import diagram
-    from bench.records.versions import latest
+    from bench.records.selection import latest
     from bench.tables.sample_quality import panels
 
     frame, left_out = latest(asked.frame())

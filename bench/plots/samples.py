@@ -13,7 +13,7 @@ from bench.plots.asked import Asked, Drawn, wrapped
 from bench.plots.at_hand import Array, RealRows, rows_of, samples, without_rows
 from bench.plots.columns import UNIT, columns_of, frame_around, name_of, outside
 from bench.plots.selection import Group, select
-from bench.records.versions import latest
+from bench.records.selection import latest
 
 if TYPE_CHECKING:
     from bench.figures.samples import Strip

@@ -1,15 +1,133 @@
-"""Seconds to a target: how soon a method validates as well as the slowest one does at its end."""
+"""The training curve of a run, `curve.jsonl`: its one reader, and how soon a run got how far."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-#: A validated state: training seconds so far, validation NLL (None where it was not finite).
-Point = tuple[float, float | None]
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+#: The name of the file: a line of JSON for each update.
+CURVE = "curve.jsonl"
+
+#: What a method that trains in stages may log as the stage of an update.
+STAGES = ("sweep", "block", "round", "stage")
+
+#: A longer file is read in part: every second, third, ... update, and all validations.
+MAX_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True)
+class TrainingCurve:
+    """What was logged of a run's updates.
+
+    Attributes:
+        minibatches: the updates that were read, `(n,)`, counted from 1.
+        seconds: training seconds up to each, `(n,)`.
+        loss: the loss of each, `(n,)`; infinite where it was not finite.
+        step_cost: CPU seconds of each step in passes of the reference computation, `(n,)`; NaN
+            where a step was not timed so, and at validations.
+        validation: mini-batch, seconds and validation NLL of each validation, `(m, 3)`; the NLL is
+            infinite where the model could not be solved.
+        stages: the mini-batches with which a later stage begins.
+        stage: what a stage is called, such as block; empty without stages.
+        every: the number of updates to one that was read.
+    """
+
+    minibatches: Array
+    seconds: Array
+    loss: Array
+    step_cost: Array
+    validation: Array
+    stages: tuple[int, ...]
+    stage: str
+    every: int
+
+    def seconds_to(self, nll: float) -> float | None:
+        """Training seconds at the first validation with an NLL of at most `nll`, if any."""
+        reached = self.validation[self.validation[:, 2] <= nll]
+        return float(reached[0, 1]) if len(reached) else None
+
+
+def read_curve(folder: Path) -> TrainingCurve | None:
+    """The curve in the folder of a run; None where there is none, or none that can be read.
+
+    A last line that was cut off is left out.
+    """
+    lines: list[dict[str, Any]] = []
+    try:
+        path = folder / CURVE
+        every = max(1, math.ceil(path.stat().st_size / MAX_BYTES))
+        with open(path, "rb") as file:
+            for number, line in enumerate(file):
+                if number % every == 0 or b"validation_nll" in line:
+                    lines.append(json.loads(line))
+    except OSError:
+        return None
+    except (ValueError, RecursionError):  # cut off: what comes before it counts
+        pass
+    try:
+        return _curve(lines, every) if lines else None
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _curve(lines: list[dict[str, Any]], every: int) -> TrainingCurve:
+    stage = next((name for name in STAGES if name in lines[0]), "")
+    numbers = [line.get(stage) for line in lines] if stage else []
+    validated = [line for line in lines if "validation_nll" in line]
+    return TrainingCurve(
+        minibatches=_values(lines, "minibatch"),
+        seconds=_values(lines, "seconds"),
+        loss=_values(lines, "loss"),
+        step_cost=np.array([_step_cost(line) for line in lines]),
+        validation=np.column_stack(
+            [_values(validated, name) for name in ("minibatch", "seconds", "validation_nll")]
+        ),
+        stages=tuple(
+            int(lines[i]["minibatch"])
+            for i in range(1, len(numbers))
+            if numbers[i] != numbers[i - 1]
+        ),
+        stage=stage,
+        every=every,
+    )
+
+
+def _values(lines: list[dict[str, Any]], name: str) -> Array:
+    """A value of each line; null is infinity."""
+    return np.array([math.inf if line[name] is None else float(line[name]) for line in lines])
+
+
+def _step_cost(line: Mapping[str, Any]) -> float:
+    if "validation_nll" in line or not line.get("yardstick_cpu_seconds"):
+        return math.nan
+    return float(line["step_cpu_seconds"] / line["yardstick_cpu_seconds"])
+
+
+def last_entry(folder: Path, tail_bytes: int = 2**13) -> dict[str, Any] | None:
+    """The last whole line of the curve in a folder, by its last bytes alone."""
+    try:
+        with open(folder / CURVE, "rb") as file:
+            file.seek(max(0, (folder / CURVE).stat().st_size - tail_bytes))
+            lines = file.read().splitlines()
+    except OSError:
+        return None
+    for line in reversed(lines):
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):  # the line that is being written
+            continue
+        if isinstance(entry, dict) and "minibatch" in entry:
+            return entry
+    return None
 
 
 @dataclass(frozen=True)
@@ -17,10 +135,10 @@ class Target:
     """A validation NLL to be reached, in nats.
 
     Attributes:
-        nll: the last validation NLL of the slowest run, the one of most training seconds.
-        slowest: that run.
-        seconds: for each run the training seconds at its first validated state that is as good;
-            None where it has none. A run is seen only where it is validated, so this is late by at
+        nll: the last validation NLL of the slowest run, the one with the most training seconds.
+        slowest: the name of that run.
+        seconds: for each run its training seconds at the first validation that is as good; None
+            where there is none. A run is seen only where it is validated, so this is late by at
             most the time between two validations.
     """
 
@@ -29,37 +147,18 @@ class Target:
     seconds: Mapping[str, float | None]
 
 
-def target(curves: Mapping[str, Sequence[Point]]) -> Target | None:
+def target(curves: Mapping[str, TrainingCurve]) -> Target | None:
     """The target of runs on the same data with the same seed, by name; None where none validated.
 
     Training seconds are those inside the methods' updates: validation is not among them.
     """
-    ends = {run: curve[-1] for run, curve in curves.items() if curve}
-    solved = {run: seconds for run, (seconds, nll) in ends.items() if nll is not None}
-    if not solved:
+    ends = {
+        run: curve.validation[-1]
+        for run, curve in curves.items()
+        if len(curve.validation) and math.isfinite(curve.validation[-1, 2])
+    }
+    if not ends:
         return None
-    slowest = max(solved, key=lambda run: (solved[run], run))
-    goal = ends[slowest][1]
-    assert goal is not None
-    return Target(goal, slowest, {run: reached(curve, goal) for run, curve in curves.items()})
-
-
-def reached(curve: Sequence[Point], goal: float) -> float | None:
-    """The training seconds at the first validated state whose NLL is at most `goal`."""
-    return next((seconds for seconds, nll in curve if nll is not None and nll <= goal), None)
-
-
-def read_curve(folder: Path) -> list[Point]:
-    """The validated states of a run's `curve.jsonl`, in order; none where there is no such file."""
-    path = folder / "curve.jsonl"
-    if not path.is_file():
-        return []
-    points: list[Point] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        entry = json.loads(line)
-        if "validation_nll" in entry:
-            nll = entry["validation_nll"]
-            points.append(
-                (entry["seconds"], nll if nll is not None and math.isfinite(nll) else None)
-            )
-    return points
+    slowest = max(ends, key=lambda run: (ends[run][1], run))
+    goal = float(ends[slowest][2])
+    return Target(goal, slowest, {run: curve.seconds_to(goal) for run, curve in curves.items()})

@@ -14,19 +14,19 @@ from typing import Any
 import pandas as pd
 
 from bench.errors import BenchError, DataError, UsageError
-from bench.records.checkout import commit
-from bench.records.frame import records
-from bench.records.manifest import (
+from bench.records.bundle import (
     MANIFEST,
     RECORDS,
     SUMS,
+    bundled_files,
     files_below,
     is_bundle,
-    read_manifest,
     write_manifest,
 )
+from bench.records.checkout import commit
+from bench.records.frame import records
+from bench.records.selection import latest
 from bench.records.store import utc
-from bench.records.versions import latest
 from bench.tables.render import FORMS, TableOptions, details_page, page
 
 #: What is kept of a run.
@@ -99,7 +99,7 @@ def _require_free(target: Path, force: bool) -> None:
         raise UsageError(f"The folder {target} is not empty.", "Name one that is not there yet.")
     if not force:
         raise UsageError(f"There is a bundle at {target} already.", "Add --force to replace it.")
-    known = {file["path"] for file in read_manifest(target)["files"]} | {MANIFEST, SUMS}
+    known = {file.path for file in bundled_files(target)} | {MANIFEST, SUMS}
     if others := [name for name in files_below(target) if name not in known]:
         raise UsageError(
             f"{target} holds {others[0]}, which is no part of the bundle there.", "Move it away."

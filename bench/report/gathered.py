@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from bench.records.frame import frame_of
+from bench.records.selection import latest
 from bench.records.store import Record, read_all
-from bench.records.versions import latest
 from bench.report.under_way import UnderWay, under_way
 
 

@@ -127,7 +127,8 @@ def _targets(frame: pd.DataFrame, results: Path) -> dict[str, Target]:
     found: dict[str, Target] = {}
     place = ["dataset", "dataset_revision", "budget", "seed"]
     for _, runs in frame[frame["status"] == "ok"].groupby(place, dropna=False):
-        curves = {str(run): read_curve(results / str(run)) for run in runs["run"]}
+        read = {str(run): read_curve(results / str(run)) for run in runs["run"]}
+        curves = {run: curve for run, curve in read.items() if curve is not None}
         goal = target(curves)
         if goal is not None and len(curves) > 1:
             found |= dict.fromkeys(curves, goal)

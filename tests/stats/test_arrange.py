@@ -133,7 +133,7 @@ def test_on_the_command_line(results: Path, write: Write) -> None:
     assert "rings" not in one
     absent = CliRunner().invoke(main, [*call, "-b", "quick"])
     assert absent.exit_code == 3
-    assert "There are: equal, table1." in absent.stderr
+    assert "Known: equal, table1." in absent.stderr
 
 
 def test_captions(results: Path, write: Write) -> None:

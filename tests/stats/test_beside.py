@@ -101,7 +101,7 @@ def test_older_metrics_are_left_out_unless_asked_for(results: Path, write: Write
     call = ["table", "--results", str(results), "--metric", "nll"]
     shown = CliRunner().invoke(main, call)
     assert shown.exit_code == 0
-    assert "Left out: moons: 1 run judged by an older version of the metrics" in shown.output
+    assert "Left out: moons: 1 run by an older version of the metrics" in shown.output
     assert "1.25" not in shown.output
     mixed = CliRunner().invoke(main, [*call, "--mixed"])
     assert "1.25" in mixed.output

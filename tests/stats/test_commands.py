@@ -102,8 +102,8 @@ def test_what_can_not_be_written_leaves_nothing(call: Call, write: Write, tmp_pa
         (["--metric", "nl"], 2, "'nll'"),
         (["--standalone"], 2, "-f latex"),
         (["-f", "pdf"], 2, "latex"),
-        (["-m", "iresnet"], 3, "There are: ffjord, gaussian."),
-        (["-d", "power"], 3, "There are: moons, rings."),
+        (["-m", "iresnet"], 3, "Known: ffjord, gaussian."),
+        (["-d", "power"], 3, "Known: moons, rings."),
         (["-m", "gaussian", "-d", "rings"], 3, "bench run -m gaussian -d rings"),
     ],
 )

@@ -134,7 +134,10 @@ def test_seconds_to_the_target(results: Path, write: Write) -> None:
         write("slow", "moons", 1, **SOUND): [(10, 2.9), (40, 2.5)],
     }
     for run, curve in curves.items():
-        lines = [json.dumps({"seconds": s, "validation_nll": nll}) for s, nll in curve]
+        lines = [
+            json.dumps({"minibatch": 1, "loss": 1.0, "seconds": s, "validation_nll": nll})
+            for s, nll in curve
+        ]
         (results / run / "curve.jsonl").write_text("\n".join(lines), encoding="utf-8")
     found = {
         method.partition(":")[0]: {line.figure: line for line in lines}

@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from bench import paths
 from bench.cli import main
 from bench.errors import DataError, UsageError
+from bench.records.bundle import files_below, results_dir
 from bench.records.frame import records
-from bench.records.manifest import files_below
 
 from .conftest import Write
 
@@ -139,8 +138,8 @@ def edit(path: Path) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "edited": (lambda b: edit(next(b.glob("records/jko*/record.json"))), "not what was written"),
-    "samples": (lambda b: edit(next(b.glob("records/jko*/samples.npz"))), "not what was written"),
+    "edited": (lambda b: edit(next(b.glob("records/jko*/record.json"))), "has changed"),
+    "samples": (lambda b: edit(next(b.glob("records/jko*/samples.npz"))), "has changed"),
     "gone": (lambda b: next(b.glob("records/jko*/curve.jsonl")).unlink(), "is missing"),
     "a run gone": (lambda b: shutil.rmtree(next(b.glob("records/gauss*"))), "is missing"),
     "a file more": (lambda b: (b / "records/more.txt").touch(), "not in its manifest"),
@@ -168,7 +167,7 @@ def test_damage_that_no_table_reads_is_for_sha256sum(bundle: Path, call: Call) -
 
 
 def test_paths_that_leave_the_bundle_are_refused(bundle: Path) -> None:
-    from bench.records.manifest import SUMS, read_manifest, sha256
+    from bench.records.bundle import SUMS, bundled_files, sha256
 
     path = bundle / "MANIFEST.json"
     manifest = json.loads(path.read_text())
@@ -177,19 +176,19 @@ def test_paths_that_leave_the_bundle_are_refused(bundle: Path) -> None:
     path.write_text(json.dumps(manifest))
     sums = (bundle / SUMS).read_text().replace(before, sha256(path))
     (bundle / SUMS).write_text(sums)
-    with pytest.raises(DataError, match="no list of files"):
-        read_manifest(bundle)
+    with pytest.raises(DataError, match="outside"):
+        bundled_files(bundle)
 
 
 def test_nothing_is_run_into_a_bundle(bundle: Path) -> None:
-    assert paths.results_dir(bundle) == bundle / "records"
-    with pytest.raises(UsageError, match="only read"):
-        paths.results_dir(bundle, write=True)
+    assert results_dir(bundle) == bundle / "records"
+    with pytest.raises(UsageError, match="read-only"):
+        results_dir(bundle, write=True)
 
 
 def test_a_results_folder_with_a_manifest_of_something_else(runs: Path) -> None:
     (runs / "MANIFEST.json").write_text('{"kind": "something else"}')
-    assert paths.results_dir(runs) == runs
+    assert results_dir(runs) == runs
 
 
 def test_what_is_there_is_not_touched(bundle: Path, runs: Path, tmp_path: Path, call: Call) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.records.frame import records
-from bench.records.versions import latest
+from bench.records.selection import latest
 
 from .conftest import Write
 
@@ -38,5 +38,5 @@ def test_other_rows_and_older_metrics_are_left_out(results: Path, write: Write) 
     assert sorted(kept["run"]) == sorted(good)
     assert left_out == [
         "moons: 1 run on another revision of its rows",
-        "moons: 1 run judged by an older version of the metrics",
+        "moons: 1 run by an older version of the metrics",
     ]
