@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.api.dataset import Splits
+from bench.api import Splits
 from bench.errors import DataError
 
 if TYPE_CHECKING:

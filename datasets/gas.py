@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.api.dataset import Dataset, Source, Splits
+from bench.api import Dataset, Source, Splits
 from bench.errors import DataError
 
 if TYPE_CHECKING:

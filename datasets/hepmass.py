@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.api.dataset import Dataset, Source, Splits
+from bench.api import Dataset, Source, Splits
 from bench.errors import DataError
 
 if TYPE_CHECKING:

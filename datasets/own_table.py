@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.api.dataset import Dataset, Source, Splits
+from bench.api import Dataset, Source, Splits
 
 
 def from_path(path: Path) -> Dataset:

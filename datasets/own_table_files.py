@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.api.dataset import Splits
+from bench.api import Splits
 from bench.errors import DataError
 from bench_datasets.splits import Table, shuffled_tenths, standardised
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.api.dataset import Splits
+from bench.api import Splits
 
 Table = NDArray[np.float64]
 

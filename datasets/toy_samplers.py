@@ -12,7 +12,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from bench.api.dataset import Splits
+from bench.api import Splits
 
 Array = NDArray[np.float64]
 

@@ -16,7 +16,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.api.dataset import Dataset, Source, Splits
+from bench.api import Dataset, Source, Splits
 
 if TYPE_CHECKING:
     import numpy as np

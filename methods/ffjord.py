@@ -10,9 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bench.api.declarations import Look
-from bench.api.method import Continuous, Log, Options, Piece, option
-from bench.api.stream import Stream
+from bench.api import Continuous, Log, Look, Options, Piece, Stream, option
 from bench.numerics.divergence import (
     exact_with_norm,
     gaussian_probe,

@@ -9,9 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench.api.declarations import Look
-from bench.api.method import Continuous, Field, Log, Options, Piece, option
-from bench.api.stream import Stream
+from bench.api import Continuous, Field, Log, Look, Options, Piece, Stream, option
 from bench_methods import coupling
 from bench_methods.bounds import at_least, positive
 from bench_methods.networks import FourierMLP

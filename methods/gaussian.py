@@ -9,9 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.api.declarations import Look
-from bench.api.method import Discrete, Log, Options, option
-from bench.api.stream import Stream
+from bench.api import Discrete, Log, Look, Options, Stream, option
 from bench_methods.bounds import at_least
 
 LOOK = Look(colour="#222222", marker="*", family="floor")

@@ -12,9 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.api.declarations import Look
-from bench.api.method import Continuous, Log, Piece, option
-from bench.api.stream import Stream
+from bench.api import Continuous, Log, Look, Piece, Stream, option
 from bench_methods.bounds import at_least, positive
 from bench_methods.jko_block import Block, BlockOptions
 from bench_methods.optimisation import cosine, update

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bench.api.method import Options, Piece, option
+from bench.api import Options, Piece, option
 from bench.numerics.divergence import finite_difference, gaussian_probe, hutchinson
 from bench.numerics.ode import Solver, State, integrate
 from bench_methods.bounds import at_least, positive

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.api.method import Field
+from bench.api import Field
 from bench.numerics.divergence import collapsed, propagated
 from bench_methods.activations import ACTIVATIONS
 

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bench.api.declarations import Look
-from bench.api.method import Continuous, Field, Log, Options, Piece, option
-from bench.api.stream import Stream
+from bench.api import Continuous, Field, Log, Look, Options, Piece, Stream, option
 from bench.numerics.ode import Solver, State, integrate
 from bench_methods.bounds import at_least, positive
 from bench_methods.optimisation import cosine, update

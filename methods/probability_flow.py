@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bench.api.method import Field
+from bench.api import Field
 from bench_methods.probability_paths import Diffusion
 
 

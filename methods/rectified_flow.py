@@ -12,9 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from bench.api.declarations import Look
-from bench.api.method import Continuous, Log, Options, Piece, option
-from bench.api.stream import Stream
+from bench.api import Continuous, Log, Look, Options, Piece, Stream, option
 from bench.numerics.ode import Solver
 from bench_methods.bounds import at_least, positive
 from bench_methods.networks import FourierMLP

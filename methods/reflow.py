@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.api.method import Field
+from bench.api import Field
 from bench.numerics.ode import Solver, State, integrate
 
 #: Rows solved together.

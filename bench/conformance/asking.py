@@ -131,7 +131,7 @@ def check_divergence(subject: Subject) -> str:
         for piece in flow.method.pieces():
             if not isinstance(piece.field, Field):
                 raise Broken(
-                    f"{type(piece.field).__name__} is no bench.api.method.Field.",
+                    f"{type(piece.field).__name__} is no bench.api.Field.",
                     "Derive it from Field, which counts evaluations.",
                 )
             if piece.t_data == piece.t_noise:

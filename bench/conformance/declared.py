@@ -20,7 +20,7 @@ def check_class(subject: Subject) -> str:
     if not issubclass(kind, Continuous | Discrete):
         raise Broken(
             f"{kind.__name__} is neither a Continuous nor a Discrete.",
-            "Derive it from bench.api.method.Continuous (it gives pieces) or Discrete (log_prob "
+            "Derive it from bench.api.Continuous (it gives pieces) or Discrete (log_prob "
             "and inverse).",
         )
     if issubclass(kind, Continuous) and issubclass(kind, Discrete):
@@ -31,7 +31,7 @@ def check_class(subject: Subject) -> str:
     config = getattr(kind, "Config", None)
     if not (isinstance(config, type) and issubclass(config, Options) and is_dataclass(config)):
         raise Broken(
-            f"{kind.__name__}.Config is no dataclass that derives from bench.api.method.Options.",
+            f"{kind.__name__}.Config is no dataclass that derives from bench.api.Options.",
             f"Name its hyper-parameters there; Config = Options where {kind.__name__} has none.",
         )
     _check_options(config)

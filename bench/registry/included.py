@@ -48,10 +48,10 @@ class Included:
 def read(path: Path) -> Included:
     """Import the file, and find its methods, data sets and metrics.
 
-    A method is a class derived from `bench.api.method.Method` that the file itself defines and
+    A method is a class derived from `bench.api.Method` that the file itself defines and
     whose name does not begin with an underscore. Its name is that of its attribute `name`; without
     one, the file's (`my_flow.py`: `my-flow`) where it is the only method, else `FILE.CLASS`. A data
-    set is a `bench.api.dataset.Dataset`, a metric a `bench.api.declarations.Metric`; they have
+    set is a `bench.api.Dataset`, a metric a `bench.api.Metric`; they have
     names.
 
     Raises:
@@ -66,8 +66,8 @@ def read(path: Path) -> Included:
     if not any(found.values()):
         raise UsageError(
             f"{path} defines no method, data set or metric.",
-            "A method derives from bench.api.method.Continuous or Discrete; a data set is a "
-            "bench.api.dataset.Dataset, a metric a bench.api.declarations.Metric.",
+            "A method derives from bench.api.Continuous or Discrete; a data set is a "
+            "bench.api.Dataset, a metric a bench.api.Metric.",
         )
     return Included(path, found)
 

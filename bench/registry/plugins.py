@@ -64,7 +64,7 @@ def _metric(plugin: EntryPoint) -> Metric:
     found = _load(plugin, "metric")
     if not isinstance(found, Metric):
         raise UsageError(
-            f"The metric {plugin.name!r} ({plugin.value}) must be a bench.api.declarations.Metric, "
+            f"The metric {plugin.name!r} ({plugin.value}) must be a bench.api.Metric, "
             f"got {type(found).__name__}."
         )
     if found.name != plugin.name:
@@ -233,7 +233,7 @@ def _find_look(code: bytes, file: str) -> tuple[ast.stmt, Look] | None:
     imported = {
         alias.name
         for node in body
-        if isinstance(node, ast.ImportFrom) and node.module == Look.__module__
+        if isinstance(node, ast.ImportFrom) and node.module in ("bench.api", Look.__module__)
         for alias in node.names
         if alias.asname is None
     }
@@ -244,7 +244,7 @@ def _find_look(code: bytes, file: str) -> tuple[ast.stmt, Look] | None:
         raise UsageError(f"{where}: expected Look(...).", 'Write LOOK = Look(colour="#0072b2").')
     if "Look" not in imported:
         raise UsageError(
-            f"{where}: Look is not imported.", f"Write from {Look.__module__} import Look above it."
+            f"{where}: Look is not imported.", "Write from bench.api import Look above it."
         )
     known = [field.name for field in fields(Look)]
     values = {}

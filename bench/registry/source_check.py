@@ -14,7 +14,10 @@ FORBIDDEN = {
     **dict.fromkeys(("subprocess", "multiprocessing", "ctypes"), "leave the process"),
     **dict.fromkeys(("socket", "urllib", "http", "requests"), "use the network"),
     **dict.fromkeys(("gc", "inspect", "sys", "importlib"), "look into the harness"),
-    **dict.fromkeys(("bench.data", "bench.api.dataset", "bench_datasets"), "read a data set"),
+    **dict.fromkeys(
+        ("bench.data", "bench.api.dataset", "bench_datasets", "bench.api.Dataset"),
+        "read a data set",
+    ),
     **dict.fromkeys(("bench.paths", "bench.registry", "bench.records"), "read a data set"),
     **dict.fromkeys(("bench.evaluation", "bench.metrics", "bench.training"), "judge itself"),
 }

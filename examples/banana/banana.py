@@ -2,7 +2,7 @@
 
 import math
 
-from bench.api.dataset import Dataset, Source, Splits
+from bench.api import Dataset, Source, Splits
 
 BEND = 0.5
 

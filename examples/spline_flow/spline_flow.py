@@ -5,9 +5,7 @@ from dataclasses import dataclass
 import torch
 from zuko.flows import NSF
 
-from bench.api.declarations import Look
-from bench.api.method import Discrete, Options, option
-from bench.api.stream import Stream
+from bench.api import Discrete, Look, Options, Stream, option
 
 LOOK = Look(colour="#8AB564", marker="h", family="baseline")
 

@@ -20,7 +20,7 @@ from bench.conformance import Subject, examine
 from bench.errors import UsageError
 from bench.registry import plugins
 
-IMPORT = "from bench.api.declarations import Look\n"
+IMPORT = "from bench.api import Look\n"
 CODE = '"""A flow."""\n\nimport math\n'
 
 Write = Callable[[str], EntryPoint]
@@ -107,7 +107,7 @@ def test_a_wrong_look_is_a_clear_error(write: Write, statement: str, named: str)
 
 def test_look_has_to_be_the_one_of_bench(write: Write) -> None:
     write(f"{CODE}from elsewhere import Look\n\nLOOK = Look()\n")
-    with pytest.raises(UsageError, match=r"bench\.api\.declarations"):
+    with pytest.raises(UsageError, match=r"bench\.api"):
         plugins.look("other")
 
 
@@ -127,7 +127,7 @@ def test_bench_list_and_bench_test_show_a_wrong_look(tmp_path: Path) -> None:
         assert "family must be a literal" in result.output
     finally:
         plugins._included.clear()
-        plugins._forget()
+        plugins.forget()
 
 
 def test_a_source_without_a_look_hashes_as_its_bytes(write: Write) -> None:

@@ -140,7 +140,7 @@ def test_metrics_of_another_distribution(install: Install) -> None:
     [
         ("near = other_metrics:FAR", "'near' .* calls itself 'far'"),
         ("far = other_metrics:METRIC", "has no attribute 'METRIC'"),
-        ("far = other_metrics:Column", "must be a bench.api.declarations.Metric, got type"),
+        ("far = other_metrics:Column", "must be a bench.api.Metric, got type"),
     ],
 )
 def test_a_metric_that_is_not_one(install: Install, entry: str, said: str) -> None:
