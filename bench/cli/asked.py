@@ -33,11 +33,15 @@ def study_of(
     kept = study.settings
     if methods and kept:
         kept = _taken(kept, methods)
+    if kept:
+        from bench.study.presets import merged
+
+        settings = merged(kept, settings, methods or study.methods)
     return replace(
         study,
         methods=methods or study.methods,
         datasets=datasets or study.datasets,
-        settings=(*kept, *settings),
+        settings=settings,
     )
 
 

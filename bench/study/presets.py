@@ -1,16 +1,15 @@
-"""Hyper-parameters: a method's dataclass, its presets (data, in a file beside it), the user's own.
+"""Hyper-parameters: a method's dataclass, its presets (data, in a file beside it), the user's.
 
-A preset file has the name of the method's module with `.toml`. Each of its tables is a preset,
-named after what it is for: a data set, a data set behind an affine layer (`bsds300-full`, for
-`affine=full`), `2-D`, or `any`; other names are taken only when asked for (`--set preset=NAME`).
-Each says in `evidence` where its values come from, and may say in `d` which dimension alone it is
-for; one that is named after a data set is for that data set's.
+The preset file of a method has the name of its module, with `.toml`. Each of its tables is a
+preset, named after what it is for: a data set, a data set behind an affine layer (`bsds300-full`,
+for `affine=full`), `2-D`, or `any`; presets with other names are used only on request
+(`--set preset=NAME`). Each gives in `evidence` the origin of its values, and may give in `d` the
+only dimension that it is for; for a preset named after a data set, that is the data set's.
 """
 
 from __future__ import annotations
 
 import math
-import tomllib
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -21,13 +20,14 @@ from typing import Any, Literal
 
 from bench.errors import UsageError, unknown
 from bench.registry import plugins
+from bench.study import toml_files
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Values of hyper-parameters and the evidence for them; those not named keep the default.
+    """Values of hyper-parameters, and the evidence for them; all others keep their defaults.
 
-    `d` is the dimension that it is for, None where it fits any.
+    `d` is the only dimension that the preset is for, or None.
     """
 
     values: Mapping[str, Any]
@@ -36,46 +36,39 @@ class Preset:
 
 
 def read(method: str) -> dict[str, Preset]:
-    """The presets of a method by name; empty where it has no preset file.
+    """Return the presets of a method by name; empty where it has no preset file.
 
     Raises:
-        UsageError: the file is not what it should be.
+        UsageError: the file is not valid; names the preset and the key.
     """
     path = plugins.source(plugins.methods()[method]).with_suffix(".toml")
-    if not path.is_file():
-        return {}
-    return dict(_presets(path, path.read_bytes()))
+    return dict(_presets(path, path.read_bytes())) if path.is_file() else {}
 
 
-@cache
+@cache  # a study needs the presets of each method on each data set
 def _presets(path: Path, content: bytes) -> dict[str, Preset]:
-    """A study asks for the presets of each method on each data set, and files seldom change."""
-    try:
-        tables = tomllib.loads(content.decode())
-        return {name: _preset(name, table) for name, table in tables.items()}
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, AttributeError) as error:
-        raise UsageError(f"The preset file {path} is not valid: {error!r}.") from error
-
-
-def _preset(name: str, table: Mapping[str, Any]) -> Preset:
-    values = {k: v for k, v in table.items() if k not in ("evidence", "d")}
-    implied = 2 if name == "2-D" else None
-    if name in plugins.datasets() and name != plugins.PATH:
-        implied = plugins.dataset(name).d
-    return Preset(values, table["evidence"], table.get("d", implied))
+    found = {}
+    for name, table in toml_files.tables(content, path).items():
+        d = 2 if name == "2-D" else None
+        if name in plugins.datasets() and name != plugins.PATH:
+            d = plugins.dataset(name).d
+        own = {key: table.pop(key) for key in ("evidence", "d") if key in table}
+        preset = {"d": d, **own, "values": table}
+        found[name] = toml_files.convert(preset, Preset, f"{path}: {name}: ")
+    return found
 
 
 def configure(
     method: str, dataset: str, d: int, overrides: Mapping[str, str]
 ) -> tuple[Any, str | None]:
-    """A method's hyper-parameters for a data set, and the name of the preset they start from.
+    """Return a method's hyper-parameters for a data set, and the name of the preset used.
 
     Args:
         method: the method's name.
         dataset: the data set's name.
         d: its dimension; the preset `2-D` is for d = 2.
         overrides: the user's values as text; `preset` names the preset to start from. Without it,
-            `affine` looks first for the data set's preset behind that layer.
+            a given `affine` looks first for the data set's preset behind that layer.
 
     Raises:
         UsageError: an unknown name, a preset for another dimension, a value of the wrong type, or
@@ -83,35 +76,34 @@ def configure(
     """
     presets = read(method)
     overrides = dict(overrides)
-    asked = overrides.pop("preset", None)
-    if asked is not None and asked not in presets:
-        raise unknown("preset", asked, presets, f"for {method}")
-    if asked is not None and (only := presets[asked].d) not in (None, d):
+    given = overrides.pop("preset", None)
+    if given is not None and given not in presets:
+        raise unknown("preset", given, presets, f"for {method}")
+    if given is not None and (only := presets[given].d) not in (None, d):
         raise UsageError(
-            f"The preset {asked!r} of {method} is for d = {only}; {dataset} has d = {d}.",
-            "Name another, or none.",
+            f"The preset {given!r} of {method} is for d = {only}; {dataset} has d = {d}.",
+            "Choose another, or leave it out.",
         )
     behind = [f"{dataset}-{overrides['affine']}"] if "affine" in overrides else []
-    candidates = [asked] if asked else [*behind, dataset, *(["2-D"] if d == 2 else []), "any"]
+    candidates = [given] if given else [*behind, dataset, *(["2-D"] if d == 2 else []), "any"]
     name = next((c for c in candidates if c in presets), None)
     config_class = plugins.method(method).Config
     types = options(config_class)
     values = dict(presets[name].values) if name else {}
-    for key in values:
+    for key, value in values.items():
         if key not in types:
-            raise UsageError(f"The preset {name!r} of {method} sets {key!r}, which it has not.")
-        values[key] = _parse(
-            f"{key} in the preset {name!r} of {method}", str(values[key]), types[key]
-        )
+            raise unknown("hyper-parameter", key, types, f"in the preset {name!r} of {method}")
+        where = f"{key} in the preset {name!r} of {method}"
+        values[key] = _value(where, str(value), types[key])
     values |= parsed(method, config_class, overrides)
     try:
         return config_class(**values), name
     except (ValueError, TypeError) as error:
-        raise UsageError(f"{method} can't be set so: {error}.") from error
+        raise UsageError(f"Hyper-parameters of {method}: {error}.") from error
 
 
 def parsed(method: str, config_class: type, overrides: Mapping[str, str]) -> dict[str, Any]:
-    """The values that the user's texts stand for, by the types of the hyper-parameters.
+    """Return the user's values, converted to the types of the hyper-parameters.
 
     Raises:
         UsageError: an unknown name, or a value of the wrong type.
@@ -120,12 +112,12 @@ def parsed(method: str, config_class: type, overrides: Mapping[str, str]) -> dic
     for key, text in overrides.items():
         if key not in types:
             raise unknown("hyper-parameter", key, [*types, "preset"], f"for {method}")
-        values[key] = _parse(f"{method}'s {key}", text, types[key])
+        values[key] = _value(f"{method}'s {key}", text, types[key])
     return values
 
 
 def options(config_class: type) -> Mapping[str, Any]:
-    """The hyper-parameters of a method's `Config`, each with its type."""
+    """Return the names of a `Config`'s hyper-parameters and their types."""
     return _options(config_class)
 
 
@@ -136,41 +128,70 @@ def _options(config_class: type) -> dict[str, Any]:
 
 
 def share(assignments: Sequence[str], methods: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Deal `--set` assignments to methods.
+    """Return each method's settings from `--set` assignments.
 
-    `KEY=VALUE` goes to every method that has the hyper-parameter, `METHOD.KEY=VALUE` to that one.
+    `KEY=VALUE` goes to every method that has the hyper-parameter, `METHOD.KEY=VALUE` to that method
+    alone, in place of the general one; `preset=NAME` goes to every method that has the preset.
 
     Raises:
-        UsageError: an assignment without `=`, or a key that none of the methods has.
+        UsageError: an assignment without `=`, an unknown method, a key that no method has, or two
+            values for one key of a method.
     """
-    dealt: dict[str, dict[str, str]] = {m: {} for m in methods}
     known = {m: set(options(plugins.method(m).Config)) for m in methods}
     presets = {m: read(m) for m in methods}
+    general: dict[str, dict[str, str]] = {m: {} for m in methods}
+    own: dict[str, dict[str, str]] = {m: {} for m in methods}
     for assignment in assignments:
-        key, equals, value = assignment.partition("=")
-        if not equals or not key:
+        name, equals, value = assignment.partition("=")
+        if not equals or not name:
             raise UsageError(f"--set {assignment!r} is not of the form KEY=VALUE.")
-        scope, dot, bare = key.rpartition(".")
-        if dot and scope not in methods:
-            raise unknown("method in this call", scope, methods)
-        takers = [scope] if dot else [m for m in methods if key in known[m]]
-        if key == "preset":
+        method, dot, key = name.rpartition(".")
+        if dot and method not in methods:
+            raise unknown("method", method, methods, "in --set")
+        if dot:
+            takers = [method]
+        elif key == "preset":
             takers = [m for m in methods if value in presets[m]]
             if not takers:
                 raise unknown("preset", value, set().union(*presets.values()))
-        if not takers:
-            raise unknown("hyper-parameter", key, set().union(*known.values()))
+        else:
+            takers = [m for m in methods if key in known[m]]
+            if not takers:
+                raise unknown("hyper-parameter", key, set().union(*known.values()))
         for m in takers:
-            dealt[m][bare] = value
-    return dealt
+            dealt = own[m] if dot else general[m]
+            if dealt.setdefault(key, value) != value:
+                raise UsageError(
+                    f"--set gives {name} twice for {m}: {dealt[key]} and {value}.",
+                    "Choose one.",
+                )
+    return {m: general[m] | own[m] for m in methods}
 
 
-def _parse(what: str, text: str, kind: Any) -> Any:
-    """The value that the text stands for, of the type of the hyper-parameter."""
+def merged(
+    settings: Sequence[str], given: Sequence[str], methods: Sequence[str]
+) -> tuple[str, ...]:
+    """Return a study's settings together with those given beside it, which win over them.
+
+    Raises:
+        UsageError: as `share`.
+    """
+    before, after = share(settings, methods), share(given, methods)
+    kept = (
+        f"{m}.{key}={value}"
+        for m in methods
+        for key, value in before[m].items()
+        if key not in after[m]
+    )
+    return (*kept, *given)
+
+
+def _value(what: str, text: str, kind: Any) -> Any:
+    """Return the value of the hyper-parameter's type that the text stands for."""
     if typing.get_origin(kind) is Literal:
         choices = typing.get_args(kind)
         if text not in choices:
-            raise unknown(f"value of {what}", text, choices)
+            raise unknown("value", text, choices, f"for {what}")
         return text
     if isinstance(kind, UnionType):
         if text.lower() == "none":
@@ -178,12 +199,13 @@ def _parse(what: str, text: str, kind: Any) -> Any:
         kind = next(k for k in typing.get_args(kind) if k is not type(None))
     if kind is bool:
         if text.lower() not in ("true", "false"):
-            raise UsageError(f"{what} is true or false, not {text!r}.")
+            raise UsageError(f"{what} must be true or false, got {text!r}.")
         return text.lower() == "true"
     try:
         value = kind(text)
         if kind is float and not math.isfinite(value):
             raise ValueError(f"{text} is not finite")
-        return value
     except ValueError as error:
-        raise UsageError(f"{what} takes {kind.__name__}, not {text!r}.") from error
+        wanted = {int: "an integer", float: "a finite number"}.get(kind, kind.__name__)
+        raise UsageError(f"{what} must be {wanted}, got {text!r}.") from error
+    return value

@@ -24,22 +24,38 @@ def parse(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: it does not exist.
-        UsageError: it can't be read or is not TOML; names the line where that is known.
+        UsageError: it can't be read, or as `loads`.
     """
     try:
-        raw = path.read_bytes()
+        return loads(path.read_bytes(), path)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror}.") from error
+
+
+def loads(raw: bytes, path: Path) -> dict[str, Any]:
+    """Return the content of a TOML file that has been read.
+
+    Raises:
+        UsageError: it is not TOML; names the line and the column.
+    """
     try:
-        text = raw.decode("utf-8-sig").replace("\r\n", "\n")
-        return tomllib.loads(text)
+        return tomllib.loads(raw.decode("utf-8-sig").replace("\r\n", "\n"))
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise UsageError(f"{path} is not UTF-8 text (line {line}).", "Save it as UTF-8.") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not valid TOML: {error}.") from error
+
+
+def tables(raw: bytes, path: Path) -> dict[str, dict[str, Any]]:
+    """Return the content of a TOML file that consists of named tables.
+
+    Raises:
+        UsageError: it is not TOML, or has a key that is not a table.
+    """
+    return convert(loads(raw, path), dict[str, dict[str, Any]], f"{path}: ")
 
 
 def convert(content: object, kind: type[_T], where: str) -> _T:
@@ -66,8 +82,7 @@ def convert(content: object, kind: type[_T], where: str) -> _T:
         problem = f"{problem[:1].lower()}{problem[1:]}"
         raise UsageError(f"{where}{key + ': ' if key else ''}{problem}.") from error
     # msgspec leaves out of vars() what has its default; __init__ does not.
-    rebuilt: _T = replace(found)  # type: ignore[type-var]
-    return rebuilt
+    return replace(found) if is_dataclass(found) else found
 
 
 def _refuse_unknown_keys(content: object, kind: object, where: str) -> None:

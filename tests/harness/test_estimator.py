@@ -118,7 +118,7 @@ def test_in_a_pipeline_and_a_search() -> None:
     [
         ({"method": "flow-machting"}, "Did you mean 'flow-matching'"),
         ({"settings": ("widht=3",)}, "Did you mean 'width'"),
-        ({"settings": ("width=x",)}, "takes int"),
+        ({"settings": ("width=x",)}, "must be an integer"),
         ({"minibatches": 0}, "minibatches is 0"),
         ({"validation_fraction": 1.0}, "validation_fraction is 1.0"),
         ({"tol": 0.0}, "tol is 0.0"),

@@ -176,16 +176,16 @@ def test_a_value_of_the_users(key: str, text: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("key", "text", "words"),
     [
-        ("width", "1.5", "width takes int"),
-        ("width", "many", "width takes int"),
-        ("width", "", "width takes int"),
+        ("width", "1.5", "width must be an integer"),
+        ("width", "many", "width must be an integer"),
+        ("width", "", "width must be an integer"),
         ("width", "0", "width is at least 1, not 0"),
-        ("rate", "fast", "rate takes float"),
+        ("rate", "fast", "rate must be a finite number"),
         ("rate", "nan", "rate"),
         ("rate", "inf", "rate"),
         ("fast", "1", "true or false"),
         ("shape", "sqare", "Did you mean 'square'"),
-        ("cap", "x", "cap takes int"),
+        ("cap", "x", "cap must be an integer"),
         ("widht", "3", "Did you mean 'width'"),
         ("preset", "hug", "Did you mean 'huge'"),
     ],
@@ -198,10 +198,10 @@ def test_a_value_that_is_none(key: str, text: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[any]\nwidth = 3", "evidence"),
-        ("[any", "not valid"),
-        ("any = 3", "not valid"),
-        ("[any]\nevidence = 'x'\ndepth = 3", "sets 'depth', which it has not"),
+        ("[any]\nwidth = 3", r"fake\.toml: any: .*evidence"),
+        ("[any", "not valid TOML"),
+        ("any = 3", r"fake\.toml: .*expected table"),
+        ("[any]\nevidence = 'x'\ndepth = 3", "'depth' in the preset 'any' of fake"),
         ("[any]\nevidence = 'x'\nwidth = 0", "width is at least 1"),
         ("[any]\nevidence = 'x'\nwidth = 'wide'", "width"),
         ("[any]\nevidence = 'x'\nwidth = 1.5", "width"),
@@ -234,11 +234,43 @@ def test_sharing_out() -> None:
     assert share("shape=a=b")["fake"] == {"shape": "a=b"}
 
 
+def test_a_methods_own_setting_wins_over_the_general_one() -> None:
+    expected = {"fake": {"width": "3"}, "other": {"width": "4"}}
+    assert share("other.width=4", "width=3") == share("width=3", "other.width=4") == expected
+
+
+@pytest.mark.parametrize(
+    "assignments",
+    [
+        ("width=3", "width=4"),
+        ("fake.width=3", "rate=1", "fake.width=4"),
+        ("preset=any", "preset=huge"),
+    ],
+)
+def test_two_values_for_one_key_are_refused(assignments: tuple[str, ...]) -> None:
+    first, *_, last = (each.partition("=")[2] for each in assignments)
+    with pytest.raises(UsageError, match=f"fake: {first} and {last}"):
+        share(*assignments)
+    assert share(assignments[0], assignments[0]) == share(assignments[0])
+
+
+def test_what_is_given_beside_a_study_wins_over_its_settings() -> None:
+    def both(settings: list[str], given: list[str]) -> dict[str, dict[str, str]]:
+        return share(*presets.merged(settings, given, ["fake", "other"]))
+
+    assert both(["width=3", "rate=1"], []) == share("width=3", "rate=1")
+    assert both(["width=3", "rate=1"], ["width=4"]) == share("rate=1", "width=4")
+    assert both(["fake.width=3", "depth=1"], ["width=4"]) == share("depth=1", "width=4")
+    assert both(["width=3"], ["other.width=4"]) == share("width=3", "other.width=4")
+    with pytest.raises(UsageError, match="3 and 4"):
+        both([], ["width=3", "width=4"])
+
+
 @pytest.mark.parametrize(
     ("assignment", "words"),
     [
-        ("width", "not of the form KEY=VALUE"),
-        ("=3", "not of the form KEY=VALUE"),
+        ("width", "KEY=VALUE"),
+        ("=3", "KEY=VALUE"),
         ("widht=3", "Did you mean 'width'"),
         ("faek.width=3", "Did you mean 'fake'"),
     ],
