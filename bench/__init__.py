@@ -10,95 +10,94 @@ The Python side of the command line:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+# Imported first, since a later import would put the package in place of the function `records`.
+import bench.records  # noqa: F401
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from bench.evaluation.flow import Flow
+    from bench.launch.driver import Cluster
+    from bench.study.planning import Only
 
 __all__ = ["load", "records", "run"]
 
 
 def run(
     methods: Sequence[str] = (),
-    datasets: Sequence[str] = (),
-    seeds: Sequence[int] = (0,),
+    datasets: Sequence[str | Path] = (),
+    seeds: Sequence[int] = (),
     *,
-    budget: str = "equal",
+    study: str | Path | None = None,
+    budget: str | None = None,
     minibatches: int | None = None,
     batch_size: int | None = None,
     settings: Sequence[str] = (),
-    judge: dict[str, Any] | None = None,
+    judge: Mapping[str, Any] | None = None,
+    test_rows: int | None = None,
     device: str = "cpu",
     jobs: int = 1,
-    threads: int = 1,
+    threads: int | None = None,
+    memory: float | None = None,
+    timeout: float | None = None,
+    checkpoint_every: float = 60.0,
+    only: Only = "missing",
+    scheduler: str | None = None,
+    cluster: Cluster | None = None,
     results: str | Path | None = None,
     data: str | Path | None = None,
-    include: Sequence[str] = (),
+    include: Sequence[str | Path] = (),
 ) -> pd.DataFrame:
-    """Run a grid, as `bench run` does, and return its rows of `bench.records()`.
+    """Run methods on data sets, as `bench run` does, and return their rows of `bench.records()`.
 
     Args:
-        methods: names of methods; with no data sets either, the quick study.
+        methods: names of methods; with neither methods nor data sets, the quick study.
         datasets: names of data sets, or paths.
-        seeds: the seeds.
+        seeds: the seeds; 0, or the study's own, by default.
+        study: the name of a study or its file; all else that is given replaces its own.
         budget: a named budget; `minibatches` and `batch_size` override its numbers.
         settings: `KEY=VALUE` hyper-parameters, as `--set` takes them.
-        judge: fields of `bench.records.spec.Judge` to change.
-        device: cpu or cuda.
-        jobs: runs side by side, each with `threads` threads.
+        judge: fields of `bench.records.spec.Judge` to change; `test_rows` is one of them.
+        device: `cpu`, `cuda` or `auto`.
+        jobs: runs at a time, each with `threads` threads: by default all cores are shared.
+        memory: memory limit per run in GiB.
+        timeout: time limit per run in seconds.
+        checkpoint_every: seconds between two checkpoints of a run.
+        only: which runs to make: `missing`, `failed`, `stale` or `all`.
+        scheduler, cluster: the Dask cluster to run on, as `--scheduler` and `--cluster`.
         results: the results folder.
         data: the data root.
-        include: Python files with methods or data sets that no distribution installs.
+        include: Python files with methods, data sets or metrics that no package installs.
 
     Raises:
         bench.errors.UsageError: an unknown name or an impossible number.
-        bench.errors.DataError: data that are not there.
+        bench.errors.DataError: missing or damaged data.
     """
-    from bench.launch.pool import run_all
-    from bench.launch.process import Limits
-    from bench.launch.progress import display
-    from bench.paths import data_root
-    from bench.records import store
-    from bench.records.bundle import results_dir
-    from bench.records.frame import records as frame_of
-    from bench.study.planning import plan
-    from bench.study.studies import Study, find
+    options = dict(locals())  # before any other name: exactly the parameters
+    import sys
+    from functools import partial
 
-    if methods or datasets:
-        study = Study(tuple(methods), tuple(datasets), tuple(seeds), budget)
-    else:
-        study = find("quick")
-    study = replace(
-        study,
-        minibatches=minibatches,
-        batch_size=batch_size,
-        settings=tuple(settings),
-        include=tuple(include),
-        judge=replace(study.judge, **(judge or {})),
-    )
-    folder = results_dir(results, write=True)
-    planned = plan(study, folder, data_root(data), device)
-    for spec in planned.damaged:
-        store.set_aside(folder, spec.run)
-    with display(planned.todo) as show:
-        for spec, event in run_all(planned.todo, folder, jobs, Limits(threads)):
-            show(spec, event)
-    frame = frame_of(folder)
-    return frame[frame["run"].isin([spec.run for spec in planned.runs])]
+    from bench.launch import driver
+    from bench.launch.progress import display
+
+    notify = partial(print, file=sys.stderr)
+    prepared = driver.prepare(driver.Request(**options | {"judge": judge or {}}), notify)
+    driver.run(prepared, display, notify)
+    frame = records(prepared.folder)
+    return frame[frame["run"].isin([spec.run for spec in prepared.plan.runs])]
 
 
 def load(run: str, results: str | Path | None = None, include: Sequence[str] = ()) -> Flow:
-    """The trained flow of a run: `.sample(n)` and `.log_prob(x)`, by the run's reference solver.
+    """Return the trained flow of a run: `.sample(n)`, `.log_prob(x)` by the run's reference solver.
 
     Args:
         run: a run's name, or any unambiguous start of it.
         results: the results folder.
-        include: the Python file of the run's method, where no distribution installs it.
+        include: the Python file of the run's method, where no package installs it.
 
     Raises:
         bench.errors.UsageError: no such run.
@@ -116,7 +115,7 @@ def load(run: str, results: str | Path | None = None, include: Sequence[str] = (
 
 
 def records(results: str | Path | None = None) -> pd.DataFrame:
-    """All runs below the results folder, one row each."""
+    """Return all runs below the results folder, one row each."""
     from bench.records.bundle import results_dir
     from bench.records.frame import records as frame_of
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli.asked import memory_of, share_cores
 from bench.cli.options import write_whole
 from bench.errors import NothingMeasured, UsageError
-from bench.paths import data_root
 
 if TYPE_CHECKING:
     from bench.gate.baseline import Baseline
@@ -197,7 +194,7 @@ def _made(
 
     with tempfile.TemporaryDirectory(prefix="bench-check-") as temporary:
         folder = Path(results or temporary).expanduser()
-        found = gather(_make(study, folder, jobs, timeout, data_root(data)), folder)
+        found = gather(_make(study, folder, jobs, timeout, data), folder)
     assert found is not None
     return found
 
@@ -228,44 +225,39 @@ def _study(name: str, methods: Sequence[str], datasets: Sequence[str], seeds: in
     )
 
 
-def _make(study: Study, folder: Path, jobs: int, timeout: float, root: Path) -> list[Record]:
-    """Make the study's runs anew, each with one thread and measured by the yardstick."""
+def _make(study: Study, folder: Path, jobs: int, timeout: float, data: str | None) -> list[Record]:
+    """Make the study's runs anew, each with one thread and timed against the reference."""
     import msgspec
 
-    from bench.launch.pool import run_all
-    from bench.launch.process import Limits
+    from bench.launch import driver
     from bench.launch.progress import display
     from bench.records import store
     from bench.records.model import Record
-    from bench.study.planning import plan
 
-    planned = plan(study, folder, root, "cpu", "all", timeout)
-    for spec in planned.damaged:
-        store.set_aside(folder, spec.run)
-    for spec in planned.runs:  # what was begun by other sources is not to be gone on with
-        for run in (store.part(folder, spec.run), folder / spec.run):
-            for checkpoint in run.glob(store.CHECKPOINTS):
-                checkpoint.unlink()
-    jobs, threads = share_cores(jobs, 1)
-    limits = Limits(threads, memory_of(None, False), yardstick=True)
-    lost: dict[str, str] = {}
+    request = driver.Request(
+        study=study,
+        only="all",
+        jobs=jobs,
+        threads=1,
+        timeout=timeout,
+        results=folder,
+        data=data,
+        reference_timing=True,
+        resume=False,
+    )
+    prepared = driver.prepare(request)
     try:
-        with (
-            display(planned.todo) as show,
-            closing(run_all(planned.todo, folder, jobs, limits, again=True)) as events,
-        ):
-            for spec, event in events:
-                show(spec, event)
-                if event.get("reason"):
-                    lost[spec.run] = event["reason"]
+        result = driver.run(prepared, display)
     except KeyboardInterrupt:
         click.echo("\nStopped; nothing was compared.", err=True)
         sys.exit(130)
     found = []
-    for spec in planned.runs:
-        content = None if spec.run in lost else store.read(folder, spec.run)
-        reason = lost.get(spec.run, "it left no record")
-        found.append(content or msgspec.convert(store.outline(spec) | {"reason": reason}, Record))
+    for spec in prepared.plan.runs:
+        record = result.records.get(spec.run)
+        if record is None:
+            reason = result.failures[spec.run].reason or "it left no record"
+            record = msgspec.convert(store.outline(spec) | {"reason": reason}, Record)
+        found.append(record)
     return found
 
 

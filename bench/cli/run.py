@@ -2,47 +2,42 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
 import sys
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.asked import device_of, memory_of, overridden, share_cores, study_of
-from bench.cli.making import engine_of, make_runs, outcome, show_plan
-from bench.cli.options import include_all, include_option
-from bench.errors import UsageError
-from bench.paths import data_root
-from bench.records.bundle import results_dir
+from bench.cli.options import (
+    budget_option,
+    data_option,
+    datasets_option,
+    include_option,
+    methods_option,
+    results_option,
+    seeds_option,
+    settings_option,
+)
 
 if TYPE_CHECKING:
-    from bench.study.planning import Only
+    from bench.launch.driver import Prepared, StudyResult
 
 
 @click.command()
 @click.option(
     "--study",
-    "study_name",
     metavar="NAME|FILE.toml",
-    help="A study (bench list studies), or one's own in a file.",
+    help="A study (bench list studies), or your own in a file.",
 )
-@click.option("-m", "--method", "methods", multiple=True, metavar="M", help="A method; repeat it.")
-@click.option(
-    "-d",
-    "--dataset",
-    "datasets",
-    multiple=True,
-    metavar="D",
-    help="A data set or a path; repeat it.",
-)
-@click.option(
-    "-s", "--seed", "seeds", multiple=True, type=int, metavar="N", help="A seed; repeat it."
-)
-@click.option("-b", "--budget", metavar="NAME", help="A named budget (bench list budgets).")
-@click.option("--minibatches", type=int, metavar="N", help="Instead of the budget's number.")
-@click.option("--batch-size", type=int, metavar="B", help="Instead of the budget's size.")
-@click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A hyper-parameter; repeat it."
-)
+@methods_option("Run this method. Repeatable.")
+@datasets_option("Run on this data set, or on the table in this file. Repeatable.")
+@seeds_option("Run with this seed. Repeatable.")
+@budget_option("A named budget (bench list budgets).")
+@click.option("--minibatches", type=int, metavar="N", help="Override the budget's mini-batches.")
+@click.option("--batch-size", type=int, metavar="B", help="Override the budget's batch size.")
+@settings_option
 @click.option(
     "--device", type=click.Choice(["cpu", "cuda", "auto"]), default="cpu", show_default=True
 )
@@ -52,12 +47,12 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Runs side by side; with --scheduler its workers decide.",
+    help="Runs at a time; with --scheduler its workers decide.",
 )
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
-    help="Threads a run [default: cores / jobs; on other machines 1].",
+    help="Threads per run [default: cores / jobs; on other machines 1].",
 )
 @click.option("--scheduler", metavar="ADDRESS", help="Run on the workers of this Dask scheduler.")
 @click.option(
@@ -68,19 +63,19 @@ if TYPE_CHECKING:
     type=click.Choice(["missing", "failed", "stale", "all"]),
     default="missing",
     show_default=True,
-    help="Which cells to run.",
+    help="Which runs to make.",
 )
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="Time limit of a run, each time that it is started or taken up.",
+    help="Time limit per run, counted anew when a run resumes.",
 )
 @click.option(
     "--memory",
     type=click.FloatRange(min=0, min_open=True),
     metavar="GIB",
-    help="Memory limit of a run [default: 90 % of the machine's].",
+    help="Memory limit per run [default: 90 % of the machine's].",
 )
 @click.option(
     "--checkpoint-every",
@@ -88,95 +83,106 @@ if TYPE_CHECKING:
     default=60.0,
     show_default=True,
     metavar="SECONDS",
-    help="Between two checkpoints of a run.",
+    help="Time between two checkpoints of a run.",
 )
 @click.option(
     "--test-rows",
     type=click.IntRange(min=2),
     metavar="N",
-    help="Test rows to score at most [default: 20,000; the quick study: 5,000].",
+    help="Score at most N test rows [default: 20,000; the quick study: 5,000].",
 )
 @include_option
 @click.option("--dry-run", is_flag=True, help="Show the plan, run nothing.")
-@click.option("--results", metavar="DIR", help="The results folder [default: results/runs].")
-@click.option("--data", metavar="DIR", help="The data root.")
-def run(
-    study_name: str | None,
-    methods: tuple[str, ...],
-    datasets: tuple[str, ...],
-    seeds: tuple[int, ...],
-    budget: str | None,
-    minibatches: int | None,
-    batch_size: int | None,
-    settings: tuple[str, ...],
-    device: str,
-    jobs: int,
-    threads: int | None,
-    scheduler: str | None,
-    cluster: str | None,
-    only: Only,
-    timeout: float | None,
-    memory: float | None,
-    checkpoint_every: float,
-    test_rows: int | None,
-    include: tuple[str, ...],
-    dry_run: bool,
-    results: str | None,
-    data: str | None,
-) -> None:
-    """Run methods on data sets, each with each seed, and show the comparison.
+@results_option
+@data_option
+def run(dry_run: bool, **options: Any) -> None:
+    """Run methods on data sets, each with each seed, and compare them.
 
-    With neither a method nor a data set: the quick study, which needs no download. What has a
-    record is skipped; every run is a process of its own and leaves a record, however it ends.
-    Ctrl-C stops after the step in hand, and the same command goes on from there; twice, at once.
-    Several of these commands on one results folder share the work.
+    Without methods and data sets: the quick study, which needs no download. Runs that have a
+    record are skipped. Each run is a process of its own and leaves a record, however it ends.
+    Ctrl-C stops after the current step, and the same command resumes; a second Ctrl-C stops at
+    once. Several of these commands can share the work of one results folder.
 
     A study is a file: methods, datasets, seeds, budget, minibatches, batch_size, settings,
     include, judge.
-    What is given beside it takes the place of its own: -m, -d, -s, --test-rows, --minibatches,
-    --batch-size; -b with that budget's numbers. Each --set is added to its settings and wins over
-    them. A data table's path in a study file is relative to that file.
+    Options replace what the study says: -m, -d, -s, --test-rows, --minibatches, --batch-size; -b
+    replaces its budget with all its numbers. Each --set is added to its settings and wins over
+    them. The path of a data table in a study file is relative to that file.
 
     \b
     Examples:
       bench run
       bench run --study table1 -d bsds300 -s 0 --data ~/data --dry-run
       bench run --study my_study.toml -j 2
-      bench run -m gaussian -m flow-matching -d 8gaussians -s 0 -s 1 -s 2 -j 2
+      bench run -m gaussian,flow-matching -d 8gaussians -s 0,1,2 -j 2
       bench run -m ffjord -d my_table.csv --minibatches 2000 --batch-size 256
       bench run -m flow-matching -d power --set width=512 --data ~/data --dry-run
       bench run -m jko -d bsds300 -b table1 --test-rows 250000
-      bench run --include my_flow.py -m my-flow -m gaussian -d moons --minibatches 2000
+      bench run --include my_flow.py -m my-flow,gaussian -d moons --minibatches 2000
       bench run --only failed
-      bench run -d power -m jko -m ffjord --scheduler tcp://node1:8786 --threads 4
+      bench run -d power -m jko,ffjord --scheduler tcp://node1:8786 --threads 4
     """
-    if scheduler and cluster:
-        raise UsageError("--scheduler names a cluster and --cluster starts one.", "Give one.")
-    include_all(include)
-    study = study_of(study_name, methods, datasets, settings)
-    study = overridden(study, seeds, budget, minibatches, batch_size, test_rows)
-    folder = results_dir(results, write=True)
-    click.echo("Planning (the first time, data are read and cached) ...", err=True)
-    from bench.study.planning import plan
+    from bench.launch import driver
+    from bench.launch.progress import display
 
-    elsewhere = bool(scheduler or cluster == "slurm")
-    device = device_of(device, elsewhere)
-    planned = plan(study, folder, data_root(data), device, only, timeout)
-    for spec in planned.damaged:
-        click.secho(f"{spec.run}: its record can't be read.", fg="yellow", err=True)
+    notify = partial(click.echo, err=True)
+    prepared = driver.prepare(driver.Request(**options), notify)
     if dry_run:
-        show_plan(planned, folder, jobs)
+        _show_plan(prepared)
         return
-    from bench.launch.process import Limits
+    done = len(prepared.plan.runs) - len(prepared.plan.todo)
+    if done:
+        notify(f"{done} of {len(prepared.plan.runs)} runs are done already.")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a cluster says Ctrl-C
+    try:
+        result = driver.run(prepared, display, notify)
+    except KeyboardInterrupt:
+        notify(
+            f"\nStopped. Finished runs are kept; {driver.unfinished(prepared)} will resume with:\n"
+            f"  {shlex.join(['bench', *sys.argv[1:]])}"
+        )
+        sys.exit(130)
+    _show_result(prepared, result)
+    sys.exit(1 if result.failures else 0)
 
-    if not elsewhere:
-        jobs, threads = share_cores(jobs, threads)
-    if not planned.todo:
-        scheduler = cluster = None
-    engine = engine_of(
-        *(scheduler, cluster, jobs, threads, device),
-        Limits(memory=memory_of(memory, elsewhere), checkpoint_every=checkpoint_every),
-        again=only in ("failed", "all"),
-    )
-    told = make_runs(planned, folder, engine)
-    sys.exit(0 if outcome(planned, folder, told) else 1)
+
+def _show_plan(prepared: Prepared) -> None:
+    """Print the plan, with the time and the memory that earlier records suggest."""
+    from bench.records.format import duration, memory
+    from bench.study.estimates import estimates, in_all
+
+    todo, jobs = prepared.plan.todo, prepared.jobs
+    names = [spec.run for spec in todo]
+    expected = dict(zip(names, estimates(todo, prepared.folder), strict=True))
+    for spec in prepared.plan.runs:
+        estimate = expected.get(spec.run)
+        line = f"{spec.run}  {spec.minibatches} x {spec.batch_size}"
+        if estimate is None:
+            click.echo(f"skip  {line}")
+            continue
+        time = "unknown" if estimate.seconds is None else f"~{duration(estimate.seconds)}"
+        most = "" if estimate.memory_bytes is None else f"  {memory(estimate.memory_bytes)}"
+        click.echo(f"run   {line}  {time}{most}  ({estimate.basis})")
+    click.echo(f"{len(todo)} of {len(prepared.plan.runs)} runs to make, in {prepared.folder}")
+    total = in_all(expected.values(), jobs)
+    if total.unknown < len(todo):
+        at_a_time = "one at a time" if jobs == 1 else f"{jobs} at a time"
+        text = f"about {duration(total.seconds)}, at most {memory(total.memory_bytes)}, {at_a_time}"
+        text += f", not counting {total.unknown} unknown" if total.unknown else ""
+        click.echo(f"{text} (as measured on the machines of those records)")
+
+
+def _show_result(prepared: Prepared, result: StudyResult) -> None:
+    """Print the runs that failed, and the comparison of all runs that have a record."""
+    from bench.records.frame import frame_of
+    from bench.tables.comparison import comparison
+    from bench.tables.render import render
+
+    for failed in result.failures.values():
+        text = ": ".join(filter(None, (failed.run, failed.status, failed.reason)))
+        click.secho(text, fg="red", err=True)
+    if result.failures:
+        click.echo("Repeat the failed runs with --only failed.", err=True)
+    if result.records:
+        frame = frame_of([result.records[name] for name in sorted(result.records)])
+        click.echo(render(comparison(frame, results=prepared.folder), "text"))

@@ -104,10 +104,10 @@ def _subject(method: str, settings: tuple[str, ...], device: str) -> Subject:
 
     name = _name(method)
     kind, files = plugins.method(name), plugins.sources(plugins.methods()[name])
-    from bench.cli.asked import device_of
     from bench.conformance import Subject
+    from bench.launch.driver import device_of
 
-    return Subject(name, kind, _settings(name, kind, settings), files, device_of(device, False))
+    return Subject(name, kind, _settings(name, kind, settings), files, device_of(device))
 
 
 def _name(method: str) -> str:

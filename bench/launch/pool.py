@@ -131,7 +131,7 @@ def _one(job: Job, events: Tell, halt: Halt) -> Event:
     try:
         found = store.read(job.results, job.spec.run)
         if found and store.stamp(found) != job.seen:
-            return {"event": "end", "status": found["status"], "elsewhere": True}
+            return {"event": "end", "status": found.status, "elsewhere": True}
         if _held(job):
             return {"event": "end", "status": "busy"}
         events.put((job.spec, {"event": "start"}))

@@ -133,8 +133,8 @@ def make(job: Job, tell: Callable[[Event], None], halt: Halt) -> str:
                 return ending.status
             output = _last_lines(job, errors)
         found = store.read(job.results, job.spec.run)
-        if found and (found.get("finished") or "") >= began:  # killed when all was done
-            return str(found["status"])
+        if found and (found.finished or "") >= began:  # killed when all was done
+            return found.status
         checkpoint = _last_checkpoint(job)
         lives = LIVES if checkpoint != last else lives - 1
         last = checkpoint

@@ -51,7 +51,7 @@ def main() -> None:
     with lock:
         made = store.finish(results, spec.run) or store.read(results, spec.run)
         if made and store.stamp(made) != request.get("seen"):
-            _send(channel, {"event": "end", "status": made["status"], "elsewhere": True})
+            _send(channel, {"event": "end", "status": made.status, "elsewhere": True})
             return
         _log_to(store.part(results, spec.run))
         every, yardstick = request.get("checkpoint_every", 60.0), request.get("yardstick", False)

@@ -22,6 +22,7 @@ from bench.evaluation.flow import Flow
 from bench.evaluation.solvers import Report
 from bench.numerics.ode import SolverFailed
 from bench.records import store
+from bench.records.model import Record
 from bench.records.spec import Judge, RunSpec
 from bench.registry import plugins
 from bench.registry.source_check import reaches
@@ -151,28 +152,28 @@ def _save_model(path: Path, spec: RunSpec, method: Method) -> None:
     _save(path, lambda file: torch.save(content, file))
 
 
-def load_flow(content: store.Record, results: Path) -> Flow:
+def load_flow(record: Record, results: Path) -> Flow:
     """The flow that a finished run has learned.
 
     Raises:
         DataError: there is no model, or it can't be read.
     """
-    path = results / content["run"] / "model.pt"
+    path = results / record.run / "model.pt"
     try:
         saved = torch.load(path, weights_only=True, map_location="cpu")
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
         raise DataError(
-            f"The run {content['run']} ({content['status']}) has no model that can be read: "
+            f"The run {record.run} ({record.status}) has no model that can be read: "
             f"{path}: {error}."
         ) from error
     try:
         kind = plugins.method(saved["method"])
     except UsageError as error:
-        files = content.get("include")
+        files = record.include
         if not files:
             raise
         raise UsageError(
-            f"{error.problem} The run {content['run']} had included {', '.join(files)}.",
+            f"{error.problem} The run {record.run} had included {', '.join(files)}.",
             "Name the file with --include.",
         ) from error
     try:
@@ -180,12 +181,13 @@ def load_flow(content: store.Record, results: Path) -> Flow:
         method.load_state_dict(saved["state"])
     except (RuntimeError, TypeError, ValueError) as error:
         raise DataError(
-            f"The model of the run {content['run']} does not fit {saved['method']} as it is now: "
+            f"The model of the run {record.run} does not fit {saved['method']} as it is now: "
             f"{' '.join(str(error).split()):.200}.",
-            f"Its source has changed since (then version {content['method'].get('version')}, now "
+            f"Its source has changed since (then version {record.method.version}, now "
             f"{plugins.version(plugins.methods()[saved['method']])}): run that cell again.",
         ) from error
-    judge = Judge(**content["judge"])
+    settings: dict[str, Any] = record.judge
+    judge = Judge(**settings)
     return Flow(method, reference_solver(judge), getattr(torch, judge.dtype), judge.rows_at_once)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from bench.cli.asked import overridden, study_of
 from bench.cli.run import run as bench_run
+from bench.launch.driver import Request, study_of
 from bench.records.spec import Judge
 from bench.records.store import Record, outline, read_all
 from bench.report.commands import Command, commands
@@ -30,9 +30,8 @@ def parsed(command: Command, folder: Path) -> Study:
         (folder / "study.toml").write_text(command.study)
         words = [str(folder / w) if w == "study.toml" else w for w in words]
     given = bench_run.make_context("run", words[2:]).params
-    study = study_of(given["study_name"], given["methods"], given["datasets"], given["settings"])
-    names = ("seeds", "budget", "minibatches", "batch_size", "test_rows")
-    return overridden(study, *(given[name] for name in names))
+    given.pop("dry_run")
+    return study_of(Request(**given))
 
 
 def cells(study: Study) -> list[tuple[str, str, int]]:

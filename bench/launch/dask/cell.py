@@ -17,6 +17,7 @@ from bench.launch.dask.result_transfer import Home, Parcel
 from bench.launch.dask.worker_checks import Needs, Unfit
 from bench.launch.process import Event, Halt, Job, Limits, make
 from bench.records import store
+from bench.records.model import Record
 from bench.records.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def make_cell(order: Order) -> Outcome:
             results = Path(order.home.results)
             found = _started(results, spec.run)
             if found is not None and store.stamp(found) != order.seen:
-                return Outcome(str(found["status"]), worker.address)
+                return Outcome(found.status, worker.address)
             return Outcome(_make(spec, results, order, worker, stop), worker.address)
         with tempfile.TemporaryDirectory(dir=worker.local_directory, prefix="bench-") as folder:
             results = Path(folder)
@@ -149,7 +150,7 @@ def _stop(worker: Worker, key: str) -> Iterator[threading.Event]:
         thread.join()
 
 
-def _started(results: Path, run: str) -> store.Record | None:
+def _started(results: Path, run: str) -> Record | None:
     """The record of the run, where there is one that can be read."""
     try:
         return store.read(results, run)

@@ -27,6 +27,7 @@ from bench.launch.pool import jobs_of
 from bench.launch.process import Event, Limits
 from bench.launch.worker import lock_file
 from bench.records import store
+from bench.records.model import Record
 from bench.records.spec import RunSpec
 from bench.registry import plugins
 
@@ -147,7 +148,7 @@ class _Cells:
                 if made and store.stamp(made) != self.seen[spec.run]:
                     yield (
                         spec.run,
-                        {"event": "end", "status": made["status"], "elsewhere": True},
+                        {"event": "end", "status": made.status, "elsewhere": True},
                     )
                 else:
                     self._send(spec)
@@ -353,7 +354,7 @@ class _Cells:
         self.locks[run] = lock
         return True
 
-    def _record(self, spec: RunSpec) -> store.Record | None:
+    def _record(self, spec: RunSpec) -> Record | None:
         try:
             return store.read(self.results, spec.run)
         except DataError:

@@ -1,0 +1,374 @@
+"""The driver of a study: plan it from what was asked for, run it, say how it ended.
+
+`bench run`, `bench.run` and `bench check` fill in a `Request` and call `prepare`, then `run`, so
+that the same words mean the same runs everywhere. Nothing is printed here: what a person should
+know goes to `notify`, and the progress of the runs to `display`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from bench.errors import DataError, UsageError, unknown
+from bench.launch.process import Event, Limits
+from bench.paths import data_root
+from bench.records import store
+from bench.records.bundle import results_dir
+from bench.records.model import Record
+from bench.records.spec import Judge, RunSpec
+from bench.registry import plugins
+from bench.study import presets
+from bench.study.planning import Only, Plan, plan
+from bench.study.studies import JUDGE, Study, find, judge_of
+
+if TYPE_CHECKING:
+    from bench.launch.dask.connecting import Engine
+
+Device = Literal["cpu", "cuda", "auto"]
+Cluster = Literal["local", "slurm"]
+
+#: Shows the events of these runs, from when it is entered until it is left.
+Display = Callable[[Sequence[RunSpec]], AbstractContextManager[Callable[[RunSpec, Event], object]]]
+Notify = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to run, on what and how: the options of `bench run`, with their defaults.
+
+    Attributes:
+        study: a study, its name or its file; None for `methods` on `datasets`, or for the quick
+            study where neither is given. What is given beside it replaces its own.
+        settings: `KEY=VALUE` hyper-parameters, added to the study's and winning over them.
+        judge: fields of `bench.records.spec.Judge` to change; `test_rows` is one of them.
+        jobs: runs at a time.
+        threads: threads per run; None shares the cores between the jobs.
+        memory: memory limit per run in GiB; None for 90 % of this machine's.
+        checkpoint_every: seconds between two checkpoints of a run.
+        timeout: time limit per run in seconds, counted anew when a run resumes.
+        scheduler: address of a Dask scheduler that the runs are sent to.
+        cluster: kind of Dask cluster to start, of `jobs` workers.
+        reference_timing: whether steps are timed by `bench.training.reference_timing`.
+        resume: whether runs go on from the checkpoints of earlier calls.
+    """
+
+    study: Study | str | Path | None = None
+    methods: Sequence[str] = ()
+    datasets: Sequence[str | Path] = ()
+    seeds: Sequence[int] = ()
+    budget: str | None = None
+    minibatches: int | None = None
+    batch_size: int | None = None
+    settings: Sequence[str] = ()
+    judge: Mapping[str, Any] = field(default_factory=dict)
+    test_rows: int | None = None
+    include: Sequence[str | Path] = ()
+    device: str = "cpu"
+    jobs: int = 1
+    threads: int | None = None
+    memory: float | None = None
+    checkpoint_every: float = 60.0
+    timeout: float | None = None
+    only: Only = "missing"
+    scheduler: str | None = None
+    cluster: Cluster | None = None
+    results: str | Path | None = None
+    data: str | Path | None = None
+    reference_timing: bool = False
+    resume: bool = True
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the runs are made on machines of which nothing is known here."""
+        return bool(self.scheduler or self.cluster == "slurm")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A planned study, ready to run: its plan, the results folder, and what each run may use.
+
+    `threads` is None where a SLURM job's cores decide.
+    """
+
+    request: Request
+    plan: Plan
+    folder: Path
+    device: str
+    jobs: int
+    threads: int | None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that did not end well: its status, `damaged` or `no record`, and the reason."""
+
+    run: str
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """The records of a study's runs, old and new, and the runs that failed, both by name."""
+
+    records: Mapping[str, Record]
+    failures: Mapping[str, Failure]
+
+
+def prepare(request: Request, notify: Notify = lambda text: None) -> Prepared:
+    """Plan what is asked for; nothing is run, and nothing is written but the array cache.
+
+    Args:
+        request: what is asked for.
+        notify: gets one line for everything that a person should know before the runs start.
+
+    Raises:
+        UsageError: an unknown name, an impossible value, a device that is not there.
+        DataError: missing or damaged data; a record of a newer version of the program.
+    """
+    _check(request)
+    for file in request.include:
+        plugins.include(str(file))
+    study = study_of(request, notify)
+    folder = results_dir(request.results, write=True)
+    device = device_of(request.device, request.elsewhere)
+    jobs, threads = request.jobs, request.threads
+    if not request.elsewhere:
+        jobs, threads = _share_cores(jobs, threads, notify)
+    notify("Planning (the first time, data are read and cached) ...")
+    root = data_root(request.data)
+    planned = plan(study, folder, root, device, request.only, request.timeout)
+    for spec in planned.damaged:
+        notify(f"{spec.run}: its record can't be read.")
+    return Prepared(request, planned, folder, device, jobs, threads)
+
+
+def run(
+    prepared: Prepared,
+    display: Display = lambda runs: nullcontext(lambda spec, event: None),
+    notify: Notify = lambda text: None,
+) -> StudyResult:
+    """Run what a plan has to run, and return the records of all its runs.
+
+    On KeyboardInterrupt the runs finish their steps, write checkpoints and end; a second one kills
+    them.
+
+    Args:
+        prepared: the planned study.
+        display: shows the progress of the runs.
+        notify: gets one line for each damaged record that is replaced.
+
+    Raises:
+        UsageError: the results folder can't be written, or the cluster can't be used.
+        ClusterLost: the cluster was lost on the way.
+    """
+    planned, folder = prepared.plan, prepared.folder
+    todo = {spec.run for spec in planned.todo}
+    for spec in planned.damaged:
+        if spec.run in todo and (aside := store.set_aside(folder, spec.run)):
+            notify(f"{spec.run}: moved the damaged record to {aside.name}; running it again.")
+    if not prepared.request.resume:
+        for spec in planned.todo:
+            for place in (store.part(folder, spec.run), folder / spec.run):
+                for checkpoint in place.glob(store.CHECKPOINTS):
+                    checkpoint.unlink()
+    reasons: dict[str, str] = {}
+    if todo:
+        with (
+            _engine(prepared) as engine,
+            display(planned.todo) as show,
+            closing(engine(planned.todo, folder)) as events,
+        ):
+            for spec, event in events:
+                show(spec, event)
+                if event.get("reason"):
+                    reasons[spec.run] = event["reason"]
+    return _result(planned, folder, reasons)
+
+
+def unfinished(prepared: Prepared) -> int:
+    """Return how many runs of the plan have started and will resume."""
+    return sum(store.part(prepared.folder, spec.run).is_dir() for spec in prepared.plan.todo)
+
+
+def study_of(request: Request, notify: Notify = lambda text: None) -> Study:
+    """Return the study that is asked for, with what replaces its own.
+
+    Raises:
+        UsageError: an unknown study or field, a method without a data set, contradictory settings.
+    """
+    methods, datasets = _several(request.methods), _several(request.datasets)
+    given = request.study
+    if given is None and bool(methods) != bool(datasets):
+        missing, option = ("data set", "-d") if methods else ("method", "-m")
+        raise UsageError(
+            f"No {missing} was given.",
+            f"Name one ({option}), or neither methods nor data sets for the quick study.",
+        )
+    if given is None and methods:
+        study = Study(methods, datasets)
+    else:
+        study = given if isinstance(given, Study) else find(str(given or "quick"))
+    kept = [one for one in study.settings if not methods or _is_taken(one, methods, notify)]
+    study = replace(
+        study,
+        methods=methods or study.methods,
+        datasets=datasets or study.datasets,
+        seeds=_several(request.seeds) or study.seeds,
+        settings=(*kept, *_consistent(request.settings)),
+        judge=_judge(study.judge, request),
+    )
+    if request.budget:  # with that budget's numbers
+        study = replace(study, budget=request.budget, minibatches=None, batch_size=None)
+    if request.minibatches is not None:
+        study = replace(study, minibatches=request.minibatches)
+    if request.batch_size is not None:
+        study = replace(study, batch_size=request.batch_size)
+    return study
+
+
+def _check(request: Request) -> None:
+    """Refuse values that no run can have."""
+    for name, least in (("jobs", 1), ("threads", 1), ("test_rows", 2), ("checkpoint_every", 0)):
+        value = getattr(request, name)
+        if value is not None and not value >= least:
+            raise UsageError(f"{name} must be at least {least}, got {value}.")
+    for name in ("timeout", "memory"):
+        value = getattr(request, name)
+        if value is not None and not value > 0:
+            raise UsageError(f"{name} must be positive, got {value}.")
+    for name, kind in (("device", Device), ("only", Only), ("cluster", Cluster)):
+        value = getattr(request, name)
+        if value is not None and value not in get_args(kind):
+            raise unknown("value", str(value), get_args(kind), of=f"for {name}")
+    if request.scheduler and request.cluster:
+        raise UsageError("Can't use both a scheduler and a new cluster.", "Give one of them.")
+
+
+def _several(given: Any) -> tuple[Any, ...]:
+    """Return what is given, without repetitions; a single name or number is one of several."""
+    if isinstance(given, str | Path | int):
+        given = [given]
+    return tuple(dict.fromkeys(str(one) if isinstance(one, Path) else one for one in given))
+
+
+def _is_taken(assignment: str, methods: Sequence[str], notify: Notify) -> bool:
+    """Return whether one of these methods has the hyper-parameter that a study sets."""
+    try:
+        presets.share([assignment], methods)
+    except UsageError:
+        notify(f"Ignoring the study's setting {assignment}: no method in this call takes it.")
+        return False
+    return True
+
+
+def _consistent(settings: Sequence[str]) -> tuple[str, ...]:
+    """Return the settings given, unless two of them contradict one another."""
+    values: dict[str, str] = {}
+    for assignment in (settings := _several(settings)):
+        key, _, value = assignment.partition("=")
+        if values.setdefault(key, value) != value:
+            raise UsageError(f"{key} is set twice, to {values[key]} and to {value}.", "Choose one.")
+    return settings
+
+
+def _judge(judge: Judge, request: Request) -> Judge:
+    changes = dict(request.judge)
+    if request.test_rows is not None:
+        changes["test_rows"] = request.test_rows
+    if not changes:
+        return judge
+    return judge_of({name: getattr(judge, name) for name in JUDGE} | changes)
+
+
+def device_of(name: str, elsewhere: bool = False) -> str:
+    """Return `cpu` or `cuda`, which `auto` may stand for.
+
+    Raises:
+        UsageError: there is no CUDA device here, or it is `auto` for other machines.
+    """
+    if elsewhere and name == "auto":
+        raise UsageError(
+            "The devices of other machines can't be detected from here.",
+            "Use --device cpu or --device cuda.",
+        )
+    if name == "cpu" or elsewhere:
+        return name
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if name == "cuda":
+        raise UsageError("There is no CUDA device here.", "Use --device cpu, or auto.")
+    return "cpu"
+
+
+def _share_cores(jobs: int, threads: int | None, notify: Notify) -> tuple[int, int]:
+    """Return how many runs are made at a time, and the threads of each: no more than cores."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    most = max(1, cores // (threads or 1))
+    if jobs > most:
+        each = f" with {threads} threads each" if threads else ""
+        notify(f"Running {most} at a time, not {jobs}{each}: {cores} cores are available.")
+        jobs = most
+    return jobs, threads or max(1, cores // jobs)
+
+
+@contextmanager
+def _engine(prepared: Prepared) -> Iterator[Engine]:
+    """What makes the runs: child processes here, or a Dask cluster."""
+    import psutil
+
+    request = prepared.request
+    memory = None
+    if request.memory is not None:
+        memory = int(request.memory * 2**30)
+    elif not request.elsewhere:
+        memory = int(0.9 * psutil.virtual_memory().total)
+    limits = Limits(
+        prepared.threads or 1, memory, request.checkpoint_every, request.reference_timing
+    )
+    again = request.only in ("failed", "all")
+    if request.scheduler or request.cluster:
+        from bench.launch.dask import engine
+
+        where = request.scheduler, request.cluster, prepared.jobs, prepared.threads
+        with engine(*where, prepared.device, limits, again) as made:
+            yield made
+        return
+    from bench.launch.pool import run_all
+
+    gpus: Sequence[str] = ()
+    if prepared.device == "cuda":
+        import torch
+
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        gpus = visible.split(",") if visible else [str(k) for k in range(torch.cuda.device_count())]
+    yield partial(run_all, jobs=prepared.jobs, limits=limits, gpus=gpus, again=again)
+
+
+def _result(planned: Plan, folder: Path, reasons: Mapping[str, str]) -> StudyResult:
+    """Read the records of all runs; `reasons` says why a run of this call has left none."""
+    records, failures = {}, {}
+    for name in (spec.run for spec in planned.runs):
+        try:
+            found = None if name in reasons else store.read(folder, name)
+        except DataError as error:
+            failures[name] = Failure(name, "damaged", str(error))
+            continue
+        if found is None:
+            failures[name] = Failure(name, "no record", reasons.get(name, ""))
+            continue
+        records[name] = found
+        if found.status != "ok":
+            failures[name] = Failure(name, found.status, found.reason or "")
+    return StudyResult(records, failures)
