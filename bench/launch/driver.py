@@ -215,13 +215,16 @@ def study_of(request: Request, notify: Notify = lambda text: None) -> Study:
         study = Study(methods, datasets)
     else:
         study = given if isinstance(given, Study) else find(str(given or "quick"))
+    settings = _several(request.settings)
     kept = [one for one in study.settings if not methods or _is_taken(one, methods, notify)]
+    if kept:
+        settings = presets.merged(kept, settings, methods or study.methods)
     study = replace(
         study,
         methods=methods or study.methods,
         datasets=datasets or study.datasets,
         seeds=_several(request.seeds) or study.seeds,
-        settings=(*kept, *_consistent(request.settings)),
+        settings=settings,
         judge=_judge(study.judge, request),
     )
     if request.budget:  # with that budget's numbers
@@ -266,16 +269,6 @@ def _is_taken(assignment: str, methods: Sequence[str], notify: Notify) -> bool:
         notify(f"Ignoring the study's setting {assignment}: no method in this call takes it.")
         return False
     return True
-
-
-def _consistent(settings: Sequence[str]) -> tuple[str, ...]:
-    """Return the settings given, unless two of them contradict one another."""
-    values: dict[str, str] = {}
-    for assignment in (settings := _several(settings)):
-        key, _, value = assignment.partition("=")
-        if values.setdefault(key, value) != value:
-            raise UsageError(f"{key} is set twice, to {values[key]} and to {value}.", "Choose one.")
-    return settings
 
 
 def _judge(judge: Judge, request: Request) -> Judge:
