@@ -117,6 +117,7 @@ class Column:
         error: the column with its standard error.
         threshold: for a two-sample statistic, the column with its threshold tau.
         p: for a two-sample statistic, the column with its p-value.
+        sets: the sets of columns that it belongs to, such as samples (`--columns samples`).
         watch: how the gate watches it.
     """
 
@@ -132,6 +133,7 @@ class Column:
     error: str = ""
     threshold: str = ""
     p: str = ""
+    sets: tuple[str, ...] = ()
     watch: Watch | None = None
 
 

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from bench.api.declarations import Evaluated
 from bench.api.method import Continuous, Method
 from bench.data.arrays import Loaded
+from bench.errors import UsageError
 from bench.evaluation.claims import check_claims
 from bench.evaluation.density import likelihood
 from bench.evaluation.flow import Flow, Path
@@ -20,8 +23,9 @@ from bench.evaluation.quality import quality
 from bench.evaluation.round_trip import round_trip
 from bench.evaluation.rows import choose, pick
 from bench.evaluation.solvers import Report, now, reference_solver
-from bench.evaluation.two_samples import sample_size, two_samples
+from bench.evaluation.two_samples import real_rows, sample_size, two_samples
 from bench.metrics.transport import transport
+from bench.records import catalogue
 from bench.records.spec import Judge
 
 
@@ -79,6 +83,7 @@ def judge_method(method: Method, data: Loaded, judge: Judge, report: Report) -> 
     if path.kinetic is not None:
         moved = transport(path.start.to(path.end), path.end, path.kinetic)
         metrics |= {"transport_cost": moved.cost, "straightness": moved.straightness}
+    metrics |= _catalogued(flow, samples.float(), data, judge, report)
     cost = density_cost | sample_cost
     scored = choose(len(data.test), judge.test_rows, judge.seed)
     return Verdict(
@@ -88,6 +93,32 @@ def judge_method(method: Method, data: Loaded, judge: Judge, report: Report) -> 
         log_prob.float().cpu().numpy(),
         data.test_groups(scored) if data.test_groups else None,
     )
+
+
+def _catalogued(
+    flow: Flow, samples: Tensor, data: Loaded, judge: Judge, report: Report
+) -> dict[str, Any]:
+    """The values of the metrics that the catalogue and plug-ins name by their functions.
+
+    Raises:
+        UsageError: a metric fails, or returns something else than a number for each column.
+    """
+    found: dict[str, Any] = {}
+    test, held_out = real_rows(len(samples), data, judge)
+    for metric in catalogue.metrics():
+        report({"event": "stage", "stage": metric.name})
+        given = Evaluated(test, held_out, samples, flow.log_prob, judge.seed)
+        try:
+            values = dict(catalogue.function(metric)(given))
+            names = {column.name for column in metric.columns}
+            if values.keys() != names:
+                raise ValueError(f"it fills {sorted(values)}, and its columns are {sorted(names)}")
+            found |= {name: float(value) for name, value in values.items()}
+        except Exception as error:  # a plug-in can raise anything
+            raise UsageError(
+                f"The metric {metric.name!r} failed: {type(error).__name__}: {error}."
+            ) from error
+    return found
 
 
 def _sample(flow: Flow, judge: Judge, report: Report, n: int) -> tuple[Path, dict[str, Any]]:

@@ -22,20 +22,13 @@ def sample_size(data: Loaded, judge: Judge) -> int:
 
 
 def two_samples(samples: Tensor, data: Loaded, judge: Judge) -> dict[str, Any]:
-    """Both MMDs of the samples against test rows; tau from the same test rows against true data.
-
-    The second sample of true data comes from the validation split, and from the training split
-    where that is too small.
-    """
+    """Both MMDs of the samples against test rows; tau from the same test rows against real ones."""
     n = len(samples)
-    x = torch.from_numpy(np.array(pick(data.test, n, judge.seed)))
-    held_out = pick(data.validation, n, judge.seed)
-    if len(held_out) < n:
-        held_out = np.concatenate([held_out, pick(data.train, n - len(held_out), judge.seed)])
+    x, held_out = real_rows(n, data, judge)
     results = two_sample(
         x,
         samples.float(),
-        torch.from_numpy(np.array(held_out)),
+        held_out,
         {"m": median_distance(x), "1": 1.0},
         permutations=judge.permutations,
         alpha=judge.alpha,
@@ -54,6 +47,18 @@ def two_samples(samples: Tensor, data: Loaded, judge: Judge) -> dict[str, Any]:
             f"gamma_{name}": result.gamma,
         }
     return metrics | _others(x, samples.float(), judge)
+
+
+def real_rows(n: int, data: Loaded, judge: Judge) -> tuple[Tensor, Tensor]:
+    """`n` test rows and `n` other real rows, both `(n, d)`, the same for every method.
+
+    The others are of the validation split, and of the training split where that is too small.
+    """
+    held_out = pick(data.validation, n, judge.seed)
+    if len(held_out) < n:
+        held_out = np.concatenate([held_out, pick(data.train, n - len(held_out), judge.seed)])
+    test = np.array(pick(data.test, n, judge.seed))
+    return torch.from_numpy(test), torch.from_numpy(np.array(held_out))
 
 
 def _others(x: Tensor, samples: Tensor, judge: Judge) -> dict[str, Any]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import tomllib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from bench.api.declarations import Column, Metric, Watch
+from bench.api.declarations import Column, Evaluated, Metric, Watch
 from bench.errors import UsageError, unknown
 from bench.records import format as forms
 from bench.records.format import Number
@@ -67,6 +68,15 @@ def measures() -> dict[str, Column]:
     return {name: each for name, each in columns().items() if each.title}
 
 
+def sets() -> dict[str, tuple[str, ...]]:
+    """The sets of columns by name, such as likelihood, samples and cost."""
+    found: dict[str, tuple[str, ...]] = {}
+    for each in measures().values():
+        for name in each.sets:
+            found[name] = (*found.get(name, ()), each.name)
+    return found
+
+
 def statistics() -> dict[str, Column]:
     """The two-sample statistics that have a threshold, by name."""
     return {name: each for name, each in columns().items() if each.threshold}
@@ -77,6 +87,24 @@ def number(name: str, value: float, error: float | None = None) -> Number:
     form = getattr(forms, columns()[name].form)
     printed: Number = form(float(value), error)
     return printed
+
+
+def function(metric: Metric) -> Callable[[Evaluated], Mapping[str, Any]]:
+    """The function of a metric, imported where it is named as text.
+
+    Raises:
+        UsageError: there is no such function.
+    """
+    if not isinstance(metric.measure, str):
+        return metric.measure
+    module, _, name = metric.measure.partition(":")
+    try:
+        found: Callable[[Evaluated], Mapping[str, Any]] = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(
+            f"The metric {metric.name!r} names {metric.measure}, which can't be imported: {error}."
+        ) from error
+    return found
 
 
 @cache
@@ -101,6 +129,7 @@ def _column(name: str, entry: dict[str, Any]) -> Column:
         | {
             "path": tuple(entry["path"].split(".")) if "path" in entry else (),
             "latex": entry.get("latex", title[:1].upper() + title[1:]),
+            "sets": tuple(entry.get("sets", ())),
             "watch": Watch(**entry["watch"]) if "watch" in entry else None,
         },
     )

@@ -180,7 +180,8 @@ class Record(_Keyed):
 
     `judge` holds the fields of `bench.records.spec.Judge` as they were. `include` names the files
     that held the method or the data set, `output` the last lines of a process that died,
-    `left_behind` the size of files that stayed on a worker.
+    `left_behind` the size of files that stayed on a worker, `metric_versions` the hashes of the
+    metrics that plug-ins brought.
     """
 
     format: int
@@ -203,6 +204,7 @@ class Record(_Keyed):
     include: tuple[str, ...] = ()
     output: tuple[str, ...] = ()
     left_behind: dict[str, Any] = field(default_factory=dict)
+    metric_versions: dict[str, str] = field(default_factory=dict)
 
     @property
     def quality(self) -> tuple[QualityRecord, ...]:

@@ -14,7 +14,10 @@ from typing import Any, Self
 METRICS_VERSION = 4
 
 #: What is no part of a run's key.
-IRRELEVANT = ("dataset", "preset", "settings", "budget", "data_root", "timeout", "include")
+IRRELEVANT = (
+    *("dataset", "preset", "settings", "budget", "data_root", "timeout", "include"),
+    "metrics",  # counts only where plug-ins bring any
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ class RunSpec:
     one was asked for. `include` are the files that hold the method or the data set, where no
     distribution installs it; the hash of their source is in `version` and `revision`. All these,
     the data root, the budget's and the preset's names and the number of threads are no part of the
-    key: with the same rows, numbers and hyper-parameters they make the same run.
+    key: with the same rows, numbers and hyper-parameters they make the same run. `metrics` are the
+    hashes of the metrics that plug-ins bring, part of the key where there are any.
     """
 
     method: str
@@ -81,6 +85,7 @@ class RunSpec:
     data_root: str = ""
     timeout: float | None = None
     include: tuple[str, ...] = ()
+    metrics: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def key(self) -> str:
@@ -88,6 +93,8 @@ class RunSpec:
         parts: dict[str, Any] = {name: getattr(self, name) for name in _relevant()}
         parts["config"] = dict(self.config)
         parts["judge"] = vars(self.judge)
+        if self.metrics:
+            parts["metrics"] = dict(self.metrics)
         text = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

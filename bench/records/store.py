@@ -81,6 +81,7 @@ def outline(spec: RunSpec) -> Draft:
         },
         "dataset": {"name": spec.label, "revision": spec.revision},
         **included,
+        **({"metric_versions": dict(spec.metrics)} if spec.metrics else {}),
         "budget": {
             "name": spec.budget,
             "minibatches": spec.minibatches,

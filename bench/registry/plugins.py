@@ -50,6 +50,11 @@ def metric_entries() -> dict[str, EntryPoint]:
     return _entries("bench.metrics")
 
 
+def metric_versions() -> dict[str, str]:
+    """The hash of each metric plug-in's source, by its name."""
+    return {name: version(entry) for name, entry in sorted(metric_entries().items())}
+
+
 @cache
 def metrics() -> dict[str, Metric]:
     """Every metric plug-in by name, in the order of the names.

@@ -102,6 +102,7 @@ def _columns(
                 data_root=str(data_root.absolute()),
                 timeout=timeout,
                 include=plugins.files_of([method, name]),
+                metrics=plugins.metric_versions(),
             )
 
 

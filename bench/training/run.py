@@ -89,6 +89,8 @@ def _fill(
         plugins.include(file)
     if plugins.version(plugins.methods()[spec.method]) != spec.version:
         raise UsageError(f"The source of {spec.method} changed since this run was planned.")
+    if plugins.metric_versions() != dict(spec.metrics):
+        raise UsageError("The plug-in metrics changed since this run was planned.", "Run it again.")
     if found := reaches(plugins.sources(plugins.methods()[spec.method])):
         raise ContractBroken(f"the source of {spec.method} reaches too far: {'; '.join(found)}")
     dataset = plugins.dataset(spec.dataset)

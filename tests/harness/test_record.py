@@ -310,7 +310,7 @@ def test_finding_a_run(tmp_path: Path) -> None:
     assert store.find(tmp_path, "g").run == "g", "a whole name wins over a prefix"
     with pytest.raises(UsageError, match=r"2 runs.*s0-aaaa, ffjord-moons-s1-bbbb"):
         store.find(tmp_path, "ffjord")
-    with pytest.raises(UsageError, match=r"no run .*Did you mean 'ffjord-moons-s0-aaaa'"):
+    with pytest.raises(UsageError, match=r"Unknown run .*Did you mean 'ffjord-moons-s0-aaaa'"):
         store.find(tmp_path, "fjord-moons-s0-aaaa")
     with pytest.raises(UsageError, match="There are none"):
         store.find(tmp_path / "missing", "x")

@@ -42,6 +42,7 @@ RELEVANT: dict[str, Any] = {
     "seed": 4,
     "device": "cuda",
     "judge": Judge(rtol=1e-6),
+    "metrics": {"my-metric": "x"},
 }
 
 
