@@ -9,6 +9,7 @@ import ast
 import hashlib
 import importlib.util
 import re
+import tomllib
 from collections.abc import Iterable
 from dataclasses import fields
 from functools import cache
@@ -202,6 +203,24 @@ def version(plugin: EntryPoint) -> str:
         if path.with_suffix(".toml").is_file():
             digest.update(path.with_suffix(".toml").read_bytes())
     return digest.hexdigest()[:12]
+
+
+def current_version(method: str, version: str) -> str:
+    """Return the version that a method's recorded version has become where its source moved.
+
+    That of a source that did not move is returned as it is; see `moved.toml`.
+    """
+    return _moved().get(method, {}).get(version, version)
+
+
+def former_versions(method: str, version: str) -> list[str]:
+    """Return the versions that a method's source had before it moved."""
+    return [former for former, now in _moved().get(method, {}).items() if now == version]
+
+
+@cache
+def _moved() -> dict[str, dict[str, str]]:
+    return tomllib.loads((Path(__file__).parent / "moved.toml").read_text(encoding="utf-8"))
 
 
 def look(name: str) -> Look:

@@ -60,7 +60,7 @@ def budgets() -> dict[str, Budget]:
     found = {}
     for name, table in toml_files.tables(path.read_bytes(), path).items():
         own = {key: table.pop(key) for key in ("summary", "methods") if key in table}
-        budget = {"name": name, "amounts": table, **own}
+        budget = {"name": name, "amounts": table} | own
         found[name] = toml_files.convert(budget, Budget, f"{path}: {name}: ")
     return found
 

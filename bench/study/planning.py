@@ -1,34 +1,38 @@
-"""The plan of a study: which runs it has, and which of them are still to be made."""
+"""The plan of a study: its runs, and those that remain to be made.
+
+A run is stale when a record of the same run exists, made before the method's source, its preset,
+the data's revision or the version of the metrics changed. Another `--set`, budget, judge, device or
+seed is another run. A source that moved without changing what it computes (see
+`bench/registry/moved.toml`) makes nothing stale: records under its former key count as done.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
-from bench.api.dataset import Dataset
 from bench.data import arrays
 from bench.errors import UsageError
 from bench.records import store
-from bench.records.model import Damaged
+from bench.records.model import Damaged, Record
 from bench.records.spec import RunSpec
 from bench.registry import plugins
-from bench.study import presets, stale
-from bench.study.budgets import Amount, budget
+from bench.study import presets
+from bench.study.budgets import budget
 from bench.study.studies import Study
-
-if TYPE_CHECKING:
-    from bench.api.method import Options
 
 Only = Literal["missing", "failed", "stale", "all"]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs of a study: all of them, and those still to be made.
+    """The runs of a study: all of them, and those that remain to be made.
 
-    `damaged` are those of all whose record is there and can't be read.
+    A run that was recorded under a former key, and is not made again, has that key in `runs`.
+    `damaged` are the runs whose record can't be read.
     """
 
     runs: tuple[RunSpec, ...]
@@ -44,43 +48,76 @@ def plan(
     only: Only = "missing",
     timeout: float | None = None,
 ) -> Plan:
-    """The runs of the study in the order of seeds, data sets, methods; nothing is run.
+    """Return the runs of the study, ordered by seeds, data sets, methods; nothing is run.
 
-    Reads the data (they determine the revision) and makes their array cache. Whose record is
-    damaged is still to be made, unless the stale ones alone are asked for.
+    Reads the data, which determine the revision, and writes their array cache. A run with a damaged
+    record is made again, unless only stale runs are asked for.
 
     Raises:
-        UsageError: an unknown name, an impossible number.
-        DataError: data that are not there, a run's record of a newer layout.
+        UsageError: an unknown name or an impossible number.
+        DataError: missing data, or a run's record of a newer layout.
     """
     for file in study.include:
         plugins.include(file)
-    for name in study.methods:
-        plugins.method(name)
     if not study.seeds:
-        raise UsageError("A study has a seed at least.")
+        raise UsageError("A study needs at least one seed.")
     if min(study.seeds) < 0:
-        raise UsageError(f"A seed is 0 or more, not {min(study.seeds)}.")
-    # One table by two names (own.csv, ./own.csv) is one.
+        raise UsageError(f"A seed must not be negative, got {min(study.seeds)}.")
+    # One table under two names (own.csv, ./own.csv) is one data set.
     columns = {c.run: c for c in _columns(study, data_root, device, timeout)}.values()
-    runs = tuple(replace(first, seed=seed) for seed in study.seeds for first in columns)
-    return Plan(runs, *_todo(runs, results, only))
+    runs = [replace(first, seed=seed) for seed in study.seeds for first in columns]
+    recorded = set(store.names(results))
+    older = _by_cell(results) if only == "stale" else {}
+    planned, todo, damaged = [], [], []
+    for spec in runs:
+        found = spec
+        wanted = only in ("missing", "all")
+        for candidate in (spec, *former(spec)):
+            if candidate.run not in recorded:
+                continue
+            try:
+                wanted = only == "all"
+                if only == "failed":
+                    record = store.read(results, candidate.run)
+                    wanted = record is not None and record.status != "ok"
+                else:  # a look at both ends of the record is much faster
+                    store.is_there(results, candidate.run)
+            except Damaged:
+                damaged += [spec] if candidate is spec else []
+                wanted = only != "stale"
+                continue
+            found = candidate
+            break
+        else:
+            if only == "stale" and spec.run not in recorded:
+                wanted = any(precedes(record, spec) for record in older.get(_cell_of(spec), ()))
+        planned.append(spec if wanted else found)
+        todo += [spec] if wanted else []
+    return Plan(tuple(planned), tuple(todo), tuple(damaged))
+
+
+def former(spec: RunSpec) -> list[RunSpec]:
+    """Return the run as it was keyed before its method's source moved, once per former version."""
+    return [replace(spec, version=v) for v in plugins.former_versions(spec.method, spec.version)]
 
 
 def _columns(
     study: Study, data_root: Path, device: str, timeout: float | None
 ) -> Iterator[RunSpec]:
-    """The runs of one seed: what does not depend on the seed is found once."""
+    """The runs of the first seed: what does not depend on the seed is found once."""
     amounts = budget(study.budget)
-    dealt = presets.share(study.settings, study.methods)
+    settings = presets.share(study.settings, study.methods)
     versions = {m: plugins.version(plugins.methods()[m]) for m in study.methods}
     sets = [(name, plugins.dataset(name)) for name in study.datasets]
     revisions = {name: arrays.load(dataset, data_root).revision for name, dataset in sets}
     for name, dataset in sets:
         for method in study.methods:
             amount = amounts.amount(dataset.name, method, study.minibatches, study.batch_size)
-            config, preset = presets.configure(method, dataset.name, dataset.d, dealt[method])
-            _check(method, dataset, config, amount)
+            config, preset = presets.configure(method, dataset.name, dataset.d, settings[method])
+            try:
+                config.check(dataset.d, amount.minibatches, amount.batch_size)
+            except ValueError as error:
+                raise UsageError(f"{method} can't run on {dataset.name}: {error}.") from error
             yield RunSpec(
                 method=method,
                 version=versions[method],
@@ -96,7 +133,7 @@ def _columns(
                 preset=preset,
                 settings={
                     key: text if key == "preset" else getattr(config, key)
-                    for key, text in dealt[method].items()
+                    for key, text in settings[method].items()
                 },
                 budget=study.budget,
                 data_root=str(data_root.absolute()),
@@ -106,36 +143,40 @@ def _columns(
             )
 
 
-def _check(method: str, dataset: Dataset, config: Options, amount: Amount) -> None:
-    """Refuse hyper-parameters that do not fit the data or the budget, before anything is run."""
-    try:
-        config.check(dataset.d, amount.minibatches, amount.batch_size)
-    except ValueError as error:
-        raise UsageError(f"{method} can't be run so on {dataset.name}: {error}.") from error
+def precedes(record: Record, spec: RunSpec) -> bool:
+    """Whether a record of the same cell is of this run, made before something changed.
+
+    It is if the user's settings are the same, or all hyper-parameters are. A record from before
+    settings were kept counts where the hyper-parameters that both have agree: a later change of its
+    preset can't be distinguished from the user's values.
+    """
+    method, metrics_version = record.method, record.judge.get("metrics_version")
+    version = plugins.current_version(method.name, method.version)
+    now = (spec.version, spec.revision, spec.judge.metrics_version)
+    if (version, record.dataset.revision, metrics_version) == now:
+        return False
+    same = method.config == dict(spec.config)
+    if method.settings is None:
+        same = same or _agree(method.config, spec.config)
+    else:
+        same = same or method.settings == dict(spec.settings)
+    # A new version of the metrics may come with new fields of the judge.
+    judge = vars(spec.judge) | {"metrics_version": metrics_version}
+    return same and _agree(record.judge, judge)
 
 
-def _todo(
-    runs: Sequence[RunSpec], results: Path, only: Only
-) -> tuple[tuple[RunSpec, ...], tuple[RunSpec, ...]]:
-    """Those runs that `only` asks for, and those whose record is damaged."""
-    predecessor = stale.predecessors(results) if only == "stale" else None
-    there = set(store.names(results))
-    todo, damaged = [], []
-    for spec in runs:
-        found = spec.run in there
-        wanted = only == "all" or (only == "missing" and not found)
-        if found:
-            try:
-                if only == "failed":
-                    content = store.read(results, spec.run)
-                    wanted = content is not None and content["status"] != "ok"
-                else:
-                    store.is_there(results, spec.run)
-            except (Damaged, KeyError):
-                damaged.append(spec)
-                wanted = only != "stale"
-        elif predecessor:
-            wanted = predecessor(spec) is not None
-        if wanted:
-            todo.append(spec)
-    return tuple(todo), tuple(damaged)
+def _agree(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return all(one[name] == other[name] for name in one.keys() & other.keys())
+
+
+def _by_cell(results: Path) -> Mapping[tuple[object, ...], Sequence[Record]]:
+    """The undamaged records below `results` by what a run shares with the one it replaces."""
+    cells: dict[tuple[object, ...], list[Record]] = defaultdict(list)
+    for r in store.read_undamaged(results):
+        amount = r.budget.minibatches, r.budget.batch_size
+        cells[r.method.name, r.dataset.name, r.seed, *amount, r.environment.device].append(r)
+    return cells
+
+
+def _cell_of(s: RunSpec) -> tuple[object, ...]:
+    return s.method, s.label, s.seed, s.minibatches, s.batch_size, s.device

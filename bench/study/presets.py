@@ -53,7 +53,7 @@ def _presets(path: Path, content: bytes) -> dict[str, Preset]:
         if name in plugins.datasets() and name != plugins.PATH:
             d = plugins.dataset(name).d
         own = {key: table.pop(key) for key in ("evidence", "d") if key in table}
-        preset: dict[str, Any] = {"d": d, **own, "values": table}
+        preset = {"d": d, "values": table} | own
         found[name] = toml_files.convert(preset, Preset, f"{path}: {name}: ")
     return found
 

@@ -82,7 +82,7 @@ def convert(content: object, kind: type[_T], where: str) -> _T:
         problem = f"{problem[:1].lower()}{problem[1:]}"
         raise UsageError(f"{where}{key + ': ' if key else ''}{problem}.") from error
     # msgspec leaves out of vars() what has its default; __init__ does not.
-    return replace(found) if is_dataclass(found) else found
+    return replace(found) if is_dataclass(found) else found  # type: ignore[type-var]
 
 
 def _refuse_unknown_keys(content: object, kind: object, where: str) -> None:

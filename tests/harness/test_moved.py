@@ -1,0 +1,117 @@
+"""Records of the program before its modules moved: found under their former keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.records import store
+from bench.records.spec import RunSpec
+from bench.records.store import outline
+from bench.registry import plugins
+from bench.study.planning import Only, former, plan
+from bench.study.studies import Study, find
+
+from .refresh_moved import refreshed
+
+FORMER = Path(__file__).parent / "former"
+
+#: Runs as the program before the move planned them, with the keys that it gave them.
+LINES = [json.loads(line) for line in (FORMER / "specs.jsonl").read_text("utf-8").splitlines()]
+
+RECORD = "gaussian-moons-s0-e4659a79"
+
+
+def spec_of(line: Mapping[str, Any]) -> RunSpec:
+    return RunSpec.from_json(json.dumps(line["spec"]))
+
+
+def study() -> Study:
+    """The study whose runs on moons are those of `LINES`."""
+    return replace(
+        find("quick"),
+        methods=tuple(line["spec"]["method"] for line in LINES),
+        datasets=("moons",),
+        settings=("affine=diagonal", "jko.width=32"),
+    )
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: line["spec"]["method"])
+def test_the_version_is_all_that_differs_from_the_former_key(line: dict[str, Any]) -> None:
+    spec = spec_of(line)
+    assert spec.key == line["key"]
+    now = replace(spec, version=plugins.version(plugins.methods()[spec.method]))
+    assert now.key != line["key"]
+    assert line["key"] in [one.key for one in former(now)]
+    assert plugins.current_version(spec.method, spec.version) == now.version
+
+
+def test_the_same_words_plan_the_same_runs(tmp_path: Path) -> None:
+    """Hyper-parameters, revision, budget and judge are as they were."""
+    planned = plan(study(), tmp_path, tmp_path)
+    keys = [one.key for spec in planned.runs for one in former(spec)]
+    assert [line["key"] for line in LINES if line["key"] not in keys] == []
+
+
+@pytest.mark.parametrize("only", ["missing", "failed", "stale"])
+def test_a_run_recorded_under_its_former_key_is_done(tmp_path: Path, only: Only) -> None:
+    for spec in map(spec_of, LINES):
+        store.part(tmp_path, spec.run).mkdir(parents=True)
+        store.publish(tmp_path, spec.run, outline(spec) | {"status": "ok"})
+    planned = plan(study(), tmp_path, tmp_path, only=only)
+    assert planned.todo == ()
+    assert sorted(spec.key for spec in planned.runs) == sorted(line["key"] for line in LINES)
+    again = plan(study(), tmp_path, tmp_path, only="all")
+    assert again.todo == again.runs
+    assert {spec.key for spec in again.runs}.isdisjoint(line["key"] for line in LINES)
+
+
+def test_a_failed_or_damaged_one_is_made_again_under_its_present_key(tmp_path: Path) -> None:
+    specs = [spec_of(line) for line in LINES]
+    for spec in specs:
+        store.part(tmp_path, spec.run).mkdir(parents=True)
+        store.publish(tmp_path, spec.run, outline(spec) | {"status": "timeout"})
+    failed = plan(study(), tmp_path, tmp_path, only="failed")
+    assert failed.todo == failed.runs
+    assert [spec.method for spec in failed.todo] == [spec.method for spec in specs]
+    (tmp_path / specs[0].run / "record.json").write_text("{", encoding="utf-8")
+    missing = plan(study(), tmp_path, tmp_path)
+    assert [spec.method for spec in missing.todo] == [specs[0].method]
+    assert missing.damaged == (), "the former record stays where it is"
+
+
+def test_a_method_that_changed_is_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record of a former version is then one of an older version."""
+    real = plugins.version
+    monkeypatch.setattr(
+        plugins, "version", lambda plugin: "new" if plugin.name == "gaussian" else real(plugin)
+    )
+    for spec in map(spec_of, LINES):
+        store.part(tmp_path, spec.run).mkdir(parents=True)
+        store.publish(tmp_path, spec.run, outline(spec) | {"status": "ok"})
+    for only in ("missing", "stale"):
+        todo = plan(study(), tmp_path, tmp_path, only=only).todo  # type: ignore[arg-type]
+        assert [spec.method for spec in todo] == ["gaussian"]
+
+
+def test_a_real_record_of_the_program_before_the_move(tmp_path: Path) -> None:
+    folder = tmp_path / RECORD
+    folder.mkdir()
+    text = (FORMER / f"{RECORD}.json").read_text(encoding="utf-8")
+    (folder / "record.json").write_text(text, encoding="utf-8")
+    quick = replace(find("quick"), methods=("gaussian",), datasets=("moons",))
+    for only in ("missing", "stale"):
+        planned = plan(quick, tmp_path, tmp_path, only=only)  # type: ignore[arg-type]
+        assert planned.todo == ()
+        assert [spec.run for spec in planned.runs] == [RECORD]
+
+
+def test_the_map_is_refreshed() -> None:
+    present = plugins.version(plugins.methods()["gaussian"])
+    text = '# old = new\n\n[gaussian]\nabc = "def"\n'
+    assert refreshed(text) == f'# old = new\n\n[gaussian]\nabc = "{present}"\n'
