@@ -15,6 +15,7 @@ from bench.api.declarations import Watch
 from bench.errors import NothingMeasured
 from bench.gate.baseline import Baseline
 from bench.gate.measured import STEP, Measured, WatchedCell, differences, watched
+from bench.registry import plugins
 
 Rule = Literal["auto", "exact", "seeds"]
 
@@ -340,7 +341,7 @@ def _notes(now: WatchedCell, before: WatchedCell) -> Iterator[str]:
     """What of a method differs from the baseline."""
     if differing := _differing(now.config, before.config):
         yield f"{now.name}: {differing}"
-    elif now.version != before.version:
+    elif now.version != plugins.current_version(now.method, before.version):
         yield f"{now.name}: its source changed ({before.version} to {now.version})"
 
 

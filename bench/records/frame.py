@@ -19,6 +19,7 @@ import pandas as pd
 from bench.records.catalogue import columns, measures
 from bench.records.model import EnvironmentRecord, Record
 from bench.records.store import read_all
+from bench.registry import plugins
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -231,6 +232,7 @@ def _derived(record: Record, config: str, settings: str, variant: str) -> dict[s
     cost, environment, metrics = record.cost, record.environment, record.metrics
     on_gpu = environment.device.startswith("cuda")
     return {
+        "version": plugins.current_version(record.method.name, record.method.version),
         "planned_minibatches": record.budget.minibatches,
         "memory_bytes": cost.peak_gpu_bytes if on_gpu else cost.peak_rss_bytes,
         "nll_gap": _difference(metrics.get("nll"), metrics.get("nll_native")),

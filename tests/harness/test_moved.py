@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bench.records import store
+from bench.records.frame import cells, records
 from bench.records.spec import RunSpec
 from bench.records.store import outline
 from bench.registry import plugins
@@ -109,6 +110,19 @@ def test_a_real_record_of_the_program_before_the_move(tmp_path: Path) -> None:
         planned = plan(quick, tmp_path, tmp_path, only=only)  # type: ignore[arg-type]
         assert planned.todo == ()
         assert [spec.run for spec in planned.runs] == [RECORD]
+
+
+def test_runs_from_before_and_after_the_move_are_one_cell(tmp_path: Path) -> None:
+    before = [spec_of(line) for line in LINES]
+    after = [
+        replace(spec, version=plugins.version(plugins.methods()[spec.method]), seed=1)
+        for spec in before
+    ]
+    for spec in (*before, *after):
+        store.part(tmp_path, spec.run).mkdir(parents=True)
+        store.publish(tmp_path, spec.run, outline(spec) | {"status": "ok"})
+    for cell in cells(records(tmp_path)):
+        assert cell.runs["seed"].tolist() == [0, 1]
 
 
 def test_the_map_is_refreshed() -> None:
