@@ -21,7 +21,7 @@ def read(root):
 
 
 def log_density(x):
-    """That of z, as (x, y) = (z1, z2 + BEND (z1^2 - 1)) keeps areas."""
+    """The density of z: the map (x, y) = (z1, z2 + BEND (z1^2 - 1)) preserves areas."""
     straight = x[:, 1] - BEND * (x[:, 0] ** 2 - 1)
     return -0.5 * (x[:, 0] ** 2 + straight**2) - math.log(2 * math.pi)
 
