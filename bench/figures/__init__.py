@@ -1,1 +1,58 @@
-"""Figures: numbers in, pictures out; matplotlib is imported when one is drawn."""
+"""Figures by name: runs in, a picture and its caption out.
+
+A kind of figure is a module here: its `draw` chooses what is shown and draws it.
+Matplotlib and torch are imported when a figure is drawn.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from bench.errors import unknown
+
+if TYPE_CHECKING:
+    from bench.figures.request import Plot, Request
+
+#: kind -> what it shows
+KINDS = {
+    "samples": "samples of each method beside test rows: points, images, or two columns.",
+    "marginals": "the marginals of some columns and of their pairs, for the data and each method.",
+    "density": "the density of each method on a grid in the plane, and the true one if known.",
+    "trajectories": "paths of a trained flow from noise to data and from data to noise.",
+    "curves": "loss and validation NLL against mini-batches and training seconds.",
+    "movement": "W2 movement of each block of a flow that has several.",
+    "pareto": "NLL against training seconds and against memory, with the Pareto front.",
+    "ranks": "average ranks of the methods over the data sets, and which of them do not differ "
+    "significantly (critical-difference diagram).",
+    "quality": "MMD-m of the samples against evaluations of the velocity, by 1, 2, 4, ... Euler "
+    "steps and by the reference solver; a panel for each data set.",
+}
+
+#: The modules of kinds that are not called like their kind.
+_MODULES = {
+    "density": "density_map",
+    "movement": "block_movement",
+    "quality": "quality_curves",
+    "ranks": "rank_diagram",
+}
+
+
+def draw(kind: str, request: Request) -> Plot:
+    """Return the figure of that kind.
+
+    Raises:
+        UsageError: there is no such kind, or it can't be drawn as requested.
+        NothingMeasured: the runs hold nothing that it could show; the error says what is missing.
+    """
+    if kind not in KINDS:
+        raise unknown("kind of plot", kind, KINDS)
+    module = importlib.import_module(f"bench.figures.{_MODULES.get(kind, kind)}")
+    plot: Plot = module.draw(request)
+    return plot
+
+
+def defect(error: Exception) -> str:
+    """Return what to print in place of a figure whose drawing raised an unexpected error."""
+    message = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"It could not be drawn because of a bug in CNF Bench: {message}."

@@ -1,53 +1,67 @@
-"""Learning curves: validation NLL of all methods together, the loss of each in its own panel."""
+"""Loss and validation NLL while a method trains, against mini-batches and training seconds."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bench.figures.canvas import (
-    DASHES,
+from bench.errors import NothingMeasured
+from bench.figures.request import Array, Group, Plot, Request, SelectedRun, select
+from bench.figures.style import (
+    INK,
     NAME,
+    PAGE,
+    PALE,
     TICK,
+    Style,
+    axis_name,
     canvas,
     dress,
+    few_ticks,
+    heading,
     horizontal_grid,
     legend,
     name_axes,
+    sample_line,
+    stage_word,
 )
-from bench.figures.looks import INK, PALE, look
+from bench.records import catalogue
+from bench.records.curve import TrainingCurve, read_curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-Array = NDArray[np.float64]
+#: Data sets and methods at most; the window of a running mean, as a share of all updates.
+GROUPS, ROWS, WINDOW = 2, 9, 0.02
 
-#: Panels of a loss side by side; inches of the rows; letters of a title's line.
-_ACROSS, _TOP, _LOSS, _WIDTH, _LETTERS = 3, 2.1, 1.95, 7.2, 32
+#: Panels of a loss side by side; the height of the rows in inches; the line length of a title.
+_ACROSS, _TOP, _LOSS, _LETTERS = 3, 2.1, 1.95, 32
 
 #: At most so many points of a raw curve are drawn, in pairs of least and greatest.
 _POINTS = 1_200
 
+#: How a later stage and the kept state are marked.
+_STAGE = {"color": PALE, "lw": 0.7, "ls": (0, (1, 1.5))}
+_KEPT = {"color": INK, "lw": 0.8, "ls": (0, (5, 2))}
+
 
 @dataclass(frozen=True)
-class Curve:
-    """A method's curve: loss and its running mean `(n,)`, validation `(m, 3)`, the kept state.
+class ShownCurve:
+    """A run's curve: loss and its running mean `(n,)`, validation `(m, 3)`, the kept state.
 
     `validation` holds mini-batches, seconds and NLL; `best` is the mini-batch after which the state
-    was kept, or None; `stages` are the mini-batches with which a later stage begins. `place` counts
-    the curves of the same method, which share a colour and not the dashes.
+    was kept, or None; `stages` are the mini-batches with which a later stage begins.
     """
 
     label: str
     method: str
-    place: int
+    style: Style
     minibatches: Array
     seconds: Array
     loss: Array
@@ -58,116 +72,207 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Part:
-    """The curves on a data set; `ceiling` is the upper end of the axis of validation NLL."""
+class CurvePanels:
+    """The curves on a data set, and the limits of the axis of validation NLL."""
 
     title: str
     floor: float
     ceiling: float
-    curves: tuple[Curve, ...]
+    curves: tuple[ShownCurve, ...]
 
 
-def diagram(parts: Sequence[Part]) -> Figure:
-    """For each data set a row of validation and rows of losses."""
-    heights = [_TOP + 0.3 + _LOSS * _rows(part) for part in parts]
-    with canvas(_WIDTH, sum(heights) + 0.4) as figure:
+def draw(request: Request) -> Plot:
+    """Draw for each data set the validation NLL of all methods, and the loss of each.
+
+    Raises:
+        UsageError: a metric or columns were requested.
+        NothingMeasured: no run keeps a curve.
+    """
+    request.reject("curves", "metric", "columns")
+    selection = select(request, GROUPS, ROWS)
+    styles = selection.styles()
+    parts: list[CurvePanels] = []
+    drawn: list[Group] = []
+    lines = [
+        "Top: NLL of validation rows, the same for every method. Bottom: each method's own loss, "
+        "which most methods do not share; pale: every mini-batch, bold: the running mean over "
+        f"{WINDOW:.0%} of them. Seconds are those inside the method's updates."
+    ]
+    for group in selection.groups:
+        found = {one.label: read_curve(request.results / one.name) for one in group.rows}
+        kept = {label: curve for label, curve in found.items() if curve is not None}
+        if missing := [label for label in found if label not in kept]:
+            lines.append(f"No curve on {group.title}: {', '.join(missing)}.")
+        if kept:
+            group = group.only(kept)
+            curves = [_shown(one, kept[one.label], styles[one.label]) for one in group.rows]
+            parts.append(CurvePanels(group.title, *_limits(curves), tuple(curves)))
+            drawn.append(group)
+            lines += _about(parts[-1], max(curve.every for curve in kept.values()))
+    if not parts:
+        raise NothingMeasured(
+            f"No run in {request.results} keeps a curve that can be read.",
+            "Run them again: bench run keeps curve.jsonl beside the record.",
+        )
+    return selection.plot(diagram(parts), lines, drawn)
+
+
+def _shown(one: SelectedRun, found: TrainingCurve, style: Style) -> ShownCurve:
+    known = np.isfinite(found.loss)
+    loss = found.loss[known]
+    best, validated = None, found.validation
+    nll = one.run["validation_nll"]  # of the state that was kept
+    if nll == nll and len(validated):
+        best = int(validated[np.abs(validated[:, 2] - nll).argmin(), 0])
+    return ShownCurve(
+        one.label,
+        one.method,
+        style,
+        found.minibatches[known],
+        found.seconds[known],
+        loss,
+        smoothed(loss, round(WINDOW * len(loss))),
+        validated,
+        best,
+        found.stages,
+    )
+
+
+def smoothed(values: Array, window: int) -> Array:
+    """Return the mean `(n,)` over `window` values around each, fewer at the ends."""
+    window = max(1, min(window, len(values)))
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    middle = np.arange(len(values))
+    low = np.maximum(middle - (window - 1) // 2, 0)
+    high = np.minimum(middle + window // 2 + 1, len(values))
+    found: Array = (sums[high] - sums[low]) / (high - low)
+    return found
+
+
+def _limits(curves: Sequence[ShownCurve]) -> tuple[float, float]:
+    """Limits that show what the methods come to, not where they come from."""
+    points = [curve.validation[:, 2] for curve in curves]
+    known = [values[np.isfinite(values)] for values in points if np.isfinite(values).any()]
+    if not known:
+        return 0.0, 1.0
+    later = np.concatenate([values[min(1, len(values) - 1) :] for values in known])
+    low, high = float(later.min()), float(np.quantile(later, 0.9))
+    high = max(high, *(float(values[-1]) for values in known))
+    margin = 0.06 * (high - low) or 0.1
+    return low - margin, high + margin
+
+
+def _about(part: CurvePanels, every: int) -> Iterator[str]:
+    beyond = {
+        curve.label: int((~(curve.validation[:, 2] <= part.ceiling)).sum()) for curve in part.curves
+    }
+    if far := [f"{label} {n}" for label, n in beyond.items() if n]:
+        yield f"Validations above the axis on {part.title}: {', '.join(far)}."
+    if without := [curve.label for curve in part.curves if not len(curve.validation)]:
+        yield f"No validation on {part.title}: {', '.join(without)}."
+    if every > 1:
+        yield f"Long curves on {part.title} are thinned, to one mini-batch in {every} at least."
+
+
+def diagram(parts: Sequence[CurvePanels]) -> Figure:
+    """Draw a row of validation and rows of losses for each data set."""
+    rows = [math.ceil(len(part.curves) / _ACROSS) for part in parts]
+    heights = [_TOP + 0.3 + _LOSS * down for down in rows]
+    with canvas(PAGE, sum(heights) + 0.4) as figure:
         places = figure.subfigures(len(parts), 1, squeeze=False, height_ratios=heights)
-        for place, part in zip(places[:, 0], parts, strict=True):
-            place.suptitle(part.title, fontsize=9.5, color=INK).set_parse_math(False)
-            above, below = place.subfigures(2, 1, height_ratios=[_TOP, _LOSS * _rows(part)])
+        handles: dict[str, Any] = {}
+        for place, part, down in zip(places[:, 0], parts, rows, strict=True):
+            heading(place, part.title)
+            above, below = place.subfigures(2, 1, height_ratios=[_TOP, _LOSS * down])
             _validation(above, part)
-            _losses(below, part)
-        legend(figure, _handles(parts))
+            _losses(below, part, down)
+            for curve in part.curves:
+                line = sample_line(**curve.style.line, ms=4, mew=0, lw=1.2)
+                handles.setdefault(curve.label, line)
+        handles["kept state"] = sample_line(**_KEPT, marker="o", ms=7, mfc="none", mew=0.9)
+        curves = [curve for part in parts for curve in part.curves]
+        if staged := [curve.method for curve in curves if curve.stages]:
+            handles[f"next {stage_word(staged)}"] = sample_line(**_STAGE)
+        legend(figure, handles)
     return figure
 
 
-def _rows(part: Part) -> int:
-    return math.ceil(len(part.curves) / _ACROSS)
-
-
-def _validation(place: SubFigure, part: Part) -> None:
-    """Validation NLL against mini-batches and seconds; the state that was kept is ringed."""
+def _validation(place: SubFigure, part: CurvePanels) -> None:
+    """Validation NLL against mini-batches and seconds; the kept state is ringed."""
     grid = place.subplots(1, 2, sharey=True)
-    names = ("mini-batches", "training (s)")
-    for column, (axes, name) in enumerate(zip(grid, names, strict=True)):
+    nll = axis_name(catalogue.column("validation_nll"))
+    for column, (axes, name) in enumerate(zip(grid, _X, strict=True)):
         dress(axes)
         horizontal_grid(axes)
         for curve in part.curves:
-            style, points = (
-                look(curve.method),
-                curve.validation[np.isfinite(curve.validation[:, 2])],
-            )
-            (line,) = axes.plot(
-                points[:, column], points[:, 2], color=style.colour, marker=style.marker, ms=3.4,
-                mew=0, lw=1.2,
+            points = curve.validation[np.isfinite(curve.validation[:, 2])]
+            axes.plot(
+                points[:, column], points[:, 2], **curve.style.line, ms=3.4, mew=0, lw=1.2
             )  # fmt: skip
-            line.set_linestyle(DASHES[curve.place % len(DASHES)])
             kept = points[points[:, 0] == curve.best]
             axes.plot(
                 kept[:, column], kept[:, 2], ls="none", marker="o", ms=8, mfc="none",
-                mec=style.colour, mew=1.0, gid="best",
+                mec=curve.style.colour, mew=1.0, gid="best",
             )  # fmt: skip
         axes.set_ylim(part.floor, part.ceiling)
-        name_axes(axes, name, "" if column else "validation NLL (nats)")
+        name_axes(axes, name, "" if column else nll)
     if all((curve.validation[:, 1] > 0).all() for curve in part.curves):
         grid[1].set_xscale("log")
         grid[1].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
-def _losses(place: SubFigure, part: Part) -> None:
-    grid = place.subplots(_rows(part), _ACROSS, squeeze=False)
-    for axes, curve in zip(grid.flat, part.curves, strict=False):
-        dress(axes, curve.label, _LETTERS)
-        _loss(axes, curve)
-    for axes in grid.flat[len(part.curves) :]:
-        axes.remove()
-    for k in range(len(part.curves)):
-        name_axes(grid.flat[k], "mini-batches", "" if k % _ACROSS else "loss (the method's own)")
+#: The names of the horizontal axes.
+_X = ("mini-batches", "training (s)")
 
 
-def _loss(axes: Axes, curve: Curve) -> None:
-    colour = look(curve.method).colour
+def _losses(place: SubFigure, part: CurvePanels, down: int) -> None:
+    grid = place.subplots(down, _ACROSS, squeeze=False)
+    for k, axes in enumerate(grid.flat):
+        if k >= len(part.curves):
+            axes.remove()
+            continue
+        dress(axes, part.curves[k].label, _LETTERS)
+        _loss(axes, part.curves[k])
+        name_axes(axes, _X[0], "" if k % _ACROSS else "loss (the method's own)")
+
+
+def _loss(axes: Axes, curve: ShownCurve) -> None:
+    if not len(curve.loss):  # none of its losses was finite
+        return
     x, y = outline(curve.minibatches, curve.loss, _POINTS)
-    axes.plot(x, y, color=colour, lw=0.4, alpha=0.35, rasterized=True)
-    axes.plot(curve.minibatches, curve.smooth, color=colour, lw=1.3)
+    axes.plot(x, y, color=curve.style.colour, lw=0.4, alpha=0.35, rasterized=True)
+    axes.plot(curve.minibatches, curve.smooth, color=curve.style.colour, lw=1.3)
     for begun in curve.stages:
-        axes.axvline(begun, color=PALE, lw=0.7, ls=(0, (1, 1.5)), gid="stage")
+        axes.axvline(begun, **_STAGE, gid="stage")
     if curve.best is not None:
-        axes.axvline(curve.best, color=INK, lw=0.8, ls=(0, (5, 2)), gid="best")
+        axes.axvline(curve.best, **_KEPT, gid="best")
     low, high = np.quantile(curve.loss, [0.002, 0.99])
     if low > 0 and high > 10 * low:
         axes.set_yscale("log")
     else:
         margin = 0.08 * (high - low) or 1.0
         axes.set_ylim(low - margin, high + margin)
-        axes.yaxis.set_major_locator(_few_ticks())
-    axes.xaxis.set_major_locator(_few_ticks())
-    _seconds(axes, curve)
+        axes.yaxis.set_major_locator(few_ticks(4))
+    axes.xaxis.set_major_locator(few_ticks(4))
+    if len(curve.seconds) > 1 and (np.diff(curve.seconds) > 0).all():
+        _seconds(axes, curve)
 
 
-def _few_ticks() -> Any:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(4)
-
-
-def _seconds(axes: Axes, curve: Curve) -> None:
+def _seconds(axes: Axes, curve: ShownCurve) -> None:
     """An axis of training seconds above, at the mini-batches that had been seen by then."""
-    if len(curve.seconds) < 2 or not (np.diff(curve.seconds) > 0).all():
-        return
     above = axes.twiny()
     above.set_xlim(axes.get_xlim())
-    ends = curve.seconds[0], curve.seconds[-1]
-    ticks = [t for t in _few_ticks().tick_values(*ends) if ends[0] <= t <= ends[1]]
+    first, last = curve.seconds[0], curve.seconds[-1]
+    ticks = [t for t in few_ticks(4).tick_values(first, last) if first <= t <= last]
     above.set_xticks(np.interp(ticks, curve.seconds, curve.minibatches), [f"{t:g}" for t in ticks])
     above.tick_params(labelsize=TICK - 0.5, color=PALE, labelcolor=PALE, width=0.6, pad=1)
-    above.set_xlabel("training (s)", fontsize=NAME - 0.5, color=PALE, labelpad=2)
+    above.set_xlabel(_X[1], fontsize=NAME - 0.5, color=PALE, labelpad=2)
     above.spines[["right", "left"]].set_visible(False)
     above.spines["top"].set_color(PALE)
 
 
 def outline(x: Array, y: Array, most: int) -> tuple[Array, Array]:
-    """A curve `(n,)` by at most so many points: the least and the greatest of each stretch."""
+    """Return at most `most` points of a curve `(n,)`: the least and greatest of each stretch."""
     if len(y) <= most:
         return x, y
     ends = np.linspace(0, len(y), most // 2 + 1).astype(int)
@@ -176,21 +281,3 @@ def outline(x: Array, y: Array, most: int) -> tuple[Array, Array]:
         part = y[start:end]
         kept += sorted({start + int(part.argmin()), start + int(part.argmax())})
     return x[kept], y[kept]
-
-
-def _handles(parts: Sequence[Part]) -> dict[str, Any]:
-    from matplotlib.lines import Line2D
-
-    handles: dict[str, Any] = {}
-    curves = [curve for part in parts for curve in part.curves]
-    for curve in curves:
-        style = look(curve.method)
-        line = Line2D([], [], color=style.colour, marker=style.marker, ms=4, mew=0, lw=1.2)
-        line.set_linestyle(DASHES[curve.place % len(DASHES)])
-        handles.setdefault(curve.label, line)
-    handles["the state that was kept"] = Line2D(
-        [], [], color=INK, lw=0.8, ls=(0, (5, 2)), marker="o", ms=7, mfc="none", mew=0.9
-    )
-    if any(curve.stages for curve in curves):
-        handles["the next block or round"] = Line2D([], [], color=PALE, lw=0.7, ls=(0, (1, 1.5)))
-    return handles

@@ -1,27 +1,57 @@
-"""Corner plots: the densities of columns and of their pairs, data in grey, a method in colour."""
+"""Marginals of the columns in which the methods are furthest from the data, and of their pairs.
+
+The densities are kernel estimates on a grid, by a Gaussian filter of binned values: for 10,000 rows
+it takes milliseconds where a sum over all rows takes seconds.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
-from bench.figures.canvas import PAGE, canvas, dress, legend, name_axes
-from bench.figures.looks import INK
+from bench.errors import NothingMeasured
+from bench.figures.request import (
+    Array,
+    Group,
+    Plot,
+    RealRows,
+    Request,
+    columns_of,
+    frame_around,
+    name_of,
+    outside,
+    real_rows,
+    samples,
+    select,
+)
+from bench.figures.style import (
+    INK,
+    PAGE,
+    canvas,
+    dress,
+    few_ticks,
+    heading,
+    legend,
+    name_axes,
+    sample_line,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-Array = NDArray[np.float64]
+#: Methods, columns and rows of a sample at most; columns where none are named.
+ROWS, COLUMNS, POINTS, CHOSEN = 4, 5, 10_000, 4
 
-#: The contours hold these shares of the rows; cells along an axis of the grid they are found on.
+#: The contours enclose these shares of the rows; cells along an axis of the grid.
 SHARES, CELLS = (0.9, 0.5), 96
 
+_CENTRES = (np.arange(CELLS) + 0.5) / CELLS
 _GREYS, _GREY = ("#dedede", "#b4b4b4"), "#8a8a8a"
 
 
@@ -29,6 +59,7 @@ _GREYS, _GREY = ("#dedede", "#b4b4b4"), "#8a8a8a"
 class Corner:
     """A method's samples `(n, k)` of the k columns shown."""
 
+    label: str
     title: str
     colour: str
     samples: Array
@@ -36,7 +67,7 @@ class Corner:
 
 @dataclass(frozen=True)
 class Corners:
-    """The corner plots of a data set: test rows `(n, k)` or None, names and ends `(k,)` of axes."""
+    """The corner plots of a data set: test rows `(n, k)` or None; names and limits `(k,)`."""
 
     title: str
     names: tuple[str, ...]
@@ -46,24 +77,128 @@ class Corners:
     corners: tuple[Corner, ...]
 
 
+def draw(request: Request) -> Plot:
+    """Draw a corner plot for each method on one data set, the first of more than two dimensions.
+
+    Raises:
+        UsageError: there is no such metric or column.
+        NothingMeasured: no run keeps samples.
+    """
+    selection = select(request, 1, ROWS, _tables_first)
+    (group,) = selection.groups
+    found = {one.label: samples(request.results, one.name, POINTS) for one in group.rows}
+    kept = {label: rows for label, rows in found.items() if rows is not None}
+    if not kept:
+        raise NothingMeasured(
+            f"No run on {group.title} in {request.results} keeps samples that can be drawn.",
+            "Run them again: bench run keeps samples.npz beside the record.",
+        )
+    real = real_rows(group, request.data, POINTS)
+    columns, why = _columns(request, group, real, list(kept.values()))
+    data = None if real.rows is None else real.rows[:, columns]
+    sets = {label: rows[:, columns] for label, rows in kept.items()}
+    low, high = _frame(data, np.concatenate(list(sets.values())))
+    names = tuple(name_of(column, group.d) for column in columns)
+    shown, styles = group.only(kept), selection.styles()
+    corners = tuple(
+        Corner(
+            one.label,
+            f"{one.label}, {one.metric(request.metric or 'mmd_m')}",
+            styles[one.label].colour,
+            sets[one.label],
+        )
+        for one in shown.rows
+    )
+    lines = [*_about(group, kept, real, columns, why)]
+    if far := [f"{label} {n / len(sets[label]):.1%}" for label, n in outside(sets, low, high)]:
+        lines.append(f"Outside the axes: {', '.join(far)}.")
+    if missing := [label for label in found if label not in kept]:
+        lines.append(f"No samples: {', '.join(missing)}.")
+    figure = diagram(Corners(group.title, names, low, high, data, corners))
+    return selection.plot(figure, lines, [shown])
+
+
+def _tables_first(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs on data sets of more than two dimensions, if there are any; else all."""
+    many = set(frame.loc[frame["d"].gt(2).fillna(False), "dataset"])
+    return frame[frame["dataset"].isin(many)] if many else frame
+
+
+def _columns(
+    request: Request, group: Group, real: RealRows, kept: Sequence[Array]
+) -> tuple[list[int], str]:
+    """The columns to show, in order, and why these."""
+    if request.columns or real.rows is None or group.d <= CHOSEN:
+        return columns_of(request, group, COLUMNS if request.columns else CHOSEN), ""
+    far = np.mean([distance(rows, real.rows) for rows in kept], axis=0)
+    columns = sorted(np.argsort(-far, kind="stable")[:CHOSEN].tolist())
+    return columns, (
+        ", those in which the methods are furthest from the data (mean Kolmogorov-Smirnov "
+        f"distance {', '.join(f'{far[c]:.2f}' for c in columns)})"
+    )
+
+
+def distance(a: Array, b: Array) -> Array:
+    """Return the Kolmogorov-Smirnov distance `(d,)` of each column of rows `(n, d)`, `(m, d)`."""
+    from scipy.stats import ks_2samp
+
+    return np.asarray(ks_2samp(a, b, method="asymp").statistic)
+
+
+def _frame(data: Array | None, drawn: Array) -> tuple[Array, Array]:
+    """Axis limits that hold the data and most of the samples, at most three times the data's."""
+    if data is None:
+        return frame_around(drawn)
+    low, high = frame_around(data)
+    least, most = np.quantile(drawn, [0.02, 0.98], axis=0)
+    span = high - low
+    return np.clip(least, low - span, low), np.clip(most, high, high + span)
+
+
+def _about(
+    group: Group, kept: dict[str, Array], real: RealRows, columns: list[int], why: str
+) -> Iterator[str]:
+    sizes = sorted({len(rows) for rows in kept.values()})
+    each = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
+    numbers = ", ".join(map(str, columns))
+    data = ""
+    if real.rows is not None:
+        data = f" and of {len(real.rows):,} of {real.total:,} test rows (grey)"
+    yield f"{group.title}: columns {numbers} of {group.d}, counted from 0{why}."
+    yield (
+        f"Contours enclose 90 % and 50 % of {each} samples of a method (lines){data}; Gaussian "
+        "kernels, Scott's bandwidth. A contour that would extend far beyond the axes is omitted."
+    )
+    if real.rows is None:
+        yield f"No test rows of {group.title}: {real.reason}"
+
+
 def diagram(shown: Corners) -> Figure:
-    """A corner plot for each method, two side by side."""
+    """Draw a corner plot for each method, two side by side."""
+    from matplotlib.patches import Patch
+
     k, across = len(shown.names), min(2, len(shown.corners))
     down = math.ceil(len(shown.corners) / across)
     width = PAGE / 2 if k > 1 else 2.4
     with canvas(width * across, (width + 0.15) * down + 0.5) as figure:
-        figure.suptitle(shown.title, fontsize=9.5, color=INK).set_parse_math(False)
+        heading(figure, shown.title)
         parts = figure.subfigures(down, across, squeeze=False)
         for part, corner in zip(parts.flat, shown.corners, strict=False):
             _corner(part, corner, shown)
-        legend(figure, _handles(shown))
+        handles = {"the method: contours of 90 % and 50 %": sample_line(color=INK, lw=1.2)}
+        if shown.data is not None:
+            grey = Patch(facecolor=_GREYS[1], edgecolor=_GREY)
+            handles = {"data: 90 % and 50 % of the rows": grey, **handles}
+        legend(figure, handles)
     return figure
 
 
 def _corner(part: SubFigure, corner: Corner, shown: Corners) -> None:
     k = len(shown.names)
+    # The panels are narrow: units go on a line of their own.
+    names = [name.replace(" (", "\n(") for name in shown.names]
     grid = part.subplots(k, k, squeeze=False, sharex="col")
-    part.suptitle(corner.title, fontsize=8.5, color=INK).set_parse_math(False)
+    heading(part, corner.title, 8.5)
     for i in range(k):
         for j in range(k):
             axes = grid[i, j]
@@ -77,36 +212,20 @@ def _corner(part: SubFigure, corner: Corner, shown: Corners) -> None:
                 _single(axes, corner, shown, j)
             else:
                 _pair(axes, corner, shown, j, i)
-            axes.xaxis.set_major_locator(_few_ticks())
-            name_axes(axes, _in_lines(shown.names[j]) if i == k - 1 else "", _name(shown, i, j))
+            axes.xaxis.set_major_locator(few_ticks(3))
+            left = "" if j else names[i] if i else "density\n(1/unit)"
+            name_axes(axes, names[j] if i == k - 1 else "", left)
             axes.xaxis.label.set_fontsize(6.5)
             axes.yaxis.label.set_fontsize(6.5)
 
 
-def _name(shown: Corners, i: int, j: int) -> str:
-    if j:
-        return ""
-    return _in_lines(shown.names[i] if i else "density (1/unit)")
-
-
-def _in_lines(name: str) -> str:
-    """A name and below it its unit: the panels are narrow."""
-    return name.replace(" (", "\n(")
-
-
-def _few_ticks() -> Any:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(3)
-
-
 def _single(axes: Axes, corner: Corner, shown: Corners, j: int) -> None:
-    ends = shown.low[j], shown.high[j]
+    low, high = shown.low[j], shown.high[j]
     if shown.data is not None:
-        x, density = smooth_1d(shown.data[:, j], *ends)
+        x, density = smooth_1d(shown.data[:, j], low, high)
         axes.fill_between(x, density, color=_GREYS[0], lw=0)
         axes.plot(x, density, color=_GREY, lw=0.8)
-    x, density = smooth_1d(corner.samples[:, j], *ends)
+    x, density = smooth_1d(corner.samples[:, j], low, high)
     axes.plot(x, density, color=corner.colour, lw=1.2)
     axes.set_ylim(bottom=0)
     if len(shown.names) > 1:
@@ -116,10 +235,10 @@ def _single(axes: Axes, corner: Corner, shown: Corners, j: int) -> None:
 
 def _pair(axes: Axes, corner: Corner, shown: Corners, j: int, i: int) -> None:
     low, high = shown.low[[j, i]], shown.high[[j, i]]
-    x, y = (a + (b - a) * _MIDDLES for a, b in zip(low, high, strict=True))
+    x, y = (a + (b - a) * _CENTRES for a, b in zip(low, high, strict=True))
     cell = float(np.prod((high - low) / CELLS))
     axes.set_ylim(low[1], high[1])
-    axes.yaxis.set_major_locator(_few_ticks())
+    axes.yaxis.set_major_locator(few_ticks(3))
     if shown.data is not None:
         density = smooth_2d(shown.data[:, [j, i]], low, high)
         if ends := levels(density, cell):
@@ -130,13 +249,10 @@ def _pair(axes: Axes, corner: Corner, shown: Corners, j: int, i: int) -> None:
         axes.contour(x, y, density, ends, colors=corner.colour, linewidths=widths)
 
 
-_MIDDLES = (np.arange(CELLS) + 0.5) / CELLS
-
-
 def smooth_1d(values: Array, low: float, high: float) -> tuple[Array, Array]:
-    """The middles of cells and a Gaussian kernel's density `(CELLS,)` there of values `(n,)`.
+    """Return the centres of cells and a Gaussian kernel density `(CELLS,)` of values `(n,)` there.
 
-    The bandwidth is Scott's, n^(-1/5) of the standard deviation, and half a cell at least.
+    The bandwidth is Scott's, n^(-1/5) times the standard deviation, and at least half a cell.
     """
     from scipy.ndimage import gaussian_filter1d
 
@@ -144,13 +260,13 @@ def smooth_1d(values: Array, low: float, high: float) -> tuple[Array, Array]:
     counts, _ = np.histogram(values, CELLS, (low, high))
     bandwidth = max(len(values) ** -0.2 * float(values.std()) / cell, 0.5)
     density = gaussian_filter1d(counts / (len(values) * cell), bandwidth, mode="constant")
-    return low + (high - low) * _MIDDLES, density
+    return low + (high - low) * _CENTRES, density
 
 
 def smooth_2d(values: Array, low: Array, high: Array) -> Array:
-    """A Gaussian kernel's density `(CELLS, CELLS)` of values `(n, 2)`; rows are of the second.
+    """Return a Gaussian kernel density `(CELLS, CELLS)` of values `(n, 2)`; rows: the second.
 
-    The bandwidth is Scott's, n^(-1/6) of each standard deviation, and half a cell at least.
+    The bandwidth is Scott's, n^(-1/6) times each standard deviation, and at least half a cell.
     """
     from scipy.ndimage import gaussian_filter
 
@@ -166,23 +282,12 @@ def smooth_2d(values: Array, low: Array, high: Array) -> Array:
 
 
 def levels(density: Array, cell: float, shares: Sequence[float] = SHARES) -> list[float]:
-    """The densities above which so large shares of all rows lie, rising; `cell` is a cell's area.
+    """Return the densities above which these shares of all rows lie, rising; `cell` is an area.
 
-    A share that lies in part beyond the grid has none.
+    A share that lies partly beyond the grid has none.
     """
     ordered = np.sort(density, axis=None)[::-1]
     mass = np.cumsum(ordered) * cell
     places = np.searchsorted(mass, shares)
-    # A contour needs levels that rise; of a spike in one cell they are all the same.
+    # A contour needs rising levels; for a spike in one cell they are all the same.
     return [float(level) for level in np.unique(ordered[places[places < len(mass)]])]
-
-
-def _handles(shown: Corners) -> dict[str, Any]:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    handles: dict[str, Any] = {}
-    if shown.data is not None:
-        handles["data: 90 % and 50 % of the rows"] = Patch(facecolor=_GREYS[1], edgecolor=_GREY)
-    handles["the method: contours of 90 % and 50 %"] = Line2D([], [], color=INK, lw=1.2)
-    return handles

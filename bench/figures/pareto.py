@@ -1,50 +1,71 @@
-"""Loss against cost, with the Pareto front."""
+"""Loss against its cost, training seconds and memory, with the Pareto front."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bench.figures.canvas import canvas, dress, horizontal_grid, legend, name_axes
-from bench.figures.looks import PALE, look
+from bench.api.declarations import Column
+from bench.errors import NothingMeasured, UsageError
+from bench.figures.request import (
+    Array,
+    Group,
+    Plot,
+    Request,
+    SelectedRun,
+    metric_column,
+    select,
+)
+from bench.figures.style import (
+    PALE,
+    Style,
+    axis_name,
+    canvas,
+    dress,
+    few_ticks,
+    horizontal_grid,
+    legend,
+    name_axes,
+    sample_line,
+    sample_marker,
+)
+from bench.records import catalogue
+from bench.stats.ranking import pareto_front
+from bench.tables.marks import flags_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-Array = NDArray[np.float64]
-
+#: Data sets and methods at most; the size of a panel in inches.
+GROUPS, ROWS = 4, 12
 _WIDTH, _HEIGHT = 3.2, 2.3
 
-#: How the markers of one method differ that ran with several settings.
-_FILLS: tuple[Any, ...] = ("full", "left", "bottom", "right", "top")
+#: The columns of costs, and what their values are divided by: memory is drawn in MiB.
+COSTS = {"train_seconds": 1.0, "memory_bytes": 2.0**20}
 
 
 @dataclass(frozen=True)
-class Point:
+class CostPoint:
     """A row of the comparison: its seeds' losses `(seeds,)` and costs `(costs, seeds)`.
 
-    `place` counts the rows of the same method, which share a colour and not the filling. `counts`
-    says whether it may be on the front: not where a seed failed or a bound does.
+    `counts` says whether it may be on the front; a row with a failed seed or a flag may not.
     """
 
     label: str
-    method: str
-    place: int
+    style: Style
     loss: Array
     costs: Array
     counts: bool
 
 
 @dataclass(frozen=True)
-class Panel:
-    """A data set's points, and `fronts`: for each cost the places of those on the front.
+class CostPanel:
+    """A data set's points, and for each cost the indices of those on its front.
 
     `loss` names the vertical axis, which is logarithmic where `log` says so.
     """
@@ -52,44 +73,134 @@ class Panel:
     title: str
     loss: str
     log: bool
-    points: tuple[Point, ...]
+    points: tuple[CostPoint, ...]
     fronts: tuple[tuple[int, ...], ...]
 
 
-def diagram(panels: Sequence[Panel], costs: Sequence[str]) -> Figure:
-    """A row for each data set, with a panel for each cost."""
-    with canvas(_WIDTH * len(costs), _HEIGHT * len(panels) + 0.4) as figure:
-        grid = figure.subplots(len(panels), len(costs), squeeze=False, sharey="row", sharex="col")
+def draw(request: Request) -> Plot:
+    """Draw a row of panels for each data set.
+
+    Raises:
+        UsageError: the metric is not one of quality, or a seed or columns were requested.
+        NothingMeasured: no run has both the loss and the costs.
+    """
+    request.reject("pareto", "seed", "columns")
+    loss = metric_column(request.metric or "nll")
+    if loss.better != "lower" or loss.name in COSTS:
+        known = [n for n, c in catalogue.measures().items() if c.better == "lower"]
+        raise UsageError(
+            f"Less {loss.name} at a higher cost is no trade-off that can be drawn.",
+            f"Choose from: {', '.join(name for name in known if name not in COSTS)}.",
+        )
+    selection = select(request, GROUPS, ROWS)
+    styles = selection.styles()
+    panels = [_panel(group, loss, styles) for group in selection.groups]
+    shown = [panel for panel in panels if panel.points]
+    if not shown:
+        raise NothingMeasured(
+            f"No run in {request.results} has {loss.title}, training time and memory."
+        )
+    lines = [*_caption(shown, loss, selection.groups)]
+    for group, panel in zip(selection.groups, panels, strict=True):
+        lines += _missing(group, panel)
+    return selection.plot(diagram(shown), lines)
+
+
+def _panel(group: Group, loss: Column, styles: dict[str, Style]) -> CostPanel:
+    points = [point for one in group.rows if (point := _point(one, loss, styles[one.label]))]
+    name, log = axis_name(loss), not loss.unit.startswith("nats")
+    entropy = group.rows[0].run["entropy"]
+    if loss.name == "nll" and all((point.loss > entropy).all() for point in points):
+        name, log = axis_name(loss, f"{loss.title} above the entropy"), True
+        points = [replace(point, loss=point.loss - entropy) for point in points]
+    log = log and all((point.loss > 0).all() for point in points)
+    score = np.array([point.loss.mean() if point.counts else np.nan for point in points])
+    costs = np.array([point.costs.mean(axis=1) for point in points]).reshape(-1, len(COSTS))
+    fronts = (np.flatnonzero(pareto_front(cost, score)).tolist() for cost in costs.T)
+    return CostPanel(group.title, name, log, tuple(points), tuple(map(tuple, fronts)))
+
+
+def _point(one: SelectedRun, loss: Column, style: Style) -> CostPoint | None:
+    """The point of a row; None if one of its runs that ended well lacks a number."""
+    cell = one.cell
+    losses = cell.numbers(loss.name)
+    costs = np.array([cell.numbers(column) / unit for column, unit in COSTS.items()])
+    if not (np.isfinite(losses).all() and np.isfinite(costs).all() and (costs > 0).all()):
+        return None
+    counts = len(cell.well) == len(cell.rows) and not flags_of(cell)
+    return CostPoint(one.label, style, losses, costs, counts)
+
+
+def _caption(panels: list[CostPanel], loss: Column, groups: Sequence[Group]) -> Iterator[str]:
+    seeds = sorted({len(point.loss) for panel in panels for point in panel.points})
+    yield (
+        f"{loss.title} against seconds inside the method's updates and against peak memory: of the "
+        "GPU, or on a CPU resident memory, which includes the libraries."
+    )
+    if any("above the entropy" in panel.loss for panel in panels):
+        yield (
+            "Where the entropy is known and every NLL is above it, the difference is drawn on a "
+            "logarithmic axis; elsewhere NLL, which can be negative, has a linear one."
+        )
+    if seeds[-1] > 1:
+        number = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+        yield f"Large: mean over seeds ({number}); bars: standard deviation; small: each seed."
+    else:
+        yield "One seed; no error bars."
+    hardware = sorted({str(one.run["hardware"]) for group in groups for one in group.rows})
+    yield f"Hardware: {'; '.join(hardware)}."
+
+
+def _missing(group: Group, panel: CostPanel) -> Iterator[str]:
+    drawn = {point.label: point for point in panel.points}
+    for one in group.rows:
+        if one.label not in drawn:
+            yield f"Not shown on {group.title}: {one.label}, which lacks a value."
+        elif not drawn[one.label].counts:
+            n, of, flags = len(one.cell.well), len(one.cell.rows), flags_of(one.cell)
+            why = f"{n} of {of} runs ended well" if n < of else f"flagged {flags} in the table"
+            yield f"Not on the front on {group.title}: {one.label}, {why}."
+
+
+def diagram(panels: Sequence[CostPanel]) -> Figure:
+    """Draw a row for each data set, with a panel for each cost."""
+    names = [axis_name(replace(c, unit="MiB" if COSTS[c.name] != 1 else c.unit)) for c in _costs()]
+    with canvas(_WIDTH * len(names), _HEIGHT * len(panels) + 0.4) as figure:
+        grid = figure.subplots(len(panels), len(names), squeeze=False, sharey="row", sharex="col")
         points = [point for panel in panels for point in panel.points]
         for k, axes in enumerate(grid[-1]):
-            axes.set_xlim(*_ends(np.concatenate([p.costs[k] for p in points]), log=True))
+            axes.set_xlim(*_limits(np.concatenate([p.costs[k] for p in points]), log=True))
         for row, panel in zip(grid, panels, strict=True):
-            for k, (axes, cost) in enumerate(zip(row, costs, strict=True)):
+            for k, (axes, name) in enumerate(zip(row, names, strict=True)):
                 dress(axes, panel.title)
                 horizontal_grid(axes)
-                _panel(axes, panel, k)
-                name_axes(axes, cost if panel is panels[-1] else "", "" if k else panel.loss)
+                _draw_panel(axes, panel, k)
+                name_axes(axes, name if panel is panels[-1] else "", "" if k else panel.loss)
         for axes in grid[-1]:
             _ticks(axes.xaxis, *axes.get_xlim())
         for axes, panel in zip(grid[:, 0], panels, strict=True):
             if panel.log:
                 _ticks(axes.yaxis, *axes.get_ylim())
-        legend(figure, _handles(panels))
+        legend(figure, _handles(points))
     return figure
 
 
+def _costs() -> list[Column]:
+    return [catalogue.column(name) for name in COSTS]
+
+
 def _ticks(axis: Axis, low: float, high: float) -> None:
-    """Numbers as they are read: powers of ten, on a shorter axis 1, 2, 5, on a short one even."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+    """Powers of ten; on a shorter axis 1, 2, 5; on a short one even steps."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     steps = LogLocator(subs=(1,) if high / low > 100 else (1, 2, 5))
-    axis.set_major_locator(steps if high / low > 5 else MaxNLocator(5))
+    axis.set_major_locator(steps if high / low > 5 else few_ticks(5))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axis.set_minor_formatter(NullFormatter())
 
 
-def _ends(values: Array, *, log: bool) -> tuple[float, float]:
-    """The ends of an axis that holds the values, with a margin, and a range where there is one."""
+def _limits(values: Array, *, log: bool) -> tuple[float, float]:
+    """Limits that hold the values, with a margin."""
     low, high = float(values.min()), float(values.max())
     if log:
         margin = max((high / low) ** 0.1, 1.25)
@@ -98,25 +209,23 @@ def _ends(values: Array, *, log: bool) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _panel(axes: Axes, panel: Panel, k: int) -> None:
+def _draw_panel(axes: Axes, panel: CostPanel, k: int) -> None:
     axes.set_xscale("log")
     if panel.log:
         axes.set_yscale("log")
-    axes.set_ylim(*_ends(np.concatenate([point.loss for point in panel.points]), log=panel.log))
+    axes.set_ylim(*_limits(np.concatenate([point.loss for point in panel.points]), log=panel.log))
     for point in panel.points:
-        style = look(point.method)
-        x, y = float(point.costs[k].mean()), float(point.loss.mean())
-        several = len(point.loss) > 1
+        costs, losses, look = point.costs[k], point.loss, point.style.look
+        several = len(losses) > 1
         if several:
             axes.plot(
-                point.costs[k], point.loss, ls="none", marker=style.marker, ms=2.6, mew=0,
-                color=style.colour, alpha=0.6,
+                costs, losses, ls="none", marker=look.marker, ms=2.6, mew=0, color=look.colour,
+                alpha=0.6,
             )  # fmt: skip
-        errors = [np.std(each, ddof=1) if several else 0.0 for each in (point.costs[k], point.loss)]
+        xerr, yerr = (np.std(v, ddof=1) if several else 0.0 for v in (costs, losses))
         axes.errorbar(
-            x, y, xerr=errors[0], yerr=errors[1], color=style.colour, elinewidth=0.9, zorder=3,
-            marker=style.marker, ms=6, mew=1.1, mfc=style.colour if point.counts else "white",
-            fillstyle=_FILLS[point.place % len(_FILLS)], markerfacecoloralt="white",
+            costs.mean(), losses.mean(), xerr=xerr, yerr=yerr, **point.style.point, elinewidth=0.9,
+            zorder=3, ms=6, mew=1.1, mfc=look.colour if point.counts else "white",
         )  # fmt: skip
     front = [
         (panel.points[i].costs[k].mean(), panel.points[i].loss.mean()) for i in panel.fronts[k]
@@ -126,28 +235,9 @@ def _panel(axes: Axes, panel: Panel, k: int) -> None:
         axes.plot(x, y, drawstyle="steps-post", color=PALE, lw=1.0, zorder=1.5, gid="front")
 
 
-def _handles(panels: Sequence[Panel]) -> dict[str, Any]:
-    from matplotlib.lines import Line2D
-
-    handles: dict[str, Any] = {}
-    seen = Counter(point.label for panel in panels for point in panel.points)
-    first = {point.label: point for panel in reversed(panels) for point in panel.points}
-    for label in seen:
-        style = look(first[label].method)
-        handles[label] = Line2D(
-            [],
-            [],
-            ls="none",
-            marker=style.marker,
-            ms=5,
-            color=style.colour,
-            mew=0.8,
-            fillstyle=_FILLS[first[label].place % len(_FILLS)],
-            markerfacecoloralt="white",
-        )
-    handles["Pareto front"] = Line2D([], [], color=PALE, lw=1.0)
-    if not all(point.counts for panel in panels for point in panel.points):
-        handles["hollow: not on the front"] = Line2D(
-            [], [], ls="none", marker="o", ms=5, mfc="white", mec=PALE, mew=1.1
-        )
+def _handles(points: list[CostPoint]) -> dict[str, Any]:
+    handles = {point.label: sample_marker(**point.style.point, mew=0.8) for point in points}
+    handles["Pareto front"] = sample_line(color=PALE, lw=1.0)
+    if not all(point.counts for point in points):
+        handles["hollow: not on the front"] = sample_marker(mfc="white", mec=PALE, mew=1.1)
     return handles

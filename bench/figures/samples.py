@@ -1,84 +1,163 @@
-"""Samples beside data: points in two columns, or pictures."""
+"""Samples of each method beside test rows: points in the plane, images, or two columns."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bench.figures.strips import Drawing, strips
+from bench.errors import NothingMeasured
+from bench.figures.request import (
+    UNIT,
+    Array,
+    Group,
+    Plot,
+    RealRows,
+    Request,
+    columns_of,
+    frame_around,
+    name_of,
+    outside,
+    samples,
+    select,
+    strips_of,
+)
+from bench.figures.style import PALE, PanelStrip, Style, strips
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Array = NDArray[np.float64]
+#: Data sets, methods, and points in a panel at most; images along each side of a panel.
+GROUPS, ROWS, POINTS, SIDE = 3, 7, 2_000, 5
 
-#: Pictures along each side of a panel.
-SIDE = 5
-
-
-@dataclass(frozen=True)
-class Panel:
-    """A panel: its title, its colour, and points `(n, 2)` or pictures `(n, height, width)`."""
-
-    title: str
-    colour: str
-    values: Array
+#: The label of the test rows among those of the methods.
+DATA = "data (test rows)"
 
 
 @dataclass(frozen=True)
-class Strip:
+class SampleStrip:
     """The panels of a data set, which share their axes.
 
-    `names` are those of the axes, `low` and `high` `(2,)` their ends; of pictures `names` holds
-    what a grey value is, and the ends `(1,)` are those of the grey scale.
+    `panels` hold a title, a colour, and points `(n, 2)` or images `(n, height, width)`. `names` are
+    those of the axes, `low` and `high` `(2,)` their limits; for images there is one name and one
+    pair of limits, those of the grey scale.
     """
 
     title: str
     names: tuple[str, ...]
     low: Array
     high: Array
-    panels: tuple[Panel, ...]
+    panels: tuple[tuple[str, str, Array], ...]
 
 
-def diagram(shown: Sequence[Strip]) -> Figure:
-    """A strip of panels for each data set."""
-    titles = [[panel.title for panel in strip.panels] for strip in shown]
-    with strips(titles, [strip.title for strip in shown]) as (figure, drawings):
-        for drawing, strip in zip(drawings, shown, strict=True):
-            if strip.panels[0].values.ndim == 3:
-                _pictures(drawing, strip)
-            else:
-                _points(drawing, strip)
+def draw(request: Request) -> Plot:
+    """Draw a strip for each data set: test rows, then each method's samples, on the same axes.
+
+    Raises:
+        UsageError: there is no such metric or column.
+        NothingMeasured: no run keeps samples.
+    """
+    selection = select(request, GROUPS, ROWS)
+    make = partial(_strip, request, selection.styles())
+    shown, drawn, lines = strips_of(request, selection, POINTS, make)
+    if not shown:
+        raise NothingMeasured(
+            f"No run in {request.results} keeps samples that can be drawn.",
+            "Run them again: bench run keeps samples.npz beside the record.",
+        )
+    return selection.plot(diagram(shown), lines, drawn)
+
+
+def _strip(
+    request: Request, styles: dict[str, Style], group: Group, real: RealRows
+) -> tuple[SampleStrip | None, Group, list[str]]:
+    """The strip of a group, if a row keeps samples; what it shows, and lines of the caption."""
+    found = {one.label: samples(request.results, one.name, POINTS) for one in group.rows}
+    kept = {label: rows for label, rows in found.items() if rows is not None}
+    missing = ", ".join(label for label in found if label not in kept)
+    lines = [f"No samples on {group.title}: {missing}."] if missing else []
+    if not kept:
+        return None, group, lines
+    group = group.only(kept)
+    if real.rows is not None:
+        kept = {DATA: real.rows, **kept}
+    n = min(map(len, kept.values()))
+    kept = {label: rows[:n] for label, rows in kept.items()}
+    images = real.dataset.pictures if real.dataset is not None else None
+    if images is not None and not request.columns:
+        sets = {label: images(rows[: SIDE * SIDE]) for label, rows in kept.items()}
+        names: tuple[str, ...] = (f"grey value ({UNIT})",)
+        low, high = (np.array([end]) for end in np.quantile(_basis(sets), [0.005, 0.995]))
+        lines.append(_about_images(group, sets, real))
+    else:
+        columns = columns_of(request, group, 2)
+        columns = columns * 2 if len(columns) == 1 else columns
+        sets = {label: rows[:, columns] for label, rows in kept.items()}
+        names = tuple(name_of(column, group.d) for column in columns)
+        low, high = frame_around(_basis(sets))
+        plane = "" if group.d == 2 else f", columns {columns[0]} and {columns[1]} of {group.d}"
+        beside = f" and {n:,} of {real.total:,} test rows" if DATA in sets else ""
+        lines.append(f"{group.title}: {n:,} samples of each method{beside}{plane}.")
+        if far := [f"{label} {count}" for label, count in outside(sets, low, high)]:
+            lines.append(f"Outside the axes on {group.title}, out of {n:,}: {', '.join(far)}.")
+    if real.rows is None:
+        lines.append(f"No test rows of {group.title}: {real.reason}")
+    metric = request.metric or "mmd_m"
+    panels = [(f"{DATA}\n", PALE, sets[DATA])] if DATA in sets else []
+    for one in group.rows:
+        title = f"{one.label}\n{one.metric(metric)}"
+        panels.append((title, styles[one.label].colour, sets[one.label]))
+    return SampleStrip(group.title, names, low, high, tuple(panels)), group, lines
+
+
+def _basis(sets: dict[str, Array]) -> Array:
+    """What sets the limits of the axes: the data, or else all samples."""
+    return sets[DATA] if DATA in sets else np.concatenate([*sets.values()])
+
+
+def _about_images(group: Group, sets: dict[str, Array], real: RealRows) -> str:
+    n, height, width = next(iter(sets.values())).shape
+    beside = f" and {n} of {real.total:,} test rows" if DATA in sets else ""
+    whose = "the test rows'" if DATA in sets else "all"
+    return (
+        f"{group.title}: {n} samples of each method{beside}, the first ones, as {height}x{width} "
+        f"images on one grey scale, which clips 0.5 % of {whose} pixels at either end."
+    )
+
+
+def diagram(shown: list[SampleStrip]) -> Figure:
+    """Draw a strip of panels for each data set."""
+    titles = [(strip.title, [title for title, _, _ in strip.panels]) for strip in shown]
+    with strips(titles) as (figure, places):
+        for place, strip in zip(places, shown, strict=True):
+            (_images if strip.panels[0][2].ndim == 3 else _points)(place, strip)
     return figure
 
 
-def _points(drawing: Drawing, strip: Strip) -> None:
-    for axes, panel in zip(drawing.panels, strip.panels, strict=True):
-        x, y = panel.values.T
-        axes.scatter(x, y, s=2.2, color=panel.colour, alpha=0.5, lw=0, rasterized=True)
+def _points(place: PanelStrip, strip: SampleStrip) -> None:
+    for axes, (_, colour, points) in zip(place.panels, strip.panels, strict=True):
+        axes.scatter(*points.T, s=2.2, color=colour, alpha=0.5, lw=0, rasterized=True)
         axes.set_xlim(strip.low[0], strip.high[0])
         axes.set_ylim(strip.low[1], strip.high[1])
-    drawing.share(strip.names)
+    place.share(strip.names)
 
 
-def _pictures(drawing: Drawing, strip: Strip) -> None:
+def _images(place: PanelStrip, strip: SampleStrip) -> None:
     low, high = float(strip.low[0]), float(strip.high[0])
-    for axes, panel in zip(drawing.panels, strip.panels, strict=True):
-        sheet = sheet_of(panel.values)
+    for axes, (_, _, images) in zip(place.panels, strip.panels, strict=True):
+        sheet = sheet_of(images)
         image = axes.imshow(sheet, cmap="gray", interpolation="nearest", vmin=low, vmax=high)
         axes.set_axis_off()
-    drawing.bar(image, strip.names[0], "both")
+    place.bar(image, strip.names[0], "both")
 
 
-def sheet_of(pictures: Array, side: int = SIDE) -> Array:
-    """The first `side`² pictures `(n, height, width)` as one, row by row; NaN lies between them."""
-    n, height, width = pictures.shape
+def sheet_of(images: Array, side: int = SIDE) -> Array:
+    """Return the first `side`² images `(n, height, width)` as one, row by row, parted by NaN."""
+    n, height, width = images.shape
     sheet = np.full((side * (height + 1) - 1, side * (width + 1) - 1), np.nan)
     for place in range(min(n, side * side)):
         top, left = place // side * (height + 1), place % side * (width + 1)
-        sheet[top : top + height, left : left + width] = pictures[place]
+        sheet[top : top + height, left : left + width] = images[place]
     return sheet

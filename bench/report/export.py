@@ -182,9 +182,9 @@ def _figures(
     folder: Path, results: Path, frame: pd.DataFrame
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """Every kind of figure, under each budget where there are several; what is not drawn, why."""
-    from bench.figures.saving import save
-    from bench.plots import KINDS, defect, draw
-    from bench.plots.asked import Asked
+    from bench.figures import KINDS, defect, draw
+    from bench.figures.request import Request
+    from bench.figures.style import save
 
     folder.mkdir()
     budgets = sorted(frame["budget"].dropna().unique())
@@ -197,7 +197,7 @@ def _figures(
         for end, budget, runs in parts:
             name = f"{kind}{end}"
             try:
-                shown = draw(kind, Asked(results, budget=budget, runs=runs))
+                shown = draw(kind, Request(results, budget=budget, runs=runs))
             except BenchError as error:
                 not_drawn[name] = str(error)
                 continue

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from bench.errors import BenchError, NothingMeasured
-from bench.plots import KINDS, defect, draw
-from bench.plots.asked import Asked
+from bench.figures import KINDS, defect, draw
+from bench.figures.request import Request
 from bench.records.frame import CELL
 from bench.report.gathered import Gathered
 
@@ -161,12 +161,12 @@ def _drawn(
         return NotDrawn(kind, place, why)
     key = (kind, budget, datasets, *zip(runs["run"], runs["started"].fillna(""), strict=True))
     if key not in kept:
-        asked = Asked(gathered.results, budget=budget, datasets=datasets, runs=runs)
+        asked = Request(gathered.results, budget=budget, datasets=datasets, runs=runs)
         kept[key] = _draw(kind, asked, place)
     return kept[key]
 
 
-def _draw(kind: str, asked: Asked, place: str) -> Shown | NotDrawn:
+def _draw(kind: str, asked: Request, place: str) -> Shown | NotDrawn:
     try:
         if asked.runs is None or not len(asked.runs):
             raise NothingMeasured("There are no runs.")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.figures.looks import look
+from bench.figures.style import looks
 from bench.records.format import count, measured, memory, scientific, significant, whole
 from bench.records.frame import Cell
 from bench.records.measures import MEASURES
@@ -101,6 +101,7 @@ def lines(
     """A line for each run, in the order of the records."""
     columns = {name: frame[name].astype("float64").tolist() for name in NUMBERS}
     found = []
+    colours = looks(str(section(record, "method").get("name")) for record in records)
     for i, record in enumerate(records):
         run, method = str(record.get("run")), str(section(record, "method").get("name"))
         numbers = (
@@ -112,7 +113,7 @@ def lines(
                 run=run,
                 anchor=anchor("run", run),
                 method=method,
-                colour=look(method).colour,
+                colour=colours[method].colour,
                 dataset=str(section(record, "dataset").get("name")),
                 seed=str(record.get("seed")),
                 status=str(record.get("status")),

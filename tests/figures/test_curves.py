@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.figures.curves import outline
-from bench.figures.looks import look
-from bench.plots import learning as reading
-from bench.plots.asked import Asked
-from bench.plots.curves import draw
-from bench.plots.learning import learning, smoothed
+from bench.figures.curves import draw, outline, smoothed
+from bench.figures.request import Request
+from bench.records import curve as reading
+from bench.records.curve import read_curve
+from bench.registry.plugins import look
 
 from .conftest import Call, Write, overlaps
 
@@ -61,15 +60,15 @@ def test_what_is_read_of_a_curve(
 ) -> None:
     run = write("jko", "moons")
     keep(run, curve=curve(blocks=4), tail='{"minibatch": 41, "sec')
-    found = learning(results, run)
+    found = read_curve(results / run)
     assert found is not None
     assert found.minibatches.tolist() == list(range(1, 41))
     assert found.loss[:2].tolist() == [1.0, 0.5]
     assert found.stages == (11, 21, 31)
     assert found.stage == "block"
     assert found.validation[1] == pytest.approx([20, 10.0, 2.8])
-    monkeypatch.setattr(reading, "MOST_BYTES", 500)
-    part = learning(results, run)
+    monkeypatch.setattr(reading, "MAX_BYTES", 500)
+    part = read_curve(results / run)
     assert part is not None
     assert part.every > 3
     assert part.validation.tolist() == found.validation.tolist()
@@ -78,10 +77,10 @@ def test_what_is_read_of_a_curve(
 
 def test_no_curve(results: Path, write: Write) -> None:
     run = write("jko", "moons")
-    assert learning(results, run) is None
+    assert read_curve(results / run) is None
     for text in ("", "not json\n", "[1, 2]\n", '{"minibatch": 1}\n'):
         (results / run / "curve.jsonl").write_text(text)
-        assert learning(results, run) is None, text
+        assert read_curve(results / run) is None, text
 
 
 def test_curves_are_drawn_with_the_state_that_was_kept(
@@ -93,7 +92,7 @@ def test_curves_are_drawn_with_the_state_that_was_kept(
         curve=curve(validation_nll=None),
     )
     write("gaussian", "moons")
-    found = draw(Asked(results))
+    found = draw(Request(results))
     above, seconds, ffjord, jko = found.figure.axes[:4]
     lines = [line for line in above.lines if line.get_gid() != "best"]
     by_colour = {line.get_color(): line for line in lines}

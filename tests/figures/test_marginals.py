@@ -11,10 +11,9 @@ from scipy.stats import ks_2samp, norm
 
 from bench.api.dataset import Dataset, Source, Splits
 from bench.data.arrays import Loaded
-from bench.figures.marginals import CELLS, levels, smooth_1d, smooth_2d
-from bench.plots import at_hand
-from bench.plots.asked import Asked
-from bench.plots.marginals import distance, draw
+from bench.figures import request
+from bench.figures.marginals import CELLS, distance, draw, levels, smooth_1d, smooth_2d
+from bench.figures.request import Request
 
 from .conftest import Call, Write, overlaps
 
@@ -72,8 +71,8 @@ def table(monkeypatch: pytest.MonkeyPatch) -> Loaded:
     rows = np.random.default_rng(0).standard_normal((500, 6)).astype(np.float32)
     source = Source(lambda root: Splits(rows, rows, rows), "whole", "made here")
     loaded = Loaded(rows, rows, rows, "0123456789ab", "whole", "", {})
-    monkeypatch.setattr(at_hand.plugins, "dataset", lambda name: Dataset(name, 6, "", (source,)))
-    monkeypatch.setattr(at_hand, "load", lambda dataset, root: loaded)
+    monkeypatch.setattr(request.plugins, "dataset", lambda name: Dataset(name, 6, "", (source,)))
+    monkeypatch.setattr(request, "load", lambda dataset, root: loaded)
     return loaded
 
 
@@ -85,7 +84,7 @@ def test_the_columns_furthest_from_the_data_are_drawn(
     for method in ("jko", "ffjord"):
         keep(write(method, "table", dataset__d=6), rng.standard_normal((800, 6)) + shift)
     keep(write("jko", "moons"), np.eye(2))
-    found = draw(Asked(results))
+    found = draw(Request(results))
     names = [axes.get_xlabel() for axes in found.figure.axes if axes.get_xlabel()]
     assert names == 2 * [f"column {c}\n(data units)" for c in (1, 3, 4, 5)]
     assert len(found.figure.axes) == 2 * 10
@@ -99,10 +98,10 @@ def test_the_columns_furthest_from_the_data_are_drawn(
 
 def test_columns_can_be_named(results: Path, write: Write, keep: Keep, table: Loaded) -> None:
     keep(write("jko", "table", dataset__d=6), np.random.default_rng(1).standard_normal((50, 6)))
-    found = draw(Asked(results, columns=(5, 0)))
+    found = draw(Request(results, columns=(5, 0)))
     names = [axes.get_xlabel() for axes in found.figure.axes if axes.get_xlabel()]
     assert names == ["column 5\n(data units)", "column 0\n(data units)"]
-    single = draw(Asked(results, columns=(2,)))
+    single = draw(Request(results, columns=(2,)))
     (axes,) = single.figure.axes
     assert axes.get_ylabel() == "density\n(1/unit)"
 
@@ -111,7 +110,7 @@ def test_samples_without_spread_are_drawn(
     results: Path, write: Write, keep: Keep, table: Loaded
 ) -> None:
     keep(write("jko", "table", dataset__d=6), np.zeros((50, 6)))
-    found = draw(Asked(results))
+    found = draw(Request(results))
     found.figure.canvas.draw()
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.figures.looks import look
-from bench.plots.asked import Asked
-from bench.plots.movement import draw
+from bench.figures.block_movement import draw
+from bench.figures.request import Request
+from bench.registry.plugins import look
 
 from .conftest import Call, Write, overlaps
 
@@ -19,7 +19,7 @@ def test_blocks_before_and_after_reparametrisation(results: Path, write: Write) 
         write("jko", "moons", seed, w2_movement=moved, method__config={"reparametrisations": 0})
     write("jko", "moons", w2_movement=[0.3, 0.2, 0.2], method__config={"reparametrisations": 2})
     write("ffjord", "moons", w2_movement=[0.7])
-    found = draw(Asked(results))
+    found = draw(Request(results))
     (axes,) = found.figure.axes
     lines = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
     before, after = "jko (reparametrisations=0)", "jko (reparametrisations=2)"
@@ -48,7 +48,7 @@ def test_seeds_with_other_numbers_of_blocks_are_drawn_one_by_one(
 ) -> None:
     write("jko", "moons", 0, w2_movement=[1.0, 0.01])
     write("jko", "moons", 1, w2_movement=[1.0, 0.5, 0.25])
-    found = draw(Asked(results))
+    found = draw(Request(results))
     (axes,) = found.figure.axes
     assert [list(line.get_ydata()) for line in axes.lines] == [[1.0, 0.01], [1.0, 0.5, 0.25]]
     assert axes.get_yscale() == "log"
@@ -59,5 +59,5 @@ def test_nothing_to_draw(call: Call, write: Write) -> None:
     write("ffjord", "moons", w2_movement=[0.7])
     done = call("movement")
     assert done.exit_code == 3
-    assert "bench run -m jko" in done.stderr
+    assert "several blocks" in done.stderr
     assert call("movement", "-s", "1").exit_code == 2

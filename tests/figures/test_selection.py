@@ -7,15 +7,14 @@ from pathlib import Path
 import pytest
 
 from bench.errors import NothingMeasured, UsageError
-from bench.plots.asked import Asked
-from bench.plots.selection import Selection, select
+from bench.figures.request import Request, Selection, select
 
 from .conftest import Write
 
 
 def chosen(results: Path, groups: int = 3, rows: int = 5, **asked: object) -> Selection:
-    given = Asked(results, **asked)  # type: ignore[arg-type]
-    return select(given, given.frame(), groups, rows)
+    given = Request(results, **asked)  # type: ignore[arg-type]
+    return select(given, groups, rows)
 
 
 def test_the_first_seed_that_ended_well_stands_for_a_method(results: Path, write: Write) -> None:
@@ -24,7 +23,7 @@ def test_the_first_seed_that_ended_well_stands_for_a_method(results: Path, write
     write("jko", "moons", 2)
     write("gaussian", "moons", 0)
     (group,) = chosen(results).groups
-    assert [(one.label, one.seed) for one in group.rows] == [("jko", 1), ("gaussian", 0)]
+    assert [(one.label, one.run["seed"]) for one in group.rows] == [("jko", 1), ("gaussian", 0)]
     assert group.rows[0].name == second
     assert (group.title, group.d) == ("moons", 2)
 
@@ -47,9 +46,9 @@ def test_what_there_is_no_room_for_is_named(results: Path, write: Write) -> None
     assert [group.title for group in found.groups] == ["circles", "moons"]
     assert [one.label for one in found.groups[1].rows] == ["ffjord", "jko"]
     assert found.not_shown == (
-        "There is room for 2 methods on circles; not shown: ot-flow (choose with -m).",
-        "There is room for 2 methods on moons; not shown: ot-flow (choose with -m).",
-        "There is room for 2 data sets; not shown: rings (choose with -d).",
+        "Only 2 methods fit on circles; not shown: ot-flow (choose with -m).",
+        "Only 2 methods fit on moons; not shown: ot-flow (choose with -m).",
+        "Only 2 data sets fit; not shown: rings (choose with -d).",
     )
 
 
@@ -65,11 +64,11 @@ def test_budgets_are_told_apart(results: Path, write: Write) -> None:
     titles = [group.title for group in chosen(results).groups]
     assert titles == ["moons (equal, 01234567)", "moons (table1, 01234567)"]
     assert chosen(results, groups=1).not_shown == (
-        f"There is room for 1 data set; not shown: {titles[1]} (choose with -d, -b).",
+        f"Only 1 data set fits; not shown: {titles[1]} (choose with -d, -b).",
     )
 
 
 @pytest.mark.parametrize("columns", [(0, 0), (-1,)])
 def test_impossible_columns_are_refused(tmp_path: Path, columns: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="counted from 0"):
-        Asked(tmp_path, columns=columns)
+        Request(tmp_path, columns=columns)

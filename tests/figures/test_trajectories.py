@@ -14,11 +14,10 @@ from bench.api.method import Continuous, Field, Log, Options, Piece
 from bench.api.stream import Stream
 from bench.data.arrays import Loaded
 from bench.evaluation.flow import Flow
+from bench.figures import density_map, trajectories
+from bench.figures.request import Request, Unusable, select
+from bench.figures.trajectories import PATHS, draw, plane_of
 from bench.numerics.ode import Solver
-from bench.plots import trained
-from bench.plots.asked import Asked
-from bench.plots.selection import select
-from bench.plots.trajectories import PATHS, draw, plane_of
 
 from .conftest import Call, Write, overlaps
 
@@ -57,13 +56,13 @@ def flow() -> Flow:
 
 def test_paths_pass_through_the_blocks_in_both_directions(flow: Flow) -> None:
     z = np.array([[1.0, -2.0], [0.5, 0.0]])
-    forth = trained.from_noise(flow, z, 16)
+    forth = trajectories.from_noise(flow, z, 16)
     assert forth.points.shape == (17, 2, 2)
     assert forth.joints == (8,)
     share = np.arange(9) / 8
     grown = np.concatenate([2 * share, 2 + share[1:]])  # exp(2) by the second block, then exp(1)
     assert forth.points == pytest.approx(np.exp(grown)[:, None, None] * z, rel=1e-6)
-    back = trained.from_data(flow, forth.points[-1], 16)
+    back = trajectories.from_data(flow, forth.points[-1], 16)
     assert back.points[-1] == pytest.approx(z, rel=1e-6)
     assert back.points[8] == pytest.approx(np.exp(2) * z, rel=1e-6)
 
@@ -72,25 +71,25 @@ def test_its_density_is_that_of_the_gaussian_it_makes(flow: Flow) -> None:
     points = np.array([[0.0, 0.0], [10.0, -5.0]])
     scale = np.exp(3.0)
     expected = np.exp(-0.5 * (points**2).sum(1) / scale**2) / (2 * np.pi * scale**2)
-    assert trained.density(flow, points) == pytest.approx(expected, rel=1e-6)
+    assert density_map.density(flow, points) == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_piece_that_can_not_be_solved_is_said(flow: Flow) -> None:
     flow.solver = Solver("dopri5", 1e-9, 1e-9, max_num_steps=1)
-    with pytest.raises(trained.Unusable, match="can't be solved"):
-        trained.from_noise(flow, np.ones((1, 2)), 8)
+    with pytest.raises(Unusable, match="can't be computed"):
+        trajectories.from_noise(flow, np.ones((1, 2)), 8)
 
 
 def test_the_plane_of_a_table_is_that_of_its_leading_axes(results: Path, write: Write) -> None:
     write("jko", "table", dataset__d=4)
-    asked = Asked(results)
-    (group,) = select(asked, asked.frame(), 1, 1).groups
+    asked = Request(results)
+    (group,) = select(asked, 1, 1).groups
     rng = np.random.default_rng(0)
     axes = np.linalg.qr(rng.standard_normal((4, 4)))[0]
     rows = rng.standard_normal((4_000, 4)) * [5.0, 2.0, 0.5, 0.1] @ axes.T + 3.0
     plane = plane_of(asked, group, rows)
     assert np.abs(np.diag(plane.directions.T @ axes[:, :2])) == pytest.approx([1, 1], abs=1e-3)
-    assert plane(rows).mean(0) == pytest.approx([0, 0], abs=1e-9)
+    assert plane.project(rows).mean(0) == pytest.approx([0, 0], abs=1e-9)
     assert "hold 99% of their variance in 4 dimensions" in plane.about
 
 
@@ -109,7 +108,7 @@ def test_paths_of_a_method_are_drawn_both_ways(
     )
     write("gaussian", "moons", **given)
     write("ffjord", "moons", status="diverged", **given)
-    found = draw(Asked(results))
+    found = draw(Request(results))
     above, below = found.figure.axes
     assert above.get_title() == "flow-matching\nstraightness 1.25"
     ways = [axes.collections[-1].get_segments() for axes in (above, below)]
@@ -122,7 +121,7 @@ def test_paths_of_a_method_are_drawn_both_ways(
     assert above.get_ylabel().startswith("noise → data")
     assert below.get_ylabel().startswith("data → noise")
     text = " ".join(" ".join(found.lines).split())
-    assert f"moons: {PATHS} paths by the judge's solver" in text
+    assert f"moons: {PATHS} paths from noise" in text
     assert "Not shown on moons: ffjord (diverged)." in text
     assert overlaps(found.figure) == []
 

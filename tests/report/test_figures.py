@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from bench.errors import NothingMeasured
-from bench.plots.asked import Asked, Drawn
+from bench.figures.request import Plot, Request
 from bench.report import figures
 from bench.report.figures import NotDrawn, Shown, across, of_dataset, paragraphs
 from bench.report.gathered import gather
@@ -21,16 +21,16 @@ from .conftest import Write
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Asked]]:
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Request]]:
     """What was asked of three kinds, of which one has nothing to draw."""
-    calls: list[tuple[str, Asked]] = []
+    calls: list[tuple[str, Request]] = []
 
-    def draw(kind: str, wanted: Asked) -> Drawn:
+    def draw(kind: str, wanted: Request) -> Plot:
         calls.append((kind, wanted))
         if kind == "density":
             raise NothingMeasured("No density here.", "Run another.")
         figure = Figure(figsize=(2, 1))
-        return Drawn(figure, ("a line\nof text", "a  1", "b  2", "", "end"), ("moons: 1 run",))
+        return Plot(figure, ("a line\nof text", "a  1", "b  2", "", "end"), ("moons: 1 run",))
 
     monkeypatch.setattr(figures, "KINDS", {"ranks": "ranks.", "quality": "q.", "density": "d."})
     monkeypatch.setattr(figures, "draw", draw)
@@ -38,7 +38,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Asked]]:
 
 
 def test_each_kind_is_asked_for_each_data_set_and_ranks_over_all(
-    results: Path, write: Write, asked: list[tuple[str, Asked]]
+    results: Path, write: Write, asked: list[tuple[str, Request]]
 ) -> None:
     for dataset in ("moons", "rings"):
         write("ffjord", dataset)
@@ -65,7 +65,7 @@ def test_each_kind_is_asked_for_each_data_set_and_ranks_over_all(
 
 
 def test_several_budgets_are_drawn_apart(
-    results: Path, write: Write, asked: list[tuple[str, Asked]]
+    results: Path, write: Write, asked: list[tuple[str, Request]]
 ) -> None:
     write("ffjord", "moons")
     write("ffjord", "moons", budget__name="table1")
@@ -80,7 +80,7 @@ def test_several_budgets_are_drawn_apart(
 def test_of_thousands_of_runs_slow_kinds_are_left_to_bench_plot(
     results: Path,
     write: Write,
-    asked: list[tuple[str, Asked]],
+    asked: list[tuple[str, Request]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for seed in range(3):
@@ -96,7 +96,7 @@ def test_of_thousands_of_runs_slow_kinds_are_left_to_bench_plot(
 def test_a_figure_with_a_defect_leaves_the_page_whole(
     results: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def draw(kind: str, asked: Asked) -> Drawn:
+    def draw(kind: str, asked: Request) -> Plot:
         raise IndexError("too\nfar")
 
     monkeypatch.setattr(figures, "KINDS", {"ranks": "ranks."})
@@ -108,7 +108,7 @@ def test_a_figure_with_a_defect_leaves_the_page_whole(
 
 
 def test_a_figure_of_the_same_runs_is_not_drawn_again(
-    results: Path, write: Write, asked: list[tuple[str, Asked]]
+    results: Path, write: Write, asked: list[tuple[str, Request]]
 ) -> None:
     kept: figures.Kept = {}
     write("ffjord", "moons")
@@ -123,7 +123,7 @@ def test_a_figure_of_the_same_runs_is_not_drawn_again(
 
 
 def test_of_many_runs_the_rows_that_validate_best_are_shown(
-    results: Path, write: Write, monkeypatch: pytest.MonkeyPatch, asked: list[tuple[str, Asked]]
+    results: Path, write: Write, monkeypatch: pytest.MonkeyPatch, asked: list[tuple[str, Request]]
 ) -> None:
     monkeypatch.setattr(figures, "MOST_RUNS", 3)
     monkeypatch.setattr(figures, "MOST_SEEDS", 2)

@@ -259,19 +259,19 @@ def test_figures_that_can_be_drawn_and_why_others_are_not(
 ) -> None:
     from matplotlib.figure import Figure
 
-    from bench import plots
+    from bench import figures
     from bench.errors import NothingMeasured
-    from bench.plots.asked import Asked, Drawn
+    from bench.figures.request import Plot, Request
 
-    def draw(kind: str, asked: Asked) -> Drawn:
+    def draw(kind: str, asked: Request) -> Plot:
         if kind == "dull":
             raise NothingMeasured("There is nothing.", "Run more.")
         if kind == "broken":
             raise IndexError("too far")
-        return Drawn(Figure(), (f"{len(asked.frame())} runs under {asked.budget}.",))
+        return Plot(Figure(), (f"{len(asked.frame())} runs under {asked.budget}.",))
 
-    monkeypatch.setattr(plots, "KINDS", {"bright": "it shows", "dull": "-", "broken": "-"})
-    monkeypatch.setattr(plots, "draw", draw)
+    monkeypatch.setattr(figures, "KINDS", {"bright": "it shows", "dull": "-", "broken": "-"})
+    monkeypatch.setattr(figures, "draw", draw)
     done = call("export", tmp_path / "bundle", "--results", runs)
     assert done.exit_code == 0, done.output
     assert "Not drawn: dull-equal: There is nothing. Run more." in done.stderr

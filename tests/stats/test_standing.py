@@ -100,11 +100,11 @@ def test_what_is_not_better_when_less_is_refused() -> None:
 
 def test_statistics_and_tables_import_no_torch() -> None:
     code = (
-        "import sys, bench.stats.ranking, bench.stats.significance, bench.figures.ranks\n"
+        "import sys, bench.stats.ranking, bench.stats.significance, bench.figures.rank_diagram\n"
         "import bench.cli.plot\n"
         "assert 'bench.tables' not in sys.modules\n"
         "assert 'matplotlib' not in sys.modules\n"
-        "import bench.tables.comparison, bench.tables.details, bench.figures.quality\n"
+        "import bench.tables.comparison, bench.tables.details, bench.figures.quality_curves\n"
         "assert not {'torch', 'matplotlib'} & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

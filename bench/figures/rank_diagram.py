@@ -1,30 +1,69 @@
-"""The critical-difference diagram of a ranking (Demšar, JMLR 7, 2006, figure 1)."""
+"""Ranks: the critical-difference diagram (Demšar, JMLR 7, 2006, figure 1) and its numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from bench.figures.looks import INK
-from bench.stats.ranking import Ranking
+from bench.errors import NothingMeasured, UsageError
+from bench.figures.request import Plot, Request, wrapped
+from bench.figures.style import INK
+from bench.records.frame import cells
+from bench.stats.ranking import Ranking, explain_pairs, too_few
+from bench.tables.comparison import standings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Of Okabe and Ito's palette the blue, which the colour-blind tell from the ink.
+#: The colour of bars: Okabe and Ito's blue, which the colour-blind can tell from the ink.
 _BAR = "#0072B2"
 
-#: Heights in inches: of a method's line, of a bar, of what stands above the axis and at the foot.
-_LINE, _STEP, _HEAD, _FOOT = 0.24, 0.11, 0.62, 0.42
+#: Inches: the width; the height of a method's line, of a bar, above the axis, and of the footer.
+_WIDTH, _LINE, _STEP, _HEAD, _FOOT = 6.5, 0.24, 0.11, 0.62, 0.42
 
-_WIDTH = 6.5
+
+def draw(request: Request) -> Plot:
+    """Draw the critical-difference diagram; the caption has its numbers and what they bear.
+
+    Raises:
+        UsageError: there is no such metric, several budgets, or a seed or columns were requested.
+        NothingMeasured: there are too few methods or data sets.
+    """
+    request.reject("ranks", "seed", "columns")
+    found = standings(cells(request.frame()), request.metric or "nll")
+    large = [one for one in found if one.enough]
+    if not large:
+        sizes = (
+            f"Budget {one.budget}: {too_few(len(one.methods), len(one.datasets))}" for one in found
+        )
+        raise NothingMeasured(f"There is nothing to rank in {request.results}.", " ".join(sizes))
+    if len(large) > 1:
+        names = ", ".join(one.budget for one in large)
+        raise UsageError(f"These runs use several budgets: {names}.", "Choose one with -b.")
+    (standing,) = large
+    ranking = standing.ranking
+    pairs = " ".join(explain_pairs(ranking))
+    lines = (*_numbers(ranking), "", wrapped(standing.explain()), wrapped(pairs))
+    return Plot(diagram(ranking), lines)
+
+
+def _numbers(ranking: Ranking) -> Iterator[str]:
+    """A line for each method, the best first: its average rank, and its rank on each data set."""
+    rows = [["method", "average", *ranking.datasets]]
+    for j in ranking.order:
+        each = [f"{rank:g}" for rank in ranking.ranks[:, j]]
+        rows.append([ranking.methods[j], f"{ranking.average[j]:.2f}", *each])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, *numbers in rows:
+        shown = (text.rjust(width) for text, width in zip(numbers, widths[1:], strict=True))
+        yield "  ".join([name.ljust(widths[0]), *shown])
 
 
 def diagram(ranking: Ranking) -> Figure:
-    """Average ranks on an axis, the best to the right; bars join methods that are not told apart.
+    """Draw average ranks on an axis, the best to the right; bars join methods that do not differ.
 
-    Where Friedman's test finds nothing, one bar joins them all.
+    One bar joins them all where Friedman's test finds no difference.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -108,5 +147,5 @@ def _foot(ranking: Ranking) -> str:
     p = "p < 0.001" if test.p < 0.001 else f"p = {test.p:.2g}"
     first = f"average rank by {ranking.title} on {n} data sets (1 is best); Friedman {p}"
     if test.p > ranking.alpha:
-        return f"{first}\none bar: not shown to differ at {level} (Friedman)"
-    return f"{first}\na bar joins methods that are not told apart at {level} (Nemenyi)"
+        return f"{first}\none bar: no difference shown at {level} (Friedman)"
+    return f"{first}\na bar joins methods that do not differ significantly at {level} (Nemenyi)"

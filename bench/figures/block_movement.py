@@ -1,0 +1,167 @@
+"""W2 movement of each block of a flow that has several, before and after reparametrisation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from bench.errors import NothingMeasured
+from bench.figures.request import Array, Group, Plot, Request, select
+from bench.figures.style import (
+    Style,
+    canvas,
+    dress,
+    horizontal_grid,
+    legend,
+    name_axes,
+    sample_line,
+    stage_word,
+)
+from bench.records.format import measured
+from bench.tables.details import movement_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Data sets and methods at most.
+GROUPS, ROWS = 6, 10
+
+#: The width of a panel in inches where there are one, two, three or more; its height.
+_WIDTHS, _HEIGHT = (4.0, 3.1, 2.4), 2.1
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A row of the comparison: each seed's movements by block, from data to noise."""
+
+    label: str
+    method: str
+    style: Style
+    seeds: tuple[Array, ...]
+
+    def mean(self) -> Array | None:
+        """The mean over seeds; None where they have different numbers of blocks."""
+        if len({len(seed) for seed in self.seeds}) > 1:
+            return None
+        mean: Array = np.mean(self.seeds, axis=0)
+        return mean
+
+
+def draw(request: Request) -> Plot:
+    """Draw a panel for each data set, with a line for each setting of a method.
+
+    Raises:
+        UsageError: a metric, a seed or columns were requested.
+        NothingMeasured: no run of a flow with several blocks says how far they move the rows.
+    """
+    request.reject("movement", "metric", "seed", "columns")
+
+    def of_blocks(frame: pd.DataFrame) -> pd.DataFrame:
+        """The runs of methods that have several blocks in some run on that data set."""
+        several = frame["w2_movement"].fillna("").map(lambda text: len(movement_of(text)) > 1)
+        keys = [frame["method"], frame["dataset"]]
+        kept = several.groupby(keys, dropna=False).transform("any").astype(bool)
+        if not kept.any():
+            raise NothingMeasured(
+                f"No run in {request.results} records the movement of several blocks.",
+                "Run a method whose flow has several blocks.",
+            )
+        return frame[kept]
+
+    selection = select(request, GROUPS, ROWS, of_blocks)
+    styles = selection.styles()
+    panels: dict[str, list[Chain]] = {}
+    lines = [
+        "W2 movement of each block: E|x' - x|² over test rows on their way from data to noise, by "
+        "the reference solver, in squared units of the rows behind the affine layer."
+    ]
+    for group in selection.groups:
+        for one in group.rows:
+            seeds = [movement_of(text) for text in one.cell.ok["w2_movement"].fillna("")]
+            if not all(len(each) > 1 for each in seeds):
+                lines.append(f"Not shown on {group.title}: {one.label}, which records none.")
+                continue
+            arrays = tuple(np.array(each) for each in seeds)
+            chain = Chain(one.label, one.method, styles[one.label], arrays)
+            panels.setdefault(group.title, []).append(chain)
+            lines.append(_numbers(group, chain))
+    if not panels:
+        raise NothingMeasured(f"No run in {request.results} says how far its blocks move the rows.")
+    if any(len(chain.seeds) > 1 for chain in _every(panels)):
+        lines.insert(1, "Bold: the mean over seeds; thin: each seed.")
+    return selection.plot(diagram(panels), lines)
+
+
+def _numbers(group: Group, chain: Chain) -> str:
+    n, mean = len(chain.seeds), chain.mean()
+    seeds = "1 seed" if n == 1 else f"{n} seeds"
+    if mean is None:
+        blocks = ", ".join(str(len(seed)) for seed in chain.seeds)
+        return f"{group.title}, {chain.label}: {seeds} with {blocks} blocks, drawn one by one."
+    numbers = ", ".join(str(measured(value)) for value in mean.tolist())
+    return f"{group.title}, {chain.label} ({seeds}): {numbers}."
+
+
+def _every(panels: dict[str, list[Chain]]) -> Iterator[Chain]:
+    return (chain for chains in panels.values() for chain in chains)
+
+
+def diagram(panels: dict[str, list[Chain]]) -> Figure:
+    """Draw a panel for each title: movement against the number of the block."""
+    across = min(3, len(panels))
+    down = math.ceil(len(panels) / across)
+    with canvas(_WIDTHS[across - 1] * across, _HEIGHT * down + 0.4) as figure:
+        grid = figure.subplots(down, across, squeeze=False)
+        log = _wide([np.concatenate([s for c in p for s in c.seeds]) for p in panels.values()])
+        block = stage_word(chain.method for chain in _every(panels))
+        handles: dict[str, Any] = {}
+        for place, (axes, title) in enumerate(zip(grid.flat, panels, strict=False)):
+            dress(axes, title)
+            horizontal_grid(axes)
+            for chain in panels[title]:
+                _chain(axes, chain)
+                handles.setdefault(chain.label, sample_line(**_line(chain), lw=1.4))
+            _scale(axes, log=log)
+            movement = "" if place % across else "W2 movement (unit²)"
+            name_axes(axes, f"{block}, from data to noise", movement)
+        for axes in grid.flat[len(panels) :]:
+            axes.remove()
+        legend(figure, handles)
+    return figure
+
+
+def _wide(panels: Sequence[Array]) -> bool:
+    """Whether the movements of some panel differ by more than 30 times."""
+    return all(v.min() > 0 for v in panels) and any(v.max() > 30 * v.min() for v in panels)
+
+
+def _line(chain: Chain) -> dict[str, Any]:
+    fill = "white" if chain.style.place else chain.style.colour
+    return {**chain.style.line, "ms": 4, "mew": 1.0, "mfc": fill}
+
+
+def _chain(axes: Axes, chain: Chain) -> None:
+    mean, colour = chain.mean(), chain.style.colour
+    for seed in chain.seeds if len(chain.seeds) > 1 or mean is None else ():
+        (line,) = axes.plot(np.arange(1, len(seed) + 1), seed, color=colour, lw=0.5, alpha=0.6)
+        if mean is None:  # with different numbers of blocks each seed counts for itself
+            line.set(marker=chain.style.look.marker, markersize=3.4, markeredgewidth=0, alpha=1.0)
+    if mean is not None:
+        axes.plot(np.arange(1, len(mean) + 1), mean, **_line(chain), lw=1.4, label=chain.label)
+
+
+def _scale(axes: Axes, *, log: bool) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if log:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    else:
+        axes.set_ylim(bottom=0)

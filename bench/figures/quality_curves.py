@@ -1,0 +1,174 @@
+"""Quality against evaluations of the velocity (Liu et al. 2023, table 1, as a picture)."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import NothingMeasured, UsageError
+from bench.figures.request import Plot, Request, wrapped
+from bench.figures.style import (
+    PALE,
+    Style,
+    canvas,
+    dress,
+    horizontal_grid,
+    legend,
+    name_axes,
+    sample_line,
+    sample_marker,
+    styles,
+)
+from bench.tables.sample_quality import QualityCurve, QualityPanel, panels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: The width of a panel in inches where there are one, two, three or more; its height.
+_WIDTHS, _HEIGHT = (4.4, 3.1, 2.35), 2.25
+
+#: The line of the threshold, and the marker of the reference solver.
+_TAU = {"color": PALE, "lw": 1.0, "ls": (0, (5, 2))}
+_HOLLOW = {"ms": 5.5, "mfc": "white", "mew": 1.1}
+
+
+def draw(request: Request) -> Plot:
+    """Draw a panel for each data set; the caption names data sets and rows without such points.
+
+    Raises:
+        UsageError: another metric, a seed or columns were requested.
+        NothingMeasured: no run keeps such points, or none under the budget.
+    """
+    if request.metric not in (None, "mmd_m"):
+        raise UsageError(
+            f"Quality by evaluations is measured by mmd_m only, got {request.metric}.",
+            "Leave out --metric.",
+        )
+    request.reject("quality", "seed", "columns")
+    frame, left_out = request.comparable()
+    found = panels(frame, request.results)
+    shown = [panel for panel in found if panel.curves]
+    if not shown:
+        raise NothingMeasured(
+            f"No run in {request.results} records its quality by number of evaluations.",
+            "Runs of continuous methods that end well do.",
+        )
+    missing = (
+        f"Not shown on {panel.heading[0]}: {', '.join(panel.missing)}."
+        for panel in found
+        if panel.missing
+    )
+    lines = (" ".join(_caption(shown)), *missing, "The numbers: bench table --details")
+    return Plot(diagram(shown), tuple(map(wrapped, lines)), left_out)
+
+
+def _caption(shown: Sequence[QualityPanel]) -> Iterator[str]:
+    sizes = ", ".join(dict.fromkeys(panel.rows for panel in shown))
+    steps = sorted({steps for panel in shown for steps in panel.steps})
+    yield (
+        f"MMD-m (squared, V-statistic, two samples of {sizes}) against evaluations of the velocity "
+        f"by Euler's method with {', '.join(map(str, steps))} steps in each piece of a flow; "
+        f"hollow: by the reference solver ({_solvers(shown)})."
+    )
+    seeds = {len(curve.seeds) for panel in shown for curve in panel.curves}
+    if max(seeds) > 1:
+        number = f"{min(seeds)} to {max(seeds)}" if len(seeds) > 1 else str(max(seeds))
+        yield f"Bold: the mean over seeds ({number}); thin: each seed."
+    else:
+        yield "One seed."
+    known = [panel for panel in shown if panel.tau == panel.tau]
+    if known:
+        rows = ", ".join(dict.fromkeys(panel.tau_rows for panel in known))
+        yield (
+            "Dashed: τ, the 95 % quantile for two samples of true data; samples below it can't be "
+            f"told from data. It was measured with {rows} rows and scaled by their number."
+        )
+
+
+def _solvers(shown: Sequence[QualityPanel]) -> str:
+    return " or ".join(sorted({curve.solver for panel in shown for curve in panel.curves}))
+
+
+def diagram(shown: Sequence[QualityPanel]) -> Figure:
+    """Draw a panel for each data set, with a line for each row of the comparison.
+
+    A line is the mean over seeds, by Euler's method; each of several seeds is a thin line. The
+    hollow marker is the reference solver. Both axes are logarithmic.
+    """
+    across = min(3, len(shown))
+    down = math.ceil(len(shown) / across)
+    looks = styles((curve.label, curve.method) for panel in shown for curve in panel.curves)
+    with canvas(_WIDTHS[across - 1] * across, _HEIGHT * down) as figure:
+        grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey="row")
+        names = Counter(panel.heading[0] for panel in shown)
+        for axes, panel in zip(grid.flat, shown, strict=False):
+            dataset, revision, budget = panel.heading
+            several = names[dataset] > 1
+            title = f"{dataset} ({budget}, {str(revision)[:8]})" if several else str(dataset)
+            dress(axes, title)
+            _panel(axes, panel, looks)
+        for axes in grid.flat[len(shown) :]:
+            axes.remove()
+        for column in range(across):
+            below = grid[(len(shown) - 1 - column) // across, column]
+            below.tick_params(labelbottom=True)
+            name_axes(below, "evaluations per sample (NFE)")
+        for left in grid[:, 0]:
+            name_axes(left, y="MMD-m (squared)")
+        _ticks(grid[0, 0], shown)
+        legend(figure, _handles(shown, looks))
+    return figure
+
+
+def _panel(axes: Axes, panel: QualityPanel, looks: dict[str, Style]) -> None:
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.margins(x=0.06, y=0.09)
+    horizontal_grid(axes)
+    for curve in panel.curves:
+        _curve(axes, curve, looks[curve.label])
+    if panel.tau == panel.tau:
+        axes.axhline(panel.tau, **_TAU, zorder=1.5, gid="tau")
+
+
+def _curve(axes: Axes, curve: QualityCurve, style: Style) -> None:
+    points = [curve.mean(steps) for steps in curve.steps if steps]
+    axes.plot(
+        [p.nfe for p in points], [p.mmd for p in points], **style.line, ms=3.6, mew=0, lw=1.4,
+        zorder=3, label=curve.label,
+    )  # fmt: skip
+    for seed in curve.seeds.values() if len(curve.seeds) > 1 else ():
+        euler = [p for p in seed if p.steps]
+        nfe, mmd = [p.nfe for p in euler], [p.mmd for p in euler]
+        axes.plot(nfe, mmd, color=style.colour, lw=0.5, alpha=0.6)
+    last = curve.mean(0)
+    marker = {"color": style.colour, "marker": style.look.marker, "ls": "none"}
+    axes.plot([last.nfe], [last.mmd], **marker, **_HOLLOW, zorder=4)
+
+
+def _ticks(axes: Axes, shown: Sequence[QualityPanel]) -> None:
+    """Every power of two, or every other one where there are many; the axes share them."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    nfe = [p.nfe for each in shown for c in each.curves for s in c.seeds.values() for p in s]
+    known = [math.log2(value) for value in nfe if math.isfinite(value) and value > 0]
+    low, high = math.floor(min(known, default=0)), math.ceil(max(known, default=5))
+    step = 1 if high - low < 6 else 2
+    axes.xaxis.set_major_locator(FixedLocator([2.0**k for k in range(low, high + 1, step)]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _handles(shown: Sequence[QualityPanel], looks: dict[str, Style]) -> dict[str, Any]:
+    handles = {
+        label: sample_line(**style.line, ms=4, mew=0, lw=1.4) for label, style in looks.items()
+    }
+    handles[f"hollow: reference solver ({_solvers(shown)})"] = sample_marker(
+        **{"color": PALE, **_HOLLOW}
+    )
+    if any(panel.tau == panel.tau for panel in shown):
+        handles["τ: threshold, from true data"] = sample_line(**_TAU)
+    return handles

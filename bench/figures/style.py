@@ -1,0 +1,297 @@
+"""How every figure looks: the methods' colours, sizes of text, axes, legends, strips, files."""
+
+from __future__ import annotations
+
+import colorsys
+import itertools
+import math
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+from bench.api.declarations import MARKERS, Column, Look
+from bench.errors import UsageError
+from bench.registry import plugins
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+#: What is neither a method nor a measurement: axes, text, thresholds.
+INK, PALE = "#222222", "#767676"
+
+#: Font sizes in points: of titles, of axis names and legends, of tick labels.
+TITLE, NAME, TICK = 8.5, 7.5, 7
+
+#: The width of a two-column page, in inches.
+PAGE = 7.2
+
+#: How lines and markers of one method differ that ran with several settings.
+DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)))
+FILLS: tuple[Any, ...] = ("full", "left", "bottom", "right", "top")
+
+#: Colours for methods that declare none, far from one another and from those that are declared.
+PALETTE = (
+    *("#56B4E9", "#7A2FD0", "#6B330A", "#980063", "#24405C", "#00B400", "#FF1E5A", "#E1A578"),
+    *("#3232FF", "#877800", "#FF00D2", "#003C00", "#B4C300", "#E187FF", "#960F2D", "#00C8C8"),
+)
+
+#: Colours nearer than this in RGB (each channel from 0 to 255) are hard to tell apart.
+_NEAR = 50.0
+
+#: Panels of a strip side by side at most; the size of a panel in inches; a title's line length.
+ACROSS, _WIDTH, _HEIGHT, _LETTERS = 4, 1.75, 1.95, 26
+
+#: Inches around titles; with less, the title of a strip may touch those of its panels.
+_PAD = 0.07
+
+#: Metadata that would date a file, by format.
+_UNDATED: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+
+
+def looks(methods: Iterable[str]) -> dict[str, Look]:
+    """Return the look of every method of one picture, each with a colour that no other has.
+
+    A method's own colour comes first. One without, or whose colour another method has already, gets
+    the colour that its name picks from the palette, or the next one that is free: it mostly keeps
+    it from picture to picture. Markers are chosen likewise; they repeat when none is left.
+    """
+    declared = {name: _declared(name) for name in sorted(set(methods), key=_harness_first)}
+    colours, markers, found = set[str](), set[str](), {}
+    for name, look in declared.items():
+        if look.colour and look.colour.upper() not in colours:
+            colours.add(look.colour.upper())
+            found[name] = look
+    for name, look in declared.items():
+        if name not in found:
+            found[name] = replace(look, colour=_free_colour(name, colours))
+            colours.add(found[name].colour.upper())
+    for name in declared:
+        marker = found[name].marker
+        if not marker or marker in markers:
+            marker = next((m for m in _rotated(name, MARKERS) if m not in markers), marker or "o")
+            found[name] = replace(found[name], marker=marker)
+        markers.add(marker)
+    return found
+
+
+def _harness_first(name: str) -> tuple[bool, str]:
+    plugin = plugins.methods().get(name)
+    return plugin is None or plugins.from_elsewhere(plugin), name
+
+
+def _declared(name: str) -> Look:
+    try:
+        return plugins.look(name)
+    except UsageError:  # `bench list` and `bench test` say what is wrong with it
+        return Look()
+
+
+def _rotated(name: str, values: Sequence[str]) -> list[str]:
+    """The values in their order, beginning with the one that the name picks."""
+    start = crc32(name.encode("utf-8", "surrogatepass")) % len(values)
+    return [*values[start:], *values[:start]]
+
+
+def _free_colour(name: str, taken: set[str]) -> str:
+    known = [_rgb(colour) for colour in taken]
+    order = _rotated(name, PALETTE)
+    for colour in order:
+        if all(math.dist(_rgb(colour), other) > _NEAR for other in known):
+            return colour
+    return next(colour for colour in itertools.chain(order, _wheel()) if colour not in taken)
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def _wheel() -> Iterator[str]:
+    """Colours without end; the golden ratio of the circle keeps successive hues apart."""
+    for k in itertools.count():
+        rgb = colorsys.hls_to_rgb(k * 0.618034 % 1, (0.3, 0.45, 0.6)[k % 3], 0.6)
+        yield "#" + "".join(f"{round(255 * channel):02X}" for channel in rgb)
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a row of the comparison is drawn: its method's look; dashes and fill tell rows apart."""
+
+    look: Look
+    place: int
+
+    @property
+    def colour(self) -> str:
+        """The method's colour."""
+        return self.look.colour
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """Matplotlib's keywords for a line with markers."""
+        dashes = DASHES[self.place % len(DASHES)]
+        return {"color": self.look.colour, "marker": self.look.marker, "ls": dashes}
+
+    @property
+    def point(self) -> dict[str, Any]:
+        """Matplotlib's keywords for a single marker."""
+        fill = FILLS[self.place % len(FILLS)]
+        marker = {"color": self.look.colour, "marker": self.look.marker, "fillstyle": fill}
+        return {**marker, "markerfacecoloralt": "white"}
+
+
+def styles(rows: Iterable[tuple[str, str]]) -> dict[str, Style]:
+    """Return the style of each row of one picture, by its label, given labels and methods."""
+    methods = dict(rows)
+    found = looks(methods.values())
+    places: dict[str, int] = {}
+    styled = {}
+    for label, method in methods.items():
+        styled[label] = Style(found[method], places.get(method, 0))
+        places[method] = places.get(method, 0) + 1
+    return styled
+
+
+def stage_word(methods: Iterable[str]) -> str:
+    """Return the word for a trained piece of these methods, such as `block` or `block or round`."""
+    return " or ".join(dict.fromkeys(_declared(name).stage for name in methods))
+
+
+def axis_name(column: Column, title: str = "") -> str:
+    """Return a column's title, or another one, with its unit."""
+    title = title or column.title
+    return f"{title} ({column.unit})" if column.unit and not title.endswith(")") else title
+
+
+@contextmanager
+def canvas(width: float, height: float) -> Iterator[Figure]:
+    """A figure of this size in inches, to be drawn on in the `with` block."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({"font.size": 8, "axes.linewidth": 0.7}):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
+
+
+def dress(axes: Axes, title: str = "", letters: int = 0) -> None:
+    """Style a panel; `letters` is the line length at which its title is wrapped, 0 for never."""
+    lines = title.split("\n")
+    if letters:
+        lines = [textwrap.fill(line, letters, break_on_hyphens=False) for line in lines]
+    size = NAME if letters else TITLE
+    axes.set_title("\n".join(lines), fontsize=size, color=INK, parse_math=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(which="both", color=INK, labelsize=TICK, width=0.6)
+
+
+def heading(part: Figure | SubFigure, title: str, size: float = 9.5) -> None:
+    """The title above several panels."""
+    part.suptitle(title, fontsize=size, color=INK).set_parse_math(False)
+
+
+def horizontal_grid(axes: Axes) -> None:
+    """Pale lines at the ticks of the vertical axis, behind what is drawn."""
+    axes.grid(axis="y", which="major", color="#e3e3e3", lw=0.6)
+    axes.set_axisbelow(True)
+
+
+def name_axes(axes: Axes, x: str = "", y: str = "") -> None:
+    """The names of the axes, each with its unit."""
+    if x:
+        axes.set_xlabel(x, fontsize=NAME, color=INK)
+    if y:
+        axes.set_ylabel(y, fontsize=NAME, color=INK)
+
+
+def few_ticks(n: int) -> Any:
+    """A locator of at most `n` intervals."""
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(n)
+
+
+def sample_line(**keywords: Any) -> Any:
+    """A line or a marker for a legend, with matplotlib's keywords."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], **keywords)
+
+
+def sample_marker(marker: str = "o", **keywords: Any) -> Any:
+    """A marker for a legend, without a line."""
+    return sample_line(**{"ls": "none", "marker": marker, "ms": 5, **keywords})
+
+
+def legend(figure: Figure | SubFigure, handles: Mapping[str, Any]) -> None:
+    """A legend below the panels, in as many columns as the width allows."""
+    longest = max(map(len, handles))
+    room = int(figure.bbox.width / figure.dpi / 0.066) // (longest + 9)
+    found = figure.legend(
+        list(handles.values()), list(handles), loc="outside lower center",
+        ncol=max(1, min(4, len(handles), room)), frameon=False, fontsize=NAME, handlelength=2.4,
+        columnspacing=1.4,
+    )  # fmt: skip
+    for text in found.get_texts():
+        text.set_parse_math(False)
+
+
+@dataclass(frozen=True)
+class PanelStrip:
+    """The axes of a strip's panels, in their order, and the part of the figure that holds them."""
+
+    part: SubFigure
+    panels: list[Axes]
+    across: int
+
+    def share(self, names: Sequence[str]) -> None:
+        """Number and name the axes at the strip's left and foot alone."""
+        for place, axes in enumerate(self.panels):
+            lowest, first = place + self.across >= len(self.panels), place % self.across == 0
+            axes.locator_params(nbins=5)
+            axes.set_box_aspect(1)
+            axes.tick_params(labelleft=first, labelbottom=lowest)
+            name_axes(axes, names[0] if lowest else "", names[1] if first else "")
+
+    def bar(self, image: Any, name: str, extend: str) -> None:
+        """A bar for the colours that the panels share."""
+        bar = self.part.colorbar(image, ax=self.panels, shrink=0.85, pad=0.01, extend=extend)
+        bar.set_label(name, fontsize=NAME, color=INK)
+        bar.ax.tick_params(labelsize=TICK, color=INK, width=0.6)
+
+
+@contextmanager
+def strips(
+    shown: Sequence[tuple[str, Sequence[str]]],
+) -> Iterator[tuple[Figure, list[PanelStrip]]]:
+    """A figure with strips of square panels, given each strip's title and those of its panels."""
+    across = min(ACROSS, max(len(titles) for _, titles in shown))
+    heights = [math.ceil(len(titles) / across) * _HEIGHT + 0.35 for _, titles in shown]
+    with canvas(max(across * _WIDTH, 2.4) + 0.4, sum(heights)) as figure:
+        figure.get_layout_engine().set(h_pad=_PAD)  # type: ignore[union-attr]
+        parts = figure.subfigures(len(shown), 1, squeeze=False, height_ratios=heights)
+        made = []
+        for part, (title, titles) in zip(parts[:, 0], shown, strict=True):
+            heading(part, title)
+            grid = part.subplots(math.ceil(len(titles) / across), across, squeeze=False)
+            for axes, name in zip(grid.flat, titles, strict=False):
+                dress(axes, name, _LETTERS)
+            for axes in grid.flat[len(titles) :]:
+                axes.remove()
+            made.append(PanelStrip(part, list(grid.flat[: len(titles)]), across))
+        yield figure, made
+
+
+def save(figure: Figure, path: Path, form: str) -> None:
+    """Write a figure as pdf, svg or png; the same numbers give the same bytes."""
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": "bench", "pdf.fonttype": 42}):
+        figure.savefig(
+            path, format=form, dpi=200, bbox_inches="tight", metadata=_UNDATED.get(form, {})
+        )
