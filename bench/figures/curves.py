@@ -47,8 +47,8 @@ _ACROSS, _TOP, _LOSS, _LETTERS = 3, 2.1, 1.95, 32
 _POINTS = 1_200
 
 #: How a later stage and the kept state are marked.
-_STAGE = {"color": PALE, "lw": 0.7, "ls": (0, (1, 1.5))}
-_KEPT = {"color": INK, "lw": 0.8, "ls": (0, (5, 2))}
+_STAGE: dict[str, Any] = {"color": PALE, "lw": 0.7, "ls": (0, (1, 1.5))}
+_KEPT: dict[str, Any] = {"color": INK, "lw": 0.8, "ls": (0, (5, 2))}
 
 
 @dataclass(frozen=True)

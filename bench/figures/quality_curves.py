@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 _WIDTHS, _HEIGHT = (4.4, 3.1, 2.35), 2.25
 
 #: The line of the threshold, and the marker of the reference solver.
-_TAU = {"color": PALE, "lw": 1.0, "ls": (0, (5, 2))}
-_HOLLOW = {"ms": 5.5, "mfc": "white", "mew": 1.1}
+_TAU: dict[str, Any] = {"color": PALE, "lw": 1.0, "ls": (0, (5, 2))}
+_HOLLOW: dict[str, Any] = {"ms": 5.5, "mfc": "white", "mew": 1.1}
 
 
 def draw(request: Request) -> Plot:
@@ -145,8 +145,8 @@ def _curve(axes: Axes, curve: QualityCurve, style: Style) -> None:
         nfe, mmd = [p.nfe for p in euler], [p.mmd for p in euler]
         axes.plot(nfe, mmd, color=style.colour, lw=0.5, alpha=0.6)
     last = curve.mean(0)
-    marker = {"color": style.colour, "marker": style.look.marker, "ls": "none"}
-    axes.plot([last.nfe], [last.mmd], **marker, **_HOLLOW, zorder=4)
+    hollow = {**style.line, "ls": "none", **_HOLLOW}
+    axes.plot([last.nfe], [last.mmd], **hollow, zorder=4)
 
 
 def _ticks(axes: Axes, shown: Sequence[QualityPanel]) -> None:

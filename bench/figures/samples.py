@@ -138,7 +138,9 @@ def diagram(shown: list[SampleStrip]) -> Figure:
 
 def _points(place: PanelStrip, strip: SampleStrip) -> None:
     for axes, (_, colour, points) in zip(place.panels, strip.panels, strict=True):
-        axes.scatter(*points.T, s=2.2, color=colour, alpha=0.5, lw=0, rasterized=True)
+        axes.scatter(
+            points[:, 0], points[:, 1], s=2.2, color=colour, alpha=0.5, lw=0, rasterized=True
+        )
         axes.set_xlim(strip.low[0], strip.high[0])
         axes.set_ylim(strip.low[1], strip.high[1])
     place.share(strip.names)

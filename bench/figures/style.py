@@ -273,7 +273,7 @@ def strips(
     across = min(ACROSS, max(len(titles) for _, titles in shown))
     heights = [math.ceil(len(titles) / across) * _HEIGHT + 0.35 for _, titles in shown]
     with canvas(max(across * _WIDTH, 2.4) + 0.4, sum(heights)) as figure:
-        figure.get_layout_engine().set(h_pad=_PAD)  # type: ignore[union-attr]
+        figure.set_layout_engine("constrained", h_pad=_PAD)
         parts = figure.subfigures(len(shown), 1, squeeze=False, height_ratios=heights)
         made = []
         for part, (title, titles) in zip(parts[:, 0], shown, strict=True):

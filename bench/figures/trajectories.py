@@ -275,9 +275,8 @@ def diagram(strips: list[PathStrip]) -> Figure:
         parts = figure.subfigures(len(strips), 1, squeeze=False, height_ratios=heights)
         for part, strip, down in zip(parts[:, 0], strips, downs, strict=True):
             _draw_strip(part, strip, down, across)
-        start = {"mfc": "white", "mec": INK, "mew": 0.8}
         handles = {
-            "start": sample_marker(ms=4, **start),
+            "start": sample_marker(ms=4, mfc="white", mec=INK, mew=0.8),
             "end": sample_marker(ms=4, color=INK, mew=0),
         }
         panels = [panel for strip in strips for panel in strip.panels]
@@ -319,8 +318,7 @@ def _draw_paths(axes: Axes, paths: FlowPaths, colour: str) -> None:
         list(paths.points.transpose(1, 0, 2)), colors=colour, linewidths=0.6, alpha=0.75, zorder=2
     )
     axes.add_collection(lines, autolim=False)
-    start = {"mfc": "white", "mec": colour, "mew": 0.6}
-    axes.plot(*paths.points[0].T, ls="none", marker="o", ms=2.4, **start)
-    axes.plot(*paths.points[-1].T, ls="none", marker="o", ms=2.4, color=colour, mew=0, zorder=3)
+    axes.plot(*paths.points[0].T, "o", ms=2.4, mfc="white", mec=colour, mew=0.6)
+    axes.plot(*paths.points[-1].T, "o", ms=2.4, color=colour, mew=0, zorder=3)
     for joint in paths.joints:
-        axes.plot(*paths.points[joint].T, ls="none", marker="d", ms=1.6, color=INK, mew=0, zorder=4)
+        axes.plot(*paths.points[joint].T, "d", ms=1.6, color=INK, mew=0, zorder=4)

@@ -100,7 +100,7 @@ def test_what_is_not_better_when_less_is_refused() -> None:
 
 def test_statistics_and_tables_import_no_torch() -> None:
     code = (
-        "import sys, bench.stats.ranking, bench.stats.significance, bench.figures.rank_diagram\n"
+        "import sys, bench.stats.ranking, bench.stats.significance\n"
         "import bench.cli.plot\n"
         "assert 'bench.tables' not in sys.modules\n"
         "assert 'matplotlib' not in sys.modules\n"
