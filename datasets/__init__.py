@@ -1,4 +1,4 @@
-"""The data sets that CNF Bench compares on: one file each."""
+"""The data sets of CNF Bench, one file each."""
 
 if __name__ != "bench_datasets":
     raise ImportError(

@@ -52,7 +52,7 @@ def draw(
     counts = {folder: len(found) for folder, found in photographs.items()}
     if counts != {"train": 200, "test": 100}:
         raise DataError(
-            f"{images} holds {counts} photographs; BSDS300 has 200 for training and 100 for test.",
+            f"{images} has {counts} photographs; BSDS300 has 200 for training and 100 for test.",
             "Put the whole set in its place.",
         )
     names = sorted(photographs["train"])

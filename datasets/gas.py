@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 FILE = "gas/ethylene_CO.pickle"
 
-#: Concentrations and the time: not sensors.
+#: Columns that are not sensors: concentrations and time.
 DROPPED = ("Meth", "Eth", "Time")
 
 
 def preprocess(columns: Sequence[str], data: NDArray[np.float64]) -> Splits:
-    """Drop what is no sensor, then correlated sensors; standardise the whole; split in order.
+    """Drop columns that are not sensors, then correlated sensors; standardise; split in order.
 
-    The rows are time-ordered, and the mean and std include the test rows: both are part of the
-    benchmark.
+    The rows are ordered in time, and mean and std include the test rows: both are part of the
+    published benchmark.
 
     Args:
         columns: the names of the columns.
         data: `(n, len(columns))`.
 
     Raises:
-        DataError: one of `DROPPED` is not there.
+        DataError: one of `DROPPED` is missing.
     """
     import numpy as np
 
@@ -64,9 +64,9 @@ def preprocess(columns: Sequence[str], data: NDArray[np.float64]) -> Splits:
 
 
 def uncorrelated(correlation: NDArray[np.float64]) -> list[int]:
-    """The columns that are left when no two of them have a correlation above 0.98.
+    """The columns left when no two of them have a correlation above 0.98.
 
-    Again and again, the first column that has such a partner goes.
+    The first column with such a partner is removed, again and again.
     """
     kept = list(range(len(correlation)))
     while True:

@@ -22,10 +22,10 @@ def preprocess(train: pd.DataFrame, test: pd.DataFrame) -> Splits:
 
     Args:
         train: the label, then the columns.
-        test: the same, and one column more at the end, which is dropped.
+        test: the same, with one more column at the end, which is dropped.
 
     Raises:
-        DataError: the two differ in columns otherwise.
+        DataError: the tables differ in columns otherwise.
     """
     import numpy as np
 
@@ -37,13 +37,13 @@ def preprocess(train: pd.DataFrame, test: pd.DataFrame) -> Splits:
     )
     if kept.shape[1] != tested.shape[1]:
         raise DataError(
-            f"HEPMASS's train table has {kept.shape[1]} columns beside the label, its test table "
-            f"{tested.shape[1] + 1}; the test table should have one more.",
+            f"HEPMASS's training table has {kept.shape[1]} columns in addition to the label, its "
+            f"test table {tested.shape[1] + 1}; the test table should have one more.",
             f"Put the archive's {' and '.join(FILES)} in their place.",
         )
     mean, std = kept.mean(axis=0), kept.std(axis=0, ddof=1)
     kept, tested = (kept - mean) / std, (tested - mean) / std
-    # A quirk that the published figures rest on: the smallest value, not the most frequent.
+    # A quirk of the published benchmark: the smallest value, not the most frequent.
     columns = np.count_nonzero(kept == kept.min(axis=0), axis=0) <= 5
     kept, tested = kept[:, columns], tested[:, columns]
     n_train = len(kept) - int(0.1 * len(kept))

@@ -1,11 +1,11 @@
-"""Reading a table that pandas older than 1.0 pickled, without running anything it names.
+"""Read a table pickled by pandas before 1.0, without executing anything that the file names.
 
-Unpickling calls whatever a file names. Here every name that such a pickle needs stands for one of
-the small classes below, which only keep what they are given; any other name is refused. So neither
-the old pandas is needed, whose modules are gone, nor is the file trusted.
+Unpickling calls whatever a file names. Here, every name that such a pickle needs is replaced by one
+of the small classes below, which only store what they are given; any other name is refused. So the
+old pandas, whose modules no longer exist, is not needed, and the file need not be trusted.
 
-A frame's pickle holds a block manager: the axes, and for each dtype a block of columns with their
-positions. Strings written by Python 2 are bytes, read as Latin-1.
+The pickle of a frame has a block manager: the axes, and for each dtype a block of columns with
+their positions. Strings written by Python 2 are bytes, read as Latin-1.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ REMEDY = "Put the archive's file in its place: `bench data fetch` checks it."
 
 
 def read_frame(path: Path) -> tuple[list[str], NDArray[np.float64]]:
-    """The names of the columns and the values `(n, columns)` of a pickled frame of numbers.
+    """Return the column names and the values `(n, columns)` of a pickled frame of numbers.
 
     Raises:
-        DataError: the file names something that no such pickle needs, is damaged, or holds
-            something else.
+        DataError: the file is damaged, is not a frame, or names something that such a pickle does
+            not need.
     """
     try:
         with open(path, "rb") as file:
             frame = _Reader(file, path).load()
         if not isinstance(frame, _Frame):
-            raise ValueError("it holds no frame")
+            raise ValueError("it does not contain a frame")
         return frame.manager.table()
     except (
         *(pickle.UnpicklingError, EOFError, MemoryError, OverflowError),
         *(AttributeError, IndexError, LookupError, TypeError, ValueError),
     ) as error:
         raise DataError(
-            f"{path} is no table pickled by pandas before 1.0: {type(error).__name__}: {error}.",
+            f"{path} is not a table pickled by pandas before 1.0: {type(error).__name__}: {error}.",
             REMEDY,
         ) from error
 
 
 class _Frame:
-    """Stands for pandas.DataFrame."""
+    """Replaces pandas.DataFrame."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.manager: _Manager = state["_data"]
 
 
 class _Manager:
-    """Stands for pandas' BlockManager."""
+    """Replaces pandas' BlockManager."""
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         axes, values, items, *extra = state
@@ -76,7 +76,7 @@ class _Manager:
 
 
 class _Array:
-    """Stands for numpy.ndarray, of numbers or of objects."""
+    """Replaces numpy.ndarray, of numbers or of objects."""
 
     values: NDArray[Any]
 
@@ -92,7 +92,7 @@ class _Array:
 
 
 class _Dtype:
-    """Stands for numpy.dtype: a number's code, as f8, or O for objects."""
+    """Replaces numpy.dtype: a code of numbers, such as f8, or O for objects."""
 
     def __init__(self, code: str, *_: object) -> None:
         if not re.fullmatch(r"[biuf][1248]|O[48]?", code):
@@ -106,28 +106,28 @@ class _Dtype:
 
 
 class _Index:
-    """Stands for the classes of pandas' indexes."""
+    """Replaces pandas' index classes."""
 
 
 def _new_index(_: object, state: dict[str, Any]) -> list[object] | range:
-    """Stands for pandas' function that makes an index: its labels."""
+    """Replaces pandas' index constructor: return the labels."""
     if "data" in state:
         return list(state["data"].values)
     return range(state.get("start") or 0, state["stop"], state.get("step") or 1)
 
 
 def _reconstruct(*_: object) -> _Array:
-    """Stands for numpy's function that makes an array, whose state comes later."""
+    """Replaces numpy's array constructor; the state is set later."""
     return _Array()
 
 
 def _make(cls: type[_Frame | _Manager], *_: object) -> _Frame | _Manager:
-    """Stands for the function with which protocols 0 and 1 make an object."""
+    """Replaces the object constructor of protocols 0 and 1."""
     return object.__new__(cls)
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Stands for the function with which Python 3 writes bytes in protocol 2."""
+    """Replaces the function by which Python 3 writes bytes in protocol 2."""
     if encoding != "latin1":
         raise ValueError(f"bytes encoded as {encoding!r}")
     return text.encode("latin1")
@@ -143,7 +143,7 @@ _INDEX_MODULES = {
     "RangeIndex": ("pandas.core.index", "pandas.indexes.range", "pandas.core.indexes.range"),
 }
 
-#: Every name that is admitted, and what it stands for.
+#: Every allowed name, and its replacement.
 _ADMITTED: dict[tuple[str, str], object] = {
     ("pandas.core.frame", "DataFrame"): _Frame,
     ("pandas.core.internals", "BlockManager"): _Manager,
@@ -164,15 +164,15 @@ _ADMITTED: dict[tuple[str, str], object] = {
 
 class _Reader(pickle.Unpickler):
     def __init__(self, file: IO[bytes], path: Path) -> None:
-        # Python's names for Python 2's modules are not wanted: `_ADMITTED` has both.
+        # No renaming of Python 2's modules: `_ADMITTED` has both names.
         super().__init__(file, fix_imports=False, encoding="latin1")
         self._path = path
 
     def find_class(self, module: str, name: str) -> object:
         if (module, name) not in _ADMITTED:
             raise DataError(
-                f"{self._path} names {module}.{name}, which no table pickled by pandas before 1.0 "
-                "needs; nothing was run.",
+                f"{self._path} names {module}.{name}, which a table pickled by pandas before 1.0 "
+                "does not need; nothing was run.",
                 REMEDY,
             )
         return _ADMITTED[module, name]

@@ -12,10 +12,10 @@ from bench.api import Dataset, Source, Splits
 
 
 def from_path(path: Path) -> Dataset:
-    """The data set of the table at `path`; its dimension is read now, its rows later.
+    """Return the table at `path` as a data set; only its dimension is read now.
 
     Raises:
-        DataError: there is no such file, it can't be read, or its suffix is another.
+        DataError: the file does not exist, can't be read, or has another suffix.
     """
     from bench_datasets.own_table_files import width
 

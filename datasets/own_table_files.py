@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SEED = 0
-MIN_ROWS = 50  # fewer say nothing of a density
+MIN_ROWS = 50  # fewer say nothing about a density
 SPLITS = ("train", "validation", "test")
 
 _FORMATS = ".csv, .npy, .npz or .parquet"
-_NUMBERS = "Keep only columns of numbers."
+_NUMBERS = "Keep only numeric columns."
 
 
 class Named(NamedTuple):
-    """A table `(n, d)` and the names of its columns; `what` says where it stands."""
+    """A table `(n, d)` with the names of its columns; `what` names its file or array."""
 
     what: str
     columns: list[str]
@@ -37,10 +37,10 @@ class Named(NamedTuple):
 
 
 def width(path: Path) -> int:
-    """The number of columns, from as little of the file as will do.
+    """Return the number of columns, reading as little of the file as possible.
 
     Raises:
-        DataError: as `from_path`.
+        DataError: as for `from_path`.
     """
     columns: int = _guarded(path, _WIDTHS)
     if not columns:
@@ -49,18 +49,18 @@ def width(path: Path) -> int:
 
 
 def read_splits(path: Path) -> Splits:
-    """The checked table, split and standardised.
+    """Read, check, split and standardise the table.
 
     Raises:
-        DataError: it can't be read, has too few rows, a column that is not of numbers or is
-            constant, or a value that is missing or infinite.
+        DataError: it can't be read, has too few rows, a column that is constant or not numeric, or
+            a value that is missing or not finite.
     """
     tables: list[Named] = _guarded(path, _READERS)
     for table in tables:
         _check_finite(table)
     n = sum(len(table.rows) for table in tables)
     if n < MIN_ROWS:
-        raise DataError(f"{path} has {n} rows.", f"At least {MIN_ROWS} are needed.")
+        raise DataError(f"{path} has {n} rows.", f"At least {MIN_ROWS} are required.")
     notes: dict[str, object] = {"columns": tables[0].columns}
     if len(tables) == 1:
         train, validation, test = shuffled_tenths(tables[0].rows, SEED)
@@ -76,17 +76,18 @@ def read_splits(path: Path) -> Splits:
     ]
     if constant:
         raise DataError(
-            f"{path}: the same value in every row of {_listed(constant)} (train and validation).",
+            f"{path} has the same value in every row of {_listed(constant)} (training and "
+            "validation).",
             "A constant has no density: remove such columns.",
         )
     return standardised(train, validation, test, notes)
 
 
 def _guarded(path: Path, by_suffix: dict[str, Callable[[Path], Any]]) -> Any:
-    """Apply the function for the file's suffix; whatever it can't read is a DataError."""
+    """Apply the function for the file's suffix; raise DataError for what it can't read."""
     act = by_suffix.get(path.suffix.lower())
     if act is None:
-        raise DataError(f"{path} is no table that can be read.", f"Give a {_FORMATS} file.")
+        raise DataError(f"{path} is not a supported table.", f"Use a {_FORMATS} file.")
     if not path.is_file():
         raise DataError(f"There is no file {path}.", "Check the path.")
     try:
@@ -94,7 +95,7 @@ def _guarded(path: Path, by_suffix: dict[str, Callable[[Path], Any]]) -> Any:
     except (OSError, EOFError, ValueError, csv.Error, zipfile.BadZipFile) as error:
         raise DataError(
             f"{path} can't be read: {' '.join(str(error).split())}.",
-            f"It should be a {path.suffix} table of numbers.",
+            f"Expected a {path.suffix} table of numbers.",
         ) from error
 
 
@@ -106,9 +107,9 @@ def _check_finite(table: Named) -> None:
         found = "a missing value" if np.isnan(value) else f"the value {value}"
         count = int(bad.any(axis=1).sum())
         raise DataError(
-            f"{table.what}: {found} in row {row + 1} (counted from 1), "
+            f"{table.what} has {found} in row {row + 1} (counted from 1), "
             f"column {table.columns[column]}; {count} such rows in all.",
-            "Keep only rows with all values, and these finite in float32.",
+            "Keep only complete rows whose values are finite in float32.",
         )
 
 
@@ -119,13 +120,11 @@ def _listed(names: list[str]) -> str:
 
 
 def _csv_start(path: Path) -> tuple[list[str], bool]:
-    """The first line's cells, and whether they are a header: names, or 0, 1, 2 ... in order."""
+    """The cells of the first line, and whether they are a header: names, or 0, 1, 2, ..."""
     with open(path, newline="", encoding="utf-8-sig") as file:
         cells = [cell.strip() for cell in next((line for line in csv.reader(file) if line), [])]
     if len(cells) == 1 and (";" in cells[0] or "\t" in cells[0]):
-        raise DataError(
-            f"{path} has no comma in its first line.", "Separate its columns by commas."
-        )
+        raise DataError(f"{path} has no comma in its first line.", "Separate columns by commas.")
     numbered = len(cells) > 1 and cells == [str(i) for i in range(len(cells))]
     return cells, numbered or not all(cell == "" or _is_number(cell) for cell in cells)
 
@@ -159,7 +158,7 @@ def _parquet() -> ModuleType:
         return importlib.import_module("pyarrow.parquet")
     except ImportError as error:
         raise DataError(
-            "To read .parquet files, pyarrow is needed.", "Type `pip install 'cnf-bench[parquet]'`."
+            "Reading .parquet files needs pyarrow.", "Run `pip install 'cnf-bench[parquet]'`."
         ) from error
 
 
@@ -181,15 +180,15 @@ def _from_frame(path: Path, frame: pd.DataFrame) -> Named:
     if wrong:
         name, (row, cell) = next(iter(wrong.items()))
         raise DataError(
-            f"{path}: not only numbers in {_listed(list(wrong))}; the first, {name!r}, has "
-            f"{cell!r} in row {row + 1} (counted from 1).",
+            f"{path} has other values than numbers in {_listed(list(wrong))}; the first, {name!r}, "
+            f"has {cell!r} in row {row + 1} (counted from 1).",
             _NUMBERS,
         )
     return Named(str(path), names, frame.to_numpy(dtype=np.float64, na_value=np.nan))
 
 
 def _first_other(column: pd.Series[Any]) -> tuple[int, object] | None:
-    """The row and value of the first cell that is no number; None where all are, or are missing."""
+    """The row and value of the first cell that is neither a number nor missing, or None."""
     import pandas as pd
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
@@ -211,15 +210,15 @@ def _npy_tables(path: Path) -> list[Named]:
 
 
 def _npz_keys(path: Path) -> tuple[str, ...]:
-    """The arrays to read: the three splits, or the only one."""
+    """The arrays to read: the three splits, or the only array."""
     with zipfile.ZipFile(path) as file:
         keys = [name.removesuffix(".npy") for name in file.namelist()]
     if set(SPLITS) <= set(keys):
         return SPLITS
     if len(keys) != 1:
         raise DataError(
-            f"{path} holds the arrays {', '.join(keys) or '(none)'}.",
-            "It should hold one array, or `train`, `validation` and `test`.",
+            f"{path} has the arrays {', '.join(keys) or '(none)'}.",
+            "Expected one array, or `train`, `validation` and `test`.",
         )
     return (keys[0],)
 
@@ -231,12 +230,12 @@ def _npz_width(path: Path) -> int:
             with file.open(f"{key}.npy") as member:
                 widths[key] = _columns(f"{path}, array {key!r}", *_header(member))
     if len(set(widths.values())) > 1:
-        raise DataError(f"{path}: the splits differ in columns: {widths}.", "Make them agree.")
+        raise DataError(f"The splits of {path} differ in columns: {widths}.", "Make them equal.")
     return widths.popitem()[1]
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """The shape and dtype of an array in numpy's format, without its values."""
+    """Read shape and dtype of an array in numpy's format, without its values."""
     if np.lib.format.read_magic(file) == (1, 0):
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
     else:
@@ -257,7 +256,7 @@ def _from_array(what: str, rows: NDArray[Any]) -> Named:
 def _columns(what: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
     if len(shape) != 2:
         raise DataError(
-            f"{what} has the shape {shape}.", "A table has two dimensions: rows, columns."
+            f"{what} has the shape {shape}.", "A table has two dimensions: rows and columns."
         )
     if dtype.kind not in "fiu":
         raise DataError(f"{what} has the dtype {dtype}.", _NUMBERS)

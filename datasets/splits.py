@@ -1,4 +1,4 @@
-"""How rows are split and standardised."""
+"""Splitting and standardising rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def last_tenths(rows: Table) -> tuple[Table, Table, Table]:
 
 
 def shuffled_tenths(rows: Table, seed: int) -> tuple[Table, Table, Table]:
-    """Shuffle the rows `(n, d)`; a tenth each for validation and test, the rest for training."""
+    """Shuffle the rows `(n, d)`: a tenth each for validation and test, the rest for training."""
     order = np.random.default_rng(seed).permutation(len(rows))
     tenth = len(rows) // 10
     train, validation, test = np.split(order, [len(rows) - 2 * tenth, len(rows) - tenth])
@@ -38,7 +38,7 @@ def shuffled_tenths(rows: Table, seed: int) -> tuple[Table, Table, Table]:
 def standardised(train: Table, validation: Table, test: Table, notes: dict[str, object]) -> Splits:
     """Standardise all three splits by mean and std (ddof 0) over train and validation.
 
-    The notes keep both, so that other rows can be standardised alike.
+    Both are added to the notes, so that other rows can be standardised in the same way.
     """
     seen = np.concatenate([train, validation])
     mean, std = seen.mean(axis=0), seen.std(axis=0)
@@ -56,7 +56,7 @@ def standardised(train: Table, validation: Table, test: Table, notes: dict[str, 
 
 
 def float32(train: Table, validation: Table, test: Table, notes: dict[str, object]) -> Splits:
-    """The splits, cast at the very end."""
+    """Cast the splits to float32, after all other steps."""
     return Splits(
         train.astype(np.float32), validation.astype(np.float32), test.astype(np.float32), notes
     )
