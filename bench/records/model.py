@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, get_args
+from functools import lru_cache
+from typing import Annotated, Any, Literal, TypedDict, get_args
 
 import msgspec
 
+from bench.api.declarations import Metric
 from bench.errors import DataError
 from bench.records.catalogue import columns
+from bench.registry import plugins
 
 #: The layout of `record.json`. A program reads records of its own layout and older ones.
 FORMAT = 1
@@ -72,9 +74,9 @@ class MethodRecord(_Keyed):
 class SplitSizes(_Keyed):
     """The rows of each split."""
 
-    train: Count
-    validation: Count
-    test: Count
+    train: Count | None = None
+    validation: Count | None = None
+    test: Count | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,7 @@ class DatasetRecord(_Keyed):
     subset: bool | None = None
     d: Count | None = None
     entropy: float | None = None
-    rows: SplitSizes | None = None
+    rows: SplitSizes = SplitSizes()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,25 +257,25 @@ def _layout(text: bytes) -> int:
 
 def _check(section: str, values: dict[str, Any]) -> None:
     """Hold the values of a section against the types that the catalogue gives their columns."""
-    for name, kind in _types(section).items():
-        value = values.get(name)
-        if value is None:
-            continue
-        try:
-            values[name] = msgspec.convert(value, kind)
-        except msgspec.ValidationError as error:
-            text = str(error)
-            place = f"$.{section}.{name}"
-            text = text.replace("`$", f"`{place}") if "`$" in text else f"{text} - at `{place}`"
-            raise msgspec.ValidationError(text) from error
+    try:
+        values |= msgspec.convert(values, _types(section, tuple(plugins.metrics().values())))
+    except msgspec.ValidationError as error:
+        raise msgspec.ValidationError(str(error).replace("`$", f"`$.{section}")) from error
 
 
-def _types(section: str) -> Mapping[str, Any]:
+@lru_cache
+def _types(section: str, plug_ins: tuple[Metric, ...]) -> Any:
+    """The section as a typed table in which no key is required; plug-ins add columns."""
     kinds: dict[str, Any] = {"number": float, "whole": Count, "flag": bool, "text": str}
-    found = {c.path[1]: kinds[c.type] for c in columns().values() if c.path[:1] == (section,)}
+    types = {
+        c.path[1]: kinds[c.type] | None for c in columns().values() if c.path[:1] == (section,)
+    }
     if section == "metrics":
-        found |= {"w2_movement": list[float | None], "quality": tuple[QualityRecord, ...]}
-    return found
+        types |= {
+            "w2_movement": list[float | None] | None,
+            "quality": tuple[QualityRecord, ...] | None,
+        }
+    return TypedDict(section, types, total=False)  # type: ignore[operator]
 
 
 def _reason(error: Exception, text: bytes) -> str:

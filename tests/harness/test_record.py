@@ -135,7 +135,7 @@ def test_cut_before_the_old_folder_is_removed(
             if path.exists():
                 raise CutError
 
-        patch.setattr("bench.records.store.shutil.rmtree", gone)
+        patch.setattr(store.shutil, "rmtree", gone)
         with pytest.raises(CutError):
             publish(tmp_path, value=2)
     assert value(tmp_path) == 2
@@ -209,7 +209,7 @@ def test_a_record_that_is_not_one(tmp_path: Path, text: str | bytes) -> None:
         ("method.name", 3),
         ("method.config", [1]),
         ("method.params", 1.5),
-        ("dataset.rows", {"train": 1}),
+        ("dataset.rows.train", "all"),
         ("budget.minibatches", None),
         ("judge.test_rows", "many"),
         ("metrics.nll", "2.5"),
