@@ -40,7 +40,7 @@ def methods() -> Lines:
         except (BenchError, SyntaxError) as error:
             line["unavailable"] = str(error)
         lines.append(line)
-    return [*lines, *_clashes("bench.methods")]
+    return [*lines, *_clashes("methods")]
 
 
 def _clashes(group: str) -> Lines:
@@ -90,7 +90,7 @@ def datasets(root: Path) -> Lines:
             lines.append(line | describe(plugins.dataset(name), root))
         except (BenchError, SyntaxError) as error:
             lines.append(line | nothing | {"unavailable": str(error)})
-    return lines + [nothing | line for line in _clashes("bench.datasets")]
+    return lines + [nothing | line for line in _clashes("datasets")]
 
 
 def describe(dataset: Any, root: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from bench.conformance.outcome import Broken, NotTried
 from bench.conformance.subject import Subject
 from bench.errors import UsageError
 from bench.registry.plugins import look
-from bench.registry.source_check import reaches
+from bench.registry.sources import reaches
 
 
 def check_class(subject: Subject) -> str:

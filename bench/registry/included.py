@@ -8,7 +8,6 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -24,52 +23,36 @@ MOVED = {f"bench.{name}": f"bench.api.{name}" for name in ("affine", "dataset", 
 
 @dataclass(frozen=True)
 class Included:
-    """A file that was imported, and the plug-ins that were found in it by group and name."""
+    """The plug-ins of a file that was imported, by name."""
 
-    path: Path
-    plugins: Mapping[str, dict[str, EntryPoint]]
-
-    @property
-    def methods(self) -> dict[str, EntryPoint]:
-        """The methods by name."""
-        return self.plugins["bench.methods"]
-
-    @property
-    def datasets(self) -> dict[str, EntryPoint]:
-        """The data sets by name."""
-        return self.plugins["bench.datasets"]
-
-    @property
-    def metrics(self) -> dict[str, EntryPoint]:
-        """The metrics by name."""
-        return self.plugins["bench.metrics"]
+    methods: dict[str, EntryPoint]
+    datasets: dict[str, EntryPoint]
+    metrics: dict[str, EntryPoint]
 
 
 def read(path: Path) -> Included:
-    """Import the file, and find its methods, data sets and metrics.
+    """Import the file, and return its methods, data sets and metrics.
 
-    A method is a class derived from `bench.api.Method` that the file itself defines and
-    whose name does not begin with an underscore. Its name is that of its attribute `name`; without
-    one, the file's (`my_flow.py`: `my-flow`) where it is the only method, else `FILE.CLASS`. A data
-    set is a `bench.api.Dataset`, a metric a `bench.api.Metric`; they have
-    names.
+    A method is a class derived from `bench.api.Method` that the file defines and whose name does
+    not begin with an underscore. It is named by its attribute `name`; else after the file where it
+    is the only method (`my_flow.py`: `my-flow`), or `FILE.CLASS`.
 
     Raises:
         UsageError: the file can't be read or imported, or there is nothing in it.
     """
     module = _import(path)
-    found = {
-        "bench.methods": _methods(module, path.stem.replace("_", "-")),
-        "bench.datasets": _objects(module, Dataset, "bench.datasets"),
-        "bench.metrics": _objects(module, Metric, "bench.metrics"),
-    }
-    if not any(found.values()):
+    found = Included(
+        _methods(module, path.stem.replace("_", "-")),
+        _objects(module, Dataset, "bench.datasets"),
+        _objects(module, Metric, "bench.metrics"),
+    )
+    if not (found.methods or found.datasets or found.metrics):
         raise UsageError(
             f"{path} defines no method, data set or metric.",
             "A method derives from bench.api.Continuous or Discrete; a data set is a "
             "bench.api.Dataset, a metric a bench.api.Metric.",
         )
-    return Included(path, found)
+    return found
 
 
 def _objects(module: ModuleType, kind: type[Dataset | Metric], group: str) -> dict[str, EntryPoint]:

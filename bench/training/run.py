@@ -25,7 +25,7 @@ from bench.records import store
 from bench.records.model import Record
 from bench.records.spec import Judge, RunSpec
 from bench.registry import plugins
-from bench.registry.source_check import reaches
+from bench.registry.sources import reaches
 from bench.training import environment
 from bench.training.loop import Diverged, Interrupted, TimedOut
 from bench.training.reference_timing import Yardstick, arithmetic

@@ -149,11 +149,11 @@ def test_the_version_is_that_of_the_source(tmp_path: Path) -> None:
         ),
         ("a.py", "x = 1\n", "defines no method, data set or metric."),
         ("a.txt", METHOD, "is not a Python file."),
-        ("gaussian.py", METHOD, "a method 'gaussian', but that name is taken by bench_methods."),
+        ("gaussian.py", METHOD, "a method 'gaussian', which exists: bench_methods."),
         (
             "a.py",
             DATASET.replace('"square"', '"moons"'),
-            "a data set 'moons', but that name",
+            "a data set 'moons', which exists",
         ),
     ],
 )
@@ -183,7 +183,7 @@ def test_a_file_may_hold_a_metric(tmp_path: Path) -> None:
     assert metric.name == "means"
     assert metric.columns[0].name == "mean_distance"
     assert plugins.files_of(["gaussian", "moons"]) == (str(path),)
-    with pytest.raises(UsageError, match="a metric 'means', but that name is taken"):
+    with pytest.raises(UsageError, match="a metric 'means', which exists"):
         plugins.include(file_of(tmp_path, "again.py", METRIC))
 
 

@@ -105,12 +105,6 @@ def test_a_wrong_look_is_a_clear_error(write: Write, statement: str, named: str)
     assert "other_looks.py, line 6" in str(error.value) or "line 7" in str(error.value)
 
 
-def test_look_has_to_be_the_one_of_bench(write: Write) -> None:
-    write(f"{CODE}from elsewhere import Look\n\nLOOK = Look()\n")
-    with pytest.raises(UsageError, match=r"bench\.api"):
-        plugins.look("other")
-
-
 def test_bench_list_and_bench_test_show_a_wrong_look(tmp_path: Path) -> None:
     source = Path(importlib.import_module("bench_methods.gaussian").__file__ or "").read_text()
     file = tmp_path / "my_floor.py"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.registry import plugins
-from bench.registry.source_check import reaches
+from bench.registry.sources import reaches
 
 
 @pytest.mark.parametrize(
