@@ -26,13 +26,13 @@ exclude_patterns = ["_build", "_ext", "_data"]
 myst_enable_extensions = ["deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3
 
-# The notebook is run when the documentation is built, once for all builders.
+# The notebook is executed when the documentation is built, once for all builders.
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 240
 nb_execution_show_tb = True
 nb_execution_in_temp = True
-# How far a run is, which differs each time; what fails stops the build.
+# Progress, which differs each time; a failing cell stops the build.
 nb_output_stderr = "remove"
 
 autodoc_member_order = "bysource"
@@ -43,7 +43,7 @@ autodoc_type_aliases = {"ArrayLike": "ArrayLike", "Rows": "Rows"}
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 
-# Examples in docstrings are run by tests/docs/test_examples.py, with the names of their modules.
+# tests/docs/test_examples.py runs the examples in docstrings, in their modules' namespaces.
 doctest_test_doctest_blocks = ""
 
 html_math_renderer = "mathml"
@@ -51,6 +51,6 @@ html_theme = "furo"
 html_title = "CNF Bench"
 html_show_sourcelink = False
 html_theme_options = {"navigation_with_keys": True}
-# What is typed, without the prompt and what came out.
+# Copy what is typed, without prompts and output.
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True

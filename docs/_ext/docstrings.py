@@ -1,4 +1,4 @@
-"""Docstrings, which are written in Markdown, as Sphinx reads them: reStructuredText."""
+"""Convert docstrings from Markdown to reStructuredText, which Sphinx reads."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 #: Code in backticks, or a formula in dollars.
 _SPAN = re.compile(r"`(?P<code>[^`]+)`|(?<![\w$])\$(?P<formula>[^$]+)\$")
 
-#: What reStructuredText takes for markup, and a docstring does not mean so; before a colon stands
-#: the name of an attribute.
+#: What reStructuredText would take for markup; an underscore before a colon ends the name of an
+#: attribute.
 _MARKUP = re.compile(r"[\\*|]|(?<=\w)_(?=[^\w:]|$)")
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """Convert before napoleon takes the sections apart."""
+    """Convert before napoleon parses the sections."""
     app.connect("autodoc-process-docstring", _process, priority=400)
     return {"parallel_read_safe": True}
 
@@ -28,10 +28,10 @@ def _process(
 
 
 def converted(lines: list[str]) -> list[str]:
-    """The lines in reStructuredText: code, formulas, and indented blocks as they stand.
+    """Convert the lines: code, formulas, and literal blocks.
 
-    A block that is indented by four spaces or more, after an empty line and outside of a section,
-    is shown as it is. Examples (`>>>`) stay examples.
+    A block indented by four spaces or more, after an empty line and outside of a section, becomes a
+    literal block. Examples (`>>>`) are left as they are.
     """
     paragraphs = [
         list(group)

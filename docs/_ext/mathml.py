@@ -1,4 +1,4 @@
-"""Formulas as MathML, which browsers draw by themselves: no script, no network."""
+"""Formulas as MathML, which browsers render without a script or the network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from latex2mathml.converter import convert
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """Register as a renderer of formulas."""
+    """Register the math renderer."""
     app.add_html_math_renderer("mathml", (_inline, None), (_display, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -26,7 +26,7 @@ def _display(translator: Any, node: nodes.math_block) -> None:
 
 
 def _mathml(formula: str, display: str) -> str:
-    """The formula, with bars that stand close to what is between them."""
+    """Convert a formula, with bars close to what they enclose."""
     bar = '<mo stretchy="false">&#x0007C;</mo>'
     return convert(formula, display=display).replace(
         bar, f'{bar[:3]} lspace="0" rspace="0"{bar[3:]}'

@@ -1,11 +1,11 @@
-"""Follow a page of the documentation, command by command, and hold what comes out against it.
+"""Execute a page of the documentation, command by command, and compare the output with the page.
 
     python tests/docs/follow.py docs/tutorial.md [--installed] [--update]
 
-Blocks of `console` hold commands after `$ ` and below each what it printed on standard output; a
-block with a caption is a file of that name. The commands run in one shell, in a copy of the
-checkout, each has to end with exit code 0 and print what stands there. Numbers, and how wide they
-make a column, may differ: machines do.
+`console` blocks have commands after `$ `, each followed by its standard output; a block with a
+caption is a file of that name. The commands run in one shell, in a copy of the checkout. Each must
+end with exit code 0 and print what the page says. Numbers, and the width of columns that follows
+from them, may differ between machines.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-#: A fenced block: its language, its caption if any, its lines.
+#: A fenced block: its language, its caption if any, its body.
 BLOCK = re.compile(
     r"^```(?:\{code-block\} )?(?P<language>\w+)\n(?::caption: (?P<caption>\S+)\n\n?)?"
     r"(?P<body>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 
-#: What differs between machines: numbers, hashes in names, the width of columns, the processor.
+#: What differs between machines: numbers, hashes in names, the width of columns.
 NUMBER = re.compile(r"\b[0-9a-f]{8,12}\b|[-+±]?\d(?:[\d,.]*\d)?(e[-+]?\d+)?")
 SPACE = re.compile(r"[\s─]+")
-#: What a table and its details call the processor, once numbers are 0 and spaces single.
+#: The processor in a table and its details, after numbers became 0 and spaces single.
 PROCESSOR = re.compile(r"(?<=cpu \().*?(?=, 0 threads?\))|(?<= apart; ).*?(?=, 0 threads?\b)")
-#: What makes an environment; left out where one is there already.
+#: Commands that make an environment; skipped with --installed.
 INSTALLING = re.compile(r"-m venv|pip install|bin/activate")
 
 END = "--the-command-has-ended--"
@@ -43,7 +43,7 @@ END = "--the-command-has-ended--"
 
 @dataclass(frozen=True)
 class File:
-    """A file that the page asks for."""
+    """A file that the page asks to create."""
 
     name: str
     content: str
@@ -51,7 +51,7 @@ class File:
 
 @dataclass(frozen=True)
 class Command:
-    """A command of the page, and what it printed there; where in the page that stands."""
+    """A command, its output on the page, and where on the page that output is."""
 
     text: str
     printed: str
@@ -60,7 +60,7 @@ class Command:
 
 
 def steps(page: str) -> Iterator[File | Command]:
-    """What the page asks for, in order."""
+    """The files and commands of a page, in order."""
     for block in BLOCK.finditer(page):
         if block["caption"]:
             yield File(block["caption"], block["body"])
@@ -76,12 +76,12 @@ def _commands(body: str, offset: int) -> Iterator[Command]:
 
 
 def skeleton(text: str) -> list[str]:
-    """The words of a text without numbers and processors; lines may be broken elsewhere."""
+    """The words of a text, without numbers and processors, however lines are broken."""
     return PROCESSOR.sub("processor", SPACE.sub(" ", NUMBER.sub("0", text))).split()
 
 
 class Shell:
-    """A shell that keeps its folder and its variables between two commands."""
+    """A shell that keeps its folder and variables between commands."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder = folder
@@ -95,7 +95,7 @@ class Shell:
         )
 
     def run(self, command: str) -> tuple[str, int]:
-        """What the command prints on standard output, and its exit code."""
+        """Return the standard output of a command, and its exit code."""
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write(f'{command}\necho "{END} $?"\n')
@@ -110,7 +110,7 @@ class Shell:
 
 
 def follow(page: Path, installed: bool, update: bool) -> int:
-    """Follow the page; how many of its commands did not do what it says."""
+    """Execute the page; return how many commands did not do what it says."""
     text = page.read_text(encoding="utf-8")
     wrong, edits = 0, []
     with tempfile.TemporaryDirectory() as place:
@@ -128,10 +128,10 @@ def follow(page: Path, installed: bool, update: bool) -> int:
             print(printed, end="", flush=True)
             edits.append((step, "".join(f"{line.rstrip()}\n" for line in printed.splitlines())))
             if code:
-                print(f"WRONG: it ended with exit code {code}.")
+                print(f"WRONG: exit code {code}.")
                 wrong += 1
             elif not update and skeleton(step.printed) != skeleton(printed):
-                print(f"WRONG: it does not print what the page says:\n{step.printed}")
+                print(f"WRONG: the page says:\n{step.printed}")
                 wrong += 1
         shell.process.terminate()
         shell.process.wait()
@@ -143,7 +143,7 @@ def follow(page: Path, installed: bool, update: bool) -> int:
 
 
 def _copy(folder: Path) -> None:
-    """The files of the tree, without what was made in it."""
+    """Copy the files of the checkout, without build products."""
     for name in _names():
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +151,7 @@ def _copy(folder: Path) -> None:
 
 
 def _names() -> Iterator[str]:
-    """Of a checkout what git knows or would add; of an unpacked source distribution what it had."""
+    """The files that git knows or would add, or those of an unpacked source distribution."""
     if not (ROOT / ".git").exists():
         yield from (ROOT / "cnf_bench.egg-info" / "SOURCES.txt").read_text("utf-8").splitlines()
         return
@@ -161,23 +161,25 @@ def _names() -> Iterator[str]:
 
 
 def _environment(place: Path, installed: bool) -> dict[str, str]:
-    """The environment less what points at another installation or at other results."""
+    """The environment, without variables that name another installation or other results."""
     gone = ("PYTHONPATH", "PYTHONSAFEPATH", "VIRTUAL_ENV", "BENCH_DATA", "BENCH_RESULTS")
     kept = {name: value for name, value in os.environ.items() if installed or name not in gone}
     return {**kept, "BENCH_CACHE": str(place / "cache"), "COLUMNS": "100"}
 
 
 def main() -> None:
-    """Parse, follow, say how it went."""
+    """Parse the arguments, execute the page, print the outcome."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("page", type=Path)
-    parser.add_argument("--installed", action="store_true", help="leave out the installation")
-    parser.add_argument("--update", action="store_true", help="put what is printed into the page")
+    parser.add_argument("--installed", action="store_true", help="skip the installation")
+    parser.add_argument("--update", action="store_true", help="write the output into the page")
     asked = parser.parse_args()
     wrong = follow(asked.page, asked.installed, asked.update)
-    print(f"\n{wrong} commands did not do what the page says." if wrong else "\nAs the page says.")
+    print(
+        f"\n{wrong} commands did not do what the page says." if wrong else "\nAll as on the page."
+    )
     sys.exit(1 if wrong else 0)
 
 

@@ -1,4 +1,4 @@
-"""What the pages say, held against the program without building them."""
+"""The pages against the program, without building them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SHELL = re.compile(r"^```(?:console)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def load(path: Path) -> ModuleType:
-    """A script or an extension that is no part of a package."""
+    """Import a script or a Sphinx extension by its path."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec
     assert spec.loader
@@ -55,7 +55,7 @@ def commands() -> list[tuple[str, str]]:
     return found
 
 
-def test_every_command_of_every_page_is_one_that_the_program_takes() -> None:
+def test_every_command_of_every_page_is_valid() -> None:
     found = commands()
     assert len(found) >= 40
     for page, text in found:
@@ -68,7 +68,7 @@ def test_every_command_of_every_page_is_one_that_the_program_takes() -> None:
         command.make_context(name, arguments)
 
 
-def test_a_command_that_is_none_is_noticed() -> None:
+def test_an_invalid_command_is_noticed() -> None:
     command = main.get_command(None, "table")  # type: ignore[arg-type]
     with pytest.raises(Exception, match="No such option"):
         command.make_context("table", ["--no-such-option"])
@@ -149,17 +149,17 @@ def followed(tmp_path: Path, page: str, *options: str) -> subprocess.CompletedPr
     )
 
 
-def test_a_page_is_followed_in_one_shell_and_numbers_may_differ(tmp_path: Path) -> None:
+def test_a_page_is_executed_in_one_shell_and_numbers_may_differ(tmp_path: Path) -> None:
     done = followed(tmp_path, PAGE)
     assert done.returncode == 0, done.stdout
     assert "key = 3" in done.stdout
-    assert done.stdout.endswith("As the page says.\n")
+    assert done.stdout.endswith("All as on the page.\n")
 
 
 @pytest.mark.parametrize(
     ("true", "false", "why"),
     [
-        ("key = 7", "door = 7", "does not print what the page says"),
+        ("key = 7", "door = 7", "WRONG: the page says"),
         ("$ ls index.md", "$ ls no-such-page.md", "exit code 2"),
     ],
 )
@@ -169,7 +169,7 @@ def test_a_page_that_is_wrong_fails(tmp_path: Path, true: str, false: str, why: 
     assert why in done.stdout
 
 
-def test_a_page_may_have_been_written_on_another_processor() -> None:
+def test_a_page_may_come_from_another_processor() -> None:
     name = "Some(R)\n  Processor, 1 thread"
     here = f"Device: cpu ({name}). validation 4 s apart; {name}"
     there = "Device: cpu (Other 7,\n 1 thread). validation 9.5 s apart; Other 7, 1 thread"
@@ -177,7 +177,7 @@ def test_a_page_may_have_been_written_on_another_processor() -> None:
     assert follow.skeleton(here) != follow.skeleton(there.replace("apart", "together"))
 
 
-def test_an_update_puts_in_what_was_printed(tmp_path: Path) -> None:
+def test_update_writes_the_output_into_the_page(tmp_path: Path) -> None:
     done = followed(tmp_path, PAGE.replace("key = 7\n", "door\n"), "--update")
     assert done.returncode == 0, done.stdout
     assert (tmp_path / "page.md").read_text() == PAGE.replace("key = 7", "key = 3")
