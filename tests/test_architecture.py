@@ -46,7 +46,6 @@ FOR_PLUGINS = ("bench.api", "bench.numerics", "bench.errors")
 SAME_NAME_ALLOWED = {
     "data": "cli/data.py is the command for the room data",
     "report": "cli/report.py is the command for the room report",
-    "export": "cli/export.py is the command for report/export.py",
     "run": "cli/run.py is the command whose every cell is a training/run.py",
 }
 

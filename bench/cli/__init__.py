@@ -18,9 +18,9 @@ COMMANDS = {
     "data": "See, fetch and check the data.",
     "table": "The comparison, for the terminal or a paper.",
     "plot": "A figure: samples, density, trajectories, curves, pareto, ranks and others.",
-    "report": "One HTML page with all of it.",
-    "watch": "The same page in a browser, while runs are made.",
-    "export": "Records, tables and figures in one folder, with checksums.",
+    "report": "Write one HTML page with the whole comparison.",
+    "watch": "Show that page in a browser while runs are made.",
+    "export": "Bundle records, tables and figures in one folder, with checksums.",
     "sample": "Draw rows from a trained flow, into a file.",
     "score": "The log-density of rows under a trained flow.",
     "test": "The contract, asked of a method: one's own, or one that is installed.",
@@ -28,7 +28,12 @@ COMMANDS = {
     "doctor": "Versions, devices, data, and what is missing.",
 }
 #: command -> its module, where that has another name
-MODULES = {"sample": "sample_score", "score": "sample_score"}
+MODULES = {
+    "sample": "sample_score",
+    "score": "sample_score",
+    "watch": "report",
+    "export": "report",
+}
 
 
 class LazyGroup(click.Group):

@@ -1,47 +1,64 @@
-"""`bench report`: one HTML page with all of it."""
+"""`bench report`, `bench watch` and `bench export`: a page, the page served, a bundle."""
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from pathlib import Path
 
 import click
 
-from bench.cli.options import include_all, include_option, write_whole
-from bench.errors import UsageError
+from bench.cli.options import (
+    budgets_option,
+    datasets_option,
+    include_all,
+    include_option,
+    methods_option,
+    results_option,
+    write_whole,
+)
+from bench.errors import NothingMeasured, UsageError
 from bench.records.bundle import results_dir
 
 #: The name of the page in its folder.
 PAGE = "index.html"
 
+#: The niceness of `bench watch`, so that it takes no time from runs that are being timed.
+_NICE = 10
+
 
 @click.command()
-@click.option(
-    "-o", "--output", metavar="DIR", help="The folder of the page [default: results/report]."
-)
-@click.option("--published", is_flag=True, help="The literature's figures in columns beside ours.")
+@click.option("-o", "--output", metavar="DIR", help="Folder of the page [default: results/report].")
+@click.option("--title", metavar="TEXT", help="Title of the page.")
+@click.option("--published", is_flag=True, help="Add columns with the literature's numbers.")
 @include_option
-@click.option("--results", metavar="DIR", help="The results folder [default: results/runs].")
+@results_option
 def report(
-    output: str | None, published: bool, include: tuple[str, ...], results: str | None
+    output: str | None,
+    title: str | None,
+    published: bool,
+    include: tuple[str, ...],
+    results: str | None,
 ) -> None:
-    """One HTML page with all of it: DIR/index.html, which needs no network and no other file.
+    """Write the whole comparison as one HTML page, DIR/index.html, that needs no other file.
 
-    The setting, the comparison (to be sorted and filtered), the figures, a section for each data
-    set, every run with its configuration, its curve and what vouches for its likelihood, the failed
-    runs with their reasons, the commands that make the runs again, the revisions of the data.
+    It begins with one sentence for each data set. The table, the figures, the setting and every
+    run with its settings, its curve and the checks of its likelihood follow, then the failed runs
+    with their reasons, and the commands that reproduce the runs.
 
     \b
     Examples:
       bench report
       bench report -o pages/first --results results/runs
-      bench report --published                      with the JKO-iFlow poster's figures beside ours
-      bench watch                                   the same page, while runs are made
+      bench report --title "Five flows on moons"
+      bench report --published                      with the JKO-iFlow poster's numbers
+      bench watch                                   the same page while runs are made
     """
     folder = Path(output or Path("results") / "report").expanduser()
-    _refuse_a_file(folder)
-    from bench.errors import NothingMeasured
-    from bench.report.gathered import gather
+    _require_a_folder(folder)
     from bench.report.page import page
+    from bench.report.setting import gather
 
     include_all(include)
     source = results_dir(results)
@@ -52,7 +69,10 @@ def report(
         )
     for sentence in gathered.left_out:
         click.echo(f"Left out of the comparison: {sentence}.", err=True)
-    text = page(gathered, published=published).encode("utf-8", "backslashreplace")
+    made = page(gathered, published=published, title=title or "")
+    for line in made.bugs:
+        click.echo(line, err=True)
+    text = made.html.encode("utf-8", "backslashreplace")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -63,10 +83,114 @@ def report(
     click.echo(f"Written: {folder / PAGE} ({len(text) / 2**20:.1f} MiB)")
 
 
-def _refuse_a_file(folder: Path) -> None:
-    """Before anything is drawn: a page lies in a folder."""
+def _require_a_folder(folder: Path) -> None:
     for each in (folder, *folder.parents):
         if each.exists():
             if not each.is_dir():
                 raise UsageError(f"{each} is a file.", "Name a folder (-o).")
             return
+
+
+@click.command()
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=0,
+    metavar="N",
+    help="Port [default: any that is free].",
+)
+@include_option
+@results_option
+def watch(port: int, include: tuple[str, ...], results: str | None) -> None:
+    """Serve the report to this machine alone (127.0.0.1) and update it as runs finish.
+
+    The page in the browser updates itself and keeps its place, its order and its filters; it lists
+    runs in progress with how far they have come. Nothing is written. Ctrl-C ends it.
+
+    \b
+    Examples:
+      bench watch
+      bench watch --port 8000 --results results/runs
+    """
+    from bench.report.watch import LOOPBACK, Watched, server
+    from bench.report.watch import watch as serve
+
+    include_all(include)
+    folder = results_dir(results)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file.", "Name a results folder (--results).")
+    if hasattr(os, "nice"):
+        os.nice(_NICE)
+    try:
+        try:
+            watched = Watched(folder)
+            watched.look()
+            serving = server(watched, port)
+        except OSError as error:
+            raise UsageError(
+                f"Port {port} of {LOOPBACK} can't be used: {error.strerror or error}.",
+                "Name another (--port), or none for any that is free.",
+            ) from error
+        click.echo(f"http://{LOOPBACK}:{serving.server_port}/ shows {folder}; Ctrl-C ends it.")
+        # A shell starts background commands with SIGINT ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        serve(watched, serving, lambda line: click.echo(line, err=True))
+    except KeyboardInterrupt:
+        click.echo("\nEnded.", err=True)
+        sys.exit(0)
+
+
+@click.command()
+@click.argument("folder", metavar="DIR")
+@methods_option()
+@datasets_option()
+@budgets_option()
+@click.option("--models", is_flag=True, help="Include the trained flows (model.pt).")
+@click.option("--no-figures", is_flag=True, help="Leave out the figures.")
+@click.option("--force", is_flag=True, help="Replace an earlier bundle at DIR.")
+@include_option
+@results_option
+def export(
+    folder: str,
+    methods: tuple[str, ...],
+    datasets: tuple[str, ...],
+    budgets: tuple[str, ...],
+    models: bool,
+    no_figures: bool,
+    force: bool,
+    include: tuple[str, ...],
+    results: str | None,
+) -> None:
+    """Bundle runs, failed ones too, with their tables and figures in the folder DIR.
+
+    MANIFEST.json lists every file, SHA256SUMS their checksums. Every command that reads runs also
+    reads a bundle (--results DIR), after verifying its records.
+
+    \b
+    Examples:
+      bench export bundle
+      bench export paper -b table1 --models         with the trained flows
+      bench export bundle --force                   replaces an earlier one
+      bench table --results bundle -f latex         the same table on another machine
+      cd bundle && sha256sum -c SHA256SUMS
+    """
+    from bench.records.selection import chosen, runs_in
+    from bench.report.export import write_bundle
+
+    include_all(include)
+    source = results_dir(results)
+    runs = chosen(runs_in(source), source, methods, datasets, budgets)
+    written = write_bundle(
+        Path(folder),
+        source,
+        runs,
+        chosen={"methods": methods, "datasets": datasets, "budgets": budgets},
+        models=models,
+        figures=not no_figures,
+        force=force,
+    )
+    for name, why in written.not_drawn.items():
+        click.echo(f"Not drawn: {name}: {why}", err=True)
+    number = "1 run" if written.runs == 1 else f"{written.runs} runs"
+    with_models = f", {written.models} of them with their models" if models else ""
+    click.echo(f"{folder}: {number}{with_models}; figures: {len(written.figures) // 2}.")

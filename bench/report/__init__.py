@@ -1,1 +1,1 @@
-"""The report: records in, one self-contained page out; nothing here imports torch."""
+"""The report: one HTML page, its server, and bundles of runs."""

@@ -1,4 +1,4 @@
-"""Writing a bundle: beside its place first, and there in one rename."""
+"""Writing a bundle: first to a temporary folder beside its place, then moved there."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ MODEL = "model.pt"
 
 _README = """# Runs of CNF Bench
 
-{runs} runs, with the tables and figures made of them. `{manifest}` names every file.
+{runs} runs with their tables and figures. `{manifest}` lists every file.
 
-    sha256sum -c {sums}                    # that nothing has changed
-    bench table --results THIS_FOLDER      # the comparison; so do plot, list, info
+    sha256sum -c {sums}                    # checks that nothing has changed
+    bench table --results THIS_FOLDER      # the comparison; plot, list and info work too
 """
 
 

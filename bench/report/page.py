@@ -1,46 +1,50 @@
-"""The report as one HTML page that needs nothing but itself."""
+"""The report as one HTML page that needs no other file; it begins with the answers."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.records import store
-from bench.records.frame import cells
-from bench.report import figures, runs, setting
-from bench.report.commands import Command, commands
-from bench.report.gathered import Gathered
-from bench.report.parts import section
-from bench.report.shortened import shortened
-from bench.report.under_way import UnderWay, said
+from bench.records import catalogue, store
+from bench.records.frame import Cell
+from bench.registry.plugins import look
+from bench.report import pictures, runs, setting
+from bench.report.setting import Gathered, anchor
 from bench.tables.comparison import comparison
 from bench.tables.details import Detail, details
+from bench.tables.layout import Entry, Row, Table, labels
+from bench.tables.marks import LEVEL, Contest, groups_of, heading_of, is_complete
 from bench.tables.published import with_published
 from bench.tables.render import html_grid, html_notes
 
-#: The columns of the comparison.
+#: The columns of the comparison; the seeds come after the first of them.
 COLUMNS = (
-    *("params", "minibatches", "nll", "mmd_m", "mmd_1", "train_seconds", "sample_seconds"),
-    "memory_bytes",
+    *("nll", "mmd_m", "mmd_1", "train_seconds", "sample_seconds", "memory_bytes"),
+    *("params", "minibatches"),
 )
 
-#: So many commands are printed.
-MOST_COMMANDS = 40
+#: Rows of a data set that are shown; commands that are printed; answers that are not folded.
+MOST_ROWS, MOST_COMMANDS, MOST_ANSWERS = 100, 40, 20
 
-#: What a figure rests on is told of data sets with no more runs than these.
+#: What each number rests on is shown for data sets with at most so many runs.
 MOST_DETAILED = 120
 
+#: More methods than these are counted in an answer, and not named.
+MOST_NAMED = 4
 
-#: Control characters, and those that set the direction of what follows them.
+#: Control characters, and those that set the direction of the text after them.
 _UNSEEN = {
     code: f"[U+{code:04X}]"
     for code in (
@@ -52,180 +56,340 @@ _UNSEEN = {
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What the tests say of one data set under one budget.
+
+    Attributes:
+        dataset: the data set.
+        place: the same, with the budget and the revision where there are several.
+        code: `ahead` (one method is significantly better than all others), `tie` (several are not
+            significantly worse than the best), `untested`, `alone` (one method has an NLL of all
+            its seeds), `incomplete` (none has), `failed` (no run ended well).
+        text: the sentence.
+    """
+
+    dataset: str
+    place: str
+    code: str
+    text: str
+
+    @property
+    def anchor(self) -> str:
+        """The id of the data set's section."""
+        return anchor("data", self.dataset)
+
+
+@dataclass(frozen=True)
 class DataSection:
     """A data set's section: its revisions, its figures, what each number rests on."""
 
     name: str
     anchor: str
     revisions: tuple[setting.DataFacts, ...]
-    shown: tuple[figures.Shown, ...]
+    shown: tuple[pictures.Picture, ...]
     remark: str
     details: tuple[tuple[str, tuple[Detail, ...]], ...]
-    runs: int
     failed: int
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page, and a line for each figure that a bug kept from being drawn."""
+
+    html: str
+    bugs: tuple[str, ...]
 
 
 def page(
     gathered: Gathered,
-    kept: figures.Kept | None = None,
+    kept: pictures.Kept | None = None,
     *,
     watched: bool = False,
     published: bool = False,
-) -> str:
-    """The page of these runs, of which there may be none.
+    title: str = "",
+) -> Page:
+    """The page of these runs, if any.
 
     Args:
         gathered: the runs.
-        kept: the figures drawn before, which are not drawn again of the same runs.
-        watched: whether a server gives it, which the page then asks for news.
-        published: whether the literature's figures stand beside the comparison.
+        kept: the figures drawn before; those of the same runs are not drawn again.
+        watched: whether a server provides it, which the page then asks for updates.
+        published: whether the table gets columns with the literature's numbers.
+        title: in place of the usual one.
     """
-    kept = {} if kept is None else kept
-    content = _content(gathered, kept, published) if gathered.records else _empty()
+    content: dict[str, Any] = {"sections": ()}
+    bugs: list[str] = []
+    if gathered.records:
+        content, bugs = _content(gathered, {} if kept is None else kept, published)
     content |= {
+        "title": title,
         "count": len(gathered.records),
-        "failed": len(gathered.failed),
+        "failed": sum(record.status != "ok" for record in gathered.records),
         "left_out": gathered.left_out,
-        "under_way": gathered.under_way,
+        "in_progress": tuple(runs.in_progress(gathered.results)),
         "made": store.utc()[:16].replace("T", " "),
         "version": version("cnf-bench"),
         "watched": watched,
-        "style": _text("page.css"),
-        "script": _text("page.js"),
+        "style": _file("page.css"),
+        "script": _file("page.js"),
         "policy": _policy(watched),
     }
-    return _plain(_environment().get_template("page.html.j2").render(content))
+    return Page(_rendered("page.html.j2", content), tuple(bugs))
 
 
-def runs_under_way(known: tuple[UnderWay, ...]) -> str:
-    """The list of the runs under way alone."""
-    return _plain(_environment().get_template("under_way.html.j2").render(under_way=known))
+def progress_list(results: Path) -> str:
+    """The list of the runs in progress alone."""
+    known = tuple(runs.in_progress(results))
+    return _rendered("progress.html.j2", {"in_progress": known})
 
 
-def _empty() -> dict[str, Any]:
-    return {"terms": (), "sections": ()}
-
-
-def _content(gathered: Gathered, kept: figures.Kept, published: bool) -> dict[str, Any]:
-    records, frame = gathered.records, gathered.frame
+def _content(
+    gathered: Gathered, kept: pictures.Kept, published: bool
+) -> tuple[dict[str, Any], list[str]]:
+    records = gathered.records
     whole = comparison(gathered.compared, COLUMNS, results=gathered.results)
+    found = answers(groups_of(gathered.compared), whole.contests)
     if published:
         whole = with_published(whole, gathered.compared)
     table, cut = shortened(whole)
     data = setting.datasets(records, gathered.compared)
-    over_all, over_all_said = figures.across(gathered, kept)
-    sections, not_drawn = _sections(gathered, data, kept)
-    not_drawn = [each for each in over_all if isinstance(each, figures.NotDrawn)] + not_drawn
-    full = runs.in_full(records)
-    lines = runs.lines(records, frame, set(gathered.compared["run"]), full)
-    parts = [
-        runs.part(each, line, next(cells(frame.iloc[[i]], by_run=True)), gathered.results)
-        for i, (each, line) in enumerate(zip(records, lines, strict=True))
-        if line.full
-    ]
-    asked = commands(records)
-    return {
+    across, across_remark = pictures.across(gathered, kept)
+    sections, drawn = _sections(gathered, data, kept)
+    missing = [each for each in (*across, *drawn) if isinstance(each, pictures.NotDrawn)]
+    lines = runs.lines(gathered)
+    parts = runs.full_runs(gathered, lines, kept)
+    full = {part.line.run: part for part in parts}
+    commands = setting.commands(records)
+    content = {
+        "answers": found[:MOST_ANSWERS],
+        "more_answers": found[MOST_ANSWERS:],
         "terms": tuple(setting.setting(records)),
-        "grid": html_grid(table, caption="The comparison, a part for each data set and budget"),
+        "grid": html_grid(_seeds_second(table), caption="A part for each data set and budget"),
         "notes": html_notes(table),
         "cut": cut,
         "names": sorted({line.dataset for line in lines}),
         "statuses": sorted({line.status for line in lines}),
-        "across": [each for each in over_all if isinstance(each, figures.Shown)],
-        "across_said": over_all_said,
+        "across": [each for each in across if isinstance(each, pictures.Picture)],
+        "across_remark": across_remark,
         "sections": sections,
-        "not_drawn": _alike(not_drawn),
+        "not_drawn": _grouped(missing),
         "lines": lines,
-        "numbers": runs.NUMBERS.values(),
+        "numbers": [catalogue.column(name) for name in runs.NUMBERS],
         "parts": parts,
-        "failures": _failures(parts, lines),
-        "commands": asked[:MOST_COMMANDS],
-        "more_commands": _more(asked),
+        "curves": len(records) <= pictures.MOST_CURVES,
+        "failures": [full.get(line.run, line) for line in lines if line.status != "ok"],
+        "commands": commands[:MOST_COMMANDS],
+        "more_commands": (
+            len(commands[MOST_COMMANDS:]),
+            sum(command.runs for command in commands[MOST_COMMANDS:]),
+        ),
         "data": data,
+        "columns": catalogue.measures().values(),
     }
+    bugs = [f"Not drawn: {kind} {where}: {why}" for kind, where, why in _grouped(missing, bug=True)]
+    return content, bugs
+
+
+def answers(groups: Sequence[Sequence[Cell]], compared: Sequence[Contest]) -> list[Answer]:
+    """A sentence for each data set and budget, from the tests of the comparison.
+
+    Args:
+        groups: the rows of the comparison, those of one data set, revision and budget together.
+        compared: the rows whose NLLs were tested against each other.
+    """
+    headings = [heading_of(members[0]) for members in groups]
+    datasets, revisions = Counter(h[0] for h in headings), Counter((h[0], h[2]) for h in headings)
+    found = []
+    for (name, revision, budget), members in zip(headings, groups, strict=True):
+        told = [f"budget {budget}"] if datasets[name] > revisions[name, budget] else []
+        told += [f"revision {str(revision)[:8]}"] if revisions[name, budget] > 1 else []
+        place = f"{name} ({', '.join(told)})" if told else str(name)
+        mine = [c for c in compared if heading_of(c.cells[0]) == (name, revision, budget)]
+        for code, text in _told(members, mine):
+            found.append(Answer(str(name), place, code, f"{text}."))
+    return found
+
+
+def _told(members: Sequence[Cell], compared: Sequence[Contest]) -> Iterator[tuple[str, str]]:
+    """The code and the sentence of each contest of a group; one where there is none."""
+    names = dict(zip((_key(c) for c in members), map(str, labels(members)), strict=True))
+    complete = [cell for cell in members if is_complete(cell)]
+    rest = _rest(members, names)
+    if not any(len(cell.well) for cell in members):
+        ended = Counter(str(s) for c in members for s in c.columns.plain("status")[c.rows])
+        yield "failed", f"every run failed ({', '.join(f'{n} {s}' for s, n in ended.items())})"
+    elif not complete:
+        yield "incomplete", f"no method has an NLL for all of its seeds{rest}"
+    elif not compared:
+        for cell in complete[:1]:
+            why = "no other method to compare with" if len(members) == 1 else "no test was possible"
+            yield "alone", f"{_lead(cell, names)}; {why}{rest}"
+    for contest in compared:
+        yield _decided(contest, names, rest)
+
+
+def _decided(contest: Contest, names: dict[Any, str], rest: str) -> tuple[str, str]:
+    decision, cells = contest.decision, contest.cells
+    best, level = cells[decision.best], f"({100 * LEVEL:g} % level)"
+    if decision.test == "none":
+        why = "it can't be tested with one seed and no standard error"
+        return "untested", f"lowest NLL {_lead(best, names)}; {why}{rest}"
+    tied = [cell for cell in contest.best if cell is not best]
+    behind = [cell for cell in cells if cell is not best and cell not in tied]
+    worse = f"ahead of {_listed(behind, names, len(cells) - 1)} {level}" if behind else ""
+    if not tied:
+        return "ahead", f"{_lead(best, names)}; {worse}{rest}"
+    tie = f"no significant difference from {_listed(tied, names, len(cells) - 1)}"
+    tie += f"; {worse}" if behind else f" {level}"
+    return "tie", f"{_lead(best, names)}; {tie}{rest}"
+
+
+def _lead(cell: Cell, names: dict[Any, str]) -> str:
+    """The method, its NLL, and how far that is from the entropy where it is known."""
+    nll, entropy = cell.mean("nll"), cell.shared("entropy")
+    text = f"{names[_key(cell)]} {catalogue.number('nll', nll)}"
+    if entropy is None:
+        return text
+    gap = f"{abs(nll - entropy):.2f}"
+    if float(gap) == 0:
+        return f"{text}, the best attainable"
+    if nll > entropy:
+        return f"{text}, {gap} nats above the best attainable"
+    chance = nll + 2 * cell.mean("nll_se") >= entropy
+    why = "by chance" if chance else "which is impossible: its density or the entropy is wrong"
+    return f"{text}, {gap} nats below the best attainable, {why}"
+
+
+def _rest(members: Sequence[Cell], names: dict[Any, str]) -> str:
+    """What else must be known: rows that are worse than a Gaussian, that failed or have no NLL."""
+    floors = [c.mean("nll") for c in members if look(str(c.key["method"])).family == "floor"]
+    floor = min((nll for nll in floors if math.isfinite(nll)), default=math.inf)
+    worse = [cell for cell in members if cell.mean("nll") > floor]
+    worse = [cell for cell in worse if look(str(cell.key["method"])).family != "floor"]
+    failed = [cell for cell in members if len(cell.well) < len(cell.rows)]
+    silent = [
+        cell for cell in members if len(cell.well) == len(cell.rows) and not is_complete(cell)
+    ]
+    text = f"; worse than a fitted Gaussian: {_listed(worse, names)}" if worse else ""
+    if failed:
+        text += f"; with failed runs, so not tested: {_listed(failed, names)}"
+    return text + (f"; without an NLL: {_listed(silent, names)}" if silent else "")
+
+
+def _listed(cells: Sequence[Cell], names: dict[Any, str], others: int = 0) -> str:
+    """The names of rows; `all others` or a count where they are many."""
+    known = [names[_key(cell)] for cell in cells]
+    if len(known) > MOST_NAMED:
+        return f"all {others} others" if len(known) == others else f"{len(known)} methods"
+    return known[0] if len(known) == 1 else f"{', '.join(known[:-1])} and {known[-1]}"
+
+
+def _key(cell: Cell) -> tuple[Any, ...]:
+    return tuple(cell.key.values())
+
+
+def shortened(table: Table, most: int = MOST_ROWS) -> tuple[Table, list[str]]:
+    """The table with the rows of lowest NLL in each group, in their order; a sentence on each cut.
+
+    Bold and footnotes rest on all rows, as before.
+    """
+    nll = [column.title for column in table.columns].index(catalogue.column("nll").title)
+
+    def place(row: Row) -> float:
+        value = row.entries[nll].value
+        return math.inf if value is None else value
+
+    groups, cut = [], []
+    for group in table.groups:
+        if len(group.rows) > most:
+            best = {id(row) for row in sorted(group.rows, key=place)[:most]}
+            cut.append(
+                f"{group.name}: the {most} rows of lowest NLL of {len(group.rows)}; bold and notes "
+                "rest on all of them"
+            )
+            group = replace(group, rows=tuple(row for row in group.rows if id(row) in best))
+        groups.append(group)
+    return replace(table, groups=tuple(groups)), cut
+
+
+def _seeds_second(table: Table) -> Table:
+    """The table with its seeds after the first column, so that a phone shows the NLL first."""
+    first, *others = table.columns
+    seeds = replace(first, title=table.titles[1])
+
+    def moved(row: Row) -> Row:
+        entries = (row.entries[0], Entry(word=row.seeds), *row.entries[1:])
+        return replace(row, entries=entries)
+
+    groups = tuple(
+        replace(
+            group,
+            rows=tuple(map(moved, group.rows)),
+            references=tuple(map(moved, group.references)),
+        )
+        for group in table.groups
+    )
+    return replace(
+        table, titles=(table.titles[0], ""), columns=(first, seeds, *others), groups=groups
+    )
 
 
 def _sections(
-    gathered: Gathered, data: list[setting.DataFacts], kept: figures.Kept
-) -> tuple[list[DataSection], list[figures.NotDrawn]]:
-    sections: list[DataSection] = []
-    not_drawn: list[figures.NotDrawn] = []
+    gathered: Gathered, data: Sequence[setting.DataFacts], kept: pictures.Kept
+) -> tuple[list[DataSection], pictures.Pictures]:
+    sections, drawn = [], []
+    failed = Counter(r.dataset.name for r in gathered.records if r.status != "ok")
     for name in dict.fromkeys(each.name for each in data):
-        found, remark = figures.of_dataset(gathered, name, kept)
-        revisions = tuple(each for each in data if each.name == name)
+        found, remark = pictures.of_dataset(gathered, name, kept)
+        drawn += found
         mine = gathered.compared[gathered.compared["dataset"] == name]
-        not_drawn += [each for each in found if isinstance(each, figures.NotDrawn)]
+        lines = details(mine, gathered.results) if len(mine) <= MOST_DETAILED else []
         sections.append(
             DataSection(
                 name=name,
-                anchor=revisions[0].anchor,
-                revisions=revisions,
-                shown=tuple(each for each in found if isinstance(each, figures.Shown)),
+                anchor=anchor("data", name),
+                revisions=tuple(each for each in data if each.name == name),
+                shown=tuple(each for each in found if isinstance(each, pictures.Picture)),
                 remark=remark,
-                details=_details(mine, gathered),
-                runs=sum(each.runs for each in revisions),
-                failed=sum(section(r, "dataset").get("name") == name for r in gathered.failed),
+                details=tuple((method, tuple(rows)) for _, method, rows in lines),
+                failed=failed[name],
             )
         )
-    return sections, not_drawn
+    return sections, drawn
 
 
-def _details(mine: pd.DataFrame, gathered: Gathered) -> tuple[tuple[str, tuple[Detail, ...]], ...]:
-    """What each figure of a data set rests on, a block for each row of its comparison."""
-    if len(mine) > MOST_DETAILED:
-        return ()
-    return tuple((method, tuple(lines)) for _, method, lines in details(mine, gathered.results))
-
-
-def _alike(found: list[figures.NotDrawn]) -> list[tuple[str, str, str]]:
+def _grouped(
+    missing: Sequence[pictures.NotDrawn], *, bug: bool = False
+) -> list[tuple[str, str, str]]:
     """The kind, the places and the reason; places with the same reason together."""
-    places: dict[tuple[str, str], list[str]] = {}
-    for each in found:
-        places.setdefault((each.kind, each.why), []).append(each.place)
+    places = defaultdict(list)
+    for each in missing:
+        if each.bug or not bug:
+            places[each.kind, each.why].append(each.place)
     return [(kind, ", ".join(filter(None, where)), why) for (kind, why), where in places.items()]
 
 
-def _failures(parts: list[runs.Part], lines: list[runs.Line]) -> list[runs.Line | runs.Part]:
-    """Each failed run, in full where it is shown in full."""
-    shown = {each.line.run: each for each in parts}
-    return [shown.get(line.run, line) for line in lines if line.status != "ok"]
-
-
-def _more(asked: list[Command]) -> str:
-    left = asked[MOST_COMMANDS:]
-    if not left:
-        return ""
-    return f"And {len(left)} further commands for {sum(each.runs for each in left)} runs."
-
-
-def _plain(text: str) -> str:
-    """The text with the code points of letters that no page shows and that turn others round."""
-    return text.translate(_UNSEEN)
+def _rendered(template: str, content: dict[str, Any]) -> str:
+    """A filled template; characters that can't be seen or that reverse others are spelt out."""
+    return _environment().get_template(template).render(content).translate(_UNSEEN)
 
 
 def _policy(watched: bool) -> str:
     """What the browser lets the page do: its own style and script, its own pictures."""
-    hashes = {
-        name: base64.b64encode(hashlib.sha256(_text(name).encode()).digest()).decode()
+    digests = {
+        name: base64.b64encode(hashlib.sha256(_file(name).encode()).digest()).decode()
         for name in ("page.css", "page.js")
     }
-    rules = {
-        "default-src": "'none'",
-        "img-src": "data:",
-        "style-src": f"'sha256-{hashes['page.css']}'",
-        "script-src": f"'sha256-{hashes['page.js']}'",
-        "base-uri": "'none'",
-        "form-action": "'none'",
-    }
-    if watched:
-        rules["connect-src"] = "'self'"
-    return "; ".join(f"{name} {value}" for name, value in rules.items())
+    rules = ["default-src 'none'", "img-src data:", "base-uri 'none'", "form-action 'none'"]
+    rules.append(f"style-src 'sha256-{digests['page.css']}'")
+    rules.append(f"script-src 'sha256-{digests['page.js']}'")
+    return "; ".join([*rules, "connect-src 'self'"] if watched else rules)
 
 
 @cache
-def _text(name: str) -> str:
+def _file(name: str) -> str:
     """A file beside the templates, which is part of the program and not of any record."""
-    return files("bench.report.templates").joinpath(name).read_text(encoding="utf-8")
+    return files("bench.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 @cache
@@ -237,5 +401,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         autoescape=True,
     )
-    environment.filters |= {"said": said, "raw": Markup}
+    environment.filters["raw"] = Markup
     return environment

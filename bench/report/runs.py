@@ -1,24 +1,23 @@
-"""A part of the page for a run: what it was, what came of it, how sure that is, where it ran."""
+"""The runs of a report: a line for each, most of them in full, and how far others have come."""
 
 from __future__ import annotations
 
-import json
+import os
+import re
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from bench.figures.style import looks
-from bench.records.format import count, measured, memory, scientific, significant, whole
-from bench.records.frame import Cell
-from bench.records.measures import MEASURES
-from bench.records.store import Record
-from bench.report.commands import Command, commands
-from bench.report.curve import Drawing, drawings
-from bench.report.parts import anchor, number, section
-from bench.report.under_way import tail
+from bench.records import catalogue
+from bench.records.curve import CURVE, last_entry
+from bench.records.format import duration, measured, scientific, significant, whole
+from bench.records.frame import Cell, cells
+from bench.records.model import Record
+from bench.records.store import part
+from bench.report import pictures
+from bench.report.setting import Command, Gathered, anchor, commands, plain, split_sizes
 from bench.tables.marks import (
     GAP,
     GAP_BOUND,
@@ -37,10 +36,19 @@ IN_FULL, FAILED_IN_FULL, LATEST_IN_FULL = 200, 100, 100
 #: Bytes of a failed run's log and of its traceback that are shown.
 LOG_BYTES = 6_000
 
+#: The columns of numbers in the list of all runs.
+NUMBERS = ("nll", "mmd_m", "mmd_1", "train_seconds")
+
+#: Columns that a run's certificate shows, and no other part of it.
+_CERTIFIED = (
+    *("nll", "nll_se", "nll_solver_error", "nll_native", "density_integral"),
+    *("round_trip_median",),
+)
+
 
 @dataclass(frozen=True)
 class Fact:
-    """A name, what it is, what it rests on; `fails` says which bound it misses."""
+    """A name, its value, what it rests on; `fails` says which bound it misses."""
 
     name: str
     value: str
@@ -49,15 +57,14 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Line:
+class RunLine:
     """A run in the list of all: text, and the numbers to sort by (None where there is none)."""
 
     run: str
     anchor: str
     method: str
-    colour: str
     dataset: str
-    seed: str
+    seed: int
     status: str
     reason: str
     numbers: tuple[tuple[str, float | None], ...]
@@ -67,77 +74,78 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Part:
-    """A run in full."""
+class RunInFull:
+    """Everything that the page says of a run."""
 
-    line: Line
+    line: RunLine
     asked: tuple[Fact, ...]
     config: tuple[Fact, ...]
     certificate: tuple[Fact, ...]
     results: tuple[Fact, ...]
-    curves: tuple[Drawing, ...]
+    curve: pictures.Picture | None
     environment: tuple[Fact, ...]
     command: Command
     log: str
     traceback: str
 
 
-#: The numbers of the list of all runs.
-NUMBERS = {name: MEASURES[name] for name in ("nll", "mmd_m", "mmd_1", "train_seconds")}
-
-
 def in_full(records: Sequence[Record]) -> set[str]:
     """The names of the runs that are shown in full: all, or the failed and the latest ones."""
     if len(records) <= IN_FULL:
-        return {str(record.get("run")) for record in records}
-    latest = sorted(records, key=lambda r: str(r.get("started") or ""), reverse=True)
-    failed = [r for r in latest if r.get("status") != "ok"][:FAILED_IN_FULL]
-    return {str(record.get("run")) for record in [*latest[:LATEST_IN_FULL], *failed]}
+        return {record.run for record in records}
+    latest = sorted(records, key=lambda record: record.started, reverse=True)
+    failed = [record for record in latest if record.status != "ok"][:FAILED_IN_FULL]
+    return {record.run for record in [*latest[:LATEST_IN_FULL], *failed]}
 
 
-def lines(
-    records: Sequence[Record], frame: pd.DataFrame, compared: set[str], full: set[str]
-) -> list[Line]:
+def lines(gathered: Gathered) -> list[RunLine]:
     """A line for each run, in the order of the records."""
-    columns = {name: frame[name].astype("float64").tolist() for name in NUMBERS}
+    records, compared = gathered.records, set(gathered.compared["run"])
+    full = in_full(records)
+    columns = [gathered.frame[name].astype("float64").tolist() for name in NUMBERS]
+    return [
+        RunLine(
+            run=record.run,
+            anchor=anchor("run", record.run),
+            method=record.method.name,
+            dataset=record.dataset.name,
+            seed=record.seed,
+            status=record.status,
+            reason=record.reason or "",
+            numbers=tuple(
+                (str(catalogue.number(name, value)), value) if value == value else ("–", None)
+                for name, value in zip(NUMBERS, values, strict=True)
+            ),
+            started=record.started[:16].replace("T", " "),
+            compared=record.run in compared,
+            full=record.run in full,
+        )
+        for record, *values in zip(records, *columns, strict=True)
+    ]
+
+
+def full_runs(gathered: Gathered, known: Sequence[RunLine], kept: pictures.Kept) -> list[RunInFull]:
+    """The runs that are shown in full."""
     found = []
-    colours = looks(str(section(record, "method").get("name")) for record in records)
-    for i, record in enumerate(records):
-        run, method = str(record.get("run")), str(section(record, "method").get("name"))
-        numbers = (
-            (str(measure.form(columns[name][i], None)), columns[name][i])
-            for name, measure in NUMBERS.items()
-        )
-        found.append(
-            Line(
-                run=run,
-                anchor=anchor("run", run),
-                method=method,
-                colour=colours[method].colour,
-                dataset=str(section(record, "dataset").get("name")),
-                seed=str(record.get("seed")),
-                status=str(record.get("status")),
-                reason=str(record.get("reason") or ""),
-                numbers=tuple((t, v) if v == v else ("–", None) for t, v in numbers),
-                started=str(record.get("started") or "")[:16].replace("T", " "),
-                compared=run in compared,
-                full=run in full,
-            )
-        )
+    for i, (record, line) in enumerate(zip(gathered.records, known, strict=True)):
+        if line.full:
+            (cell,) = cells(gathered.frame.iloc[[i]], by_run=True)
+            found.append(_full_run(record, line, cell, gathered, kept))
     return found
 
 
-def part(record: Record, line: Line, cell: Cell, results: Path) -> Part:
-    """A run in full; `cell` holds it alone."""
-    folder = results / line.run
-    failed = line.status != "ok"
-    return Part(
+def _full_run(
+    record: Record, line: RunLine, cell: Cell, gathered: Gathered, kept: pictures.Kept
+) -> RunInFull:
+    folder, failed = gathered.results / line.run, line.status != "ok"
+    draws = len(gathered.records) <= pictures.MOST_CURVES
+    return RunInFull(
         line=line,
         asked=tuple(_asked(record)),
-        config=tuple(_named(section(section(record, "method"), "config"))),
+        config=tuple(Fact(name, plain(value)) for name, value in record.method.config.items()),
         certificate=tuple(_certificate(record, "" if failed else flags_of(cell))),
         results=tuple(_results(record)),
-        curves=tuple(drawings(folder)),
+        curve=pictures.curves(folder, kept) if draws else None,
         environment=tuple(_environment(record)),
         command=commands([record])[0],
         log=tail(folder / "log.txt", LOG_BYTES) if failed else "",
@@ -146,149 +154,177 @@ def part(record: Record, line: Line, cell: Cell, results: Path) -> Part:
 
 
 def _asked(record: Record) -> Iterator[Fact]:
-    method, dataset, budget = (section(record, p) for p in ("method", "dataset", "budget"))
-    rows = section(dataset, "rows")
-    yield Fact("Method", _plain(method.get("name")), f"version {_plain(method.get('version'))}")
-    if method.get("preset"):
-        yield Fact("Preset", _plain(method["preset"]))
-    own = ", ".join(f"{k}={_plain(v)}" for k, v in section(method, "settings").items())
-    if own:
+    method, dataset, budget = record.method, record.dataset, record.budget
+    yield Fact("Method", method.name, f"version {method.version}")
+    if method.preset:
+        yield Fact("Preset", method.preset)
+    if method.settings:
+        own = ", ".join(f"{k}={plain(v)}" for k, v in method.settings.items())
         yield Fact("Own settings", own)
-    if (params := number(method.get("params"))) is not None:
-        yield Fact("Parameters", whole(params))
-    revision = f"revision {_plain(dataset.get('revision'))}"
-    yield Fact("Data", _plain(dataset.get("name")), revision)
-    if rows:
-        yield Fact("Rows", ", ".join(f"{_plain(k)} {_count(v)}" for k, v in rows.items()))
-    amount = f"{_count(budget.get('minibatches'))} × {_count(budget.get('batch_size'))} rows"
-    yield Fact("Budget", f"{_plain(budget.get('name'))}: {amount}")
-    training = section(record, "training")
-    if (done := number(training.get("minibatches"))) is not None:
-        best = number(training.get("best_step"))
-        kept = "" if best is None else f"the state after {whole(best)} is kept (best validation)"
+    if method.params is not None:
+        yield Fact("Parameters", whole(method.params))
+    yield Fact("Data", dataset.name, f"revision {dataset.revision}")
+    if dataset.rows:
+        yield Fact("Rows", split_sizes(dataset.rows))
+    amount = f"{whole(budget.minibatches)} × {whole(budget.batch_size)} rows"
+    yield Fact("Budget", f"{budget.name or 'unnamed'}: {amount}")
+    if (done := record.training.minibatches) is not None:
+        best = record.training.best_step
+        kept = "" if best is None else f"best validation after {whole(best)}; that state is scored"
         yield Fact("Mini-batches done", whole(done), kept)
-    yield Fact("Seed", _plain(record.get("seed")))
-    judge = section(record, "judge")
-    yield Fact("Judge", ", ".join(f"{k} {_plain(v)}" for k, v in judge.items()))
+    yield Fact("Seed", str(record.seed))
+    yield Fact("Evaluation", ", ".join(f"{k} {plain(v)}" for k, v in record.judge.items()))
 
 
 def _certificate(record: Record, flags: str) -> Iterator[Fact]:
-    """What vouches for the likelihood, each against its bound; none without a likelihood."""
-    metrics, judge = section(record, "metrics"), section(record, "judge")
-    get = {name: number(metrics.get(name)) for name in metrics}
-    nll = get.get("nll")
+    """The checks of the likelihood, each against its bound; none without a likelihood."""
+    metrics, judge = record.metrics, record.judge
+    get = metrics.get
+    nll = get("nll")
     if nll is None:
         return
-    error = get.get("nll_se")
-    rows = f"{_count(metrics.get('nll_rows'))} test rows"
-    if metrics.get("nll_groups"):
+    rows = f"{_count(get('nll_rows'))} test rows"
+    if get("nll_groups"):
         rows += f" in {_count(metrics['nll_groups'])} groups"
-    yield Fact("NLL", f"{measured(nll, error)} nats", f"± its standard error; {rows}")
-    tolerance = get.get("nll_rtol") or number(judge.get("rtol"))
+    yield Fact("NLL", f"{measured(nll, get('nll_se'))} nats", f"± its standard error; {rows}")
+    rtol = get("nll_rtol") or judge.get("rtol")
     yield Fact(
         "Solver",
-        f"{_plain(judge.get('solver'))}, rtol {_short(tolerance)}",
-        f"{_plain(judge.get('dtype'))}, exact divergence; asked for rtol "
-        f"{_plain(judge.get('rtol'))}, atol {_plain(judge.get('atol'))}",
+        f"{judge.get('solver')}, rtol {rtol if rtol is None else f'{rtol:g}'}",
+        f"{judge.get('dtype')}, exact divergence; requested rtol {judge.get('rtol')}, "
+        f"atol {judge.get('atol')}",
     )
-    if (off := get.get("nll_solver_error")) is not None:
-        most = get.get("nll_solver_error_max")
+    if (off := get("nll_solver_error")) is not None:
         note = "change of the mean at a ten times tighter tolerance in float64"
-        note += f"; of one row at most {scientific(most)}" if most is not None else ""
-        why = f": {metrics['nll_uncertified']}" if metrics.get("nll_uncertified") else ""
-        bound = f"not below {SOLVER_ERROR} nat{why}"
-        yield Fact(
-            "Solver error", f"{scientific(off)} nats", note, bound if SOLVER in flags else ""
-        )
-    native = get.get("nll_native")
-    if native is not None:
-        bound = f"more than {GAP_BOUND} nats off" if GAP in flags else ""
-        note = f"NLL by the method's own steps {measured(native)}"
+        if (most := get("nll_solver_error_max")) is not None:
+            note += f"; at most {scientific(most)} for one row"
+        why = f": {metrics['nll_uncertified']}" if get("nll_uncertified") else ""
+        bound = f"not below {SOLVER_ERROR} nats{why}" if SOLVER in flags else ""
+        yield Fact("Solver error", f"{scientific(off)} nats", note, bound)
+    if (native := get("nll_native")) is not None:
+        bound = f"more than {GAP_BOUND} nats" if GAP in flags else ""
+        note = f"NLL by the method's own steps: {measured(native)}"
         yield Fact("Native gap", f"{scientific(nll - native)} nats", note, bound)
-    if (trip := get.get("round_trip_median")) is not None:
-        scale = get.get("row_scale")
-        note = f"median |x − x′| of {_count(metrics.get('round_trip_rows'))} rows to noise and back"
-        note += f", of size {significant(scale)}" if scale is not None else ""
+    if (trip := get("round_trip_median")) is not None:
+        note = f"median |x − x′| of {_count(get('round_trip_rows'))} rows to noise and back"
+        if (scale := get("row_scale")) is not None:
+            note += f"; the rows have size {significant(scale)}"
         bound = f"more than {TRIP_BOUND:g} of their size" if TRIP in flags else ""
         yield Fact("Round trip", str(scientific(trip)), note, bound)
-    if (mass := get.get("density_integral")) is not None:
-        bound = f"off by more than {MASS_BOUND}" if MASS in flags else ""
-        spread = get.get("density_integral_error")
-        yield Fact("Integral", str(measured(mass, spread)), "± error of the quadrature", bound)
+    if (mass := get("density_integral")) is not None:
+        bound = f"differs from 1 by more than {MASS_BOUND}" if MASS in flags else ""
+        value = measured(mass, get("density_integral_error"))
+        yield Fact("Integral", str(value), "± error of the quadrature", bound)
 
 
 def _results(record: Record) -> Iterator[Fact]:
-    metrics, cost = section(record, "metrics"), section(record, "cost")
-    for name, label in (("m", "MMD-m"), ("1", "MMD-1")):
-        value, tau = number(metrics.get(f"mmd_{name}")), number(metrics.get(f"tau_{name}"))
+    """Every other number of the catalogue that the run has."""
+    for each in catalogue.measures().values():
+        if each.path[:1] not in (("metrics",), ("cost",)) or each.name in _CERTIFIED:
+            continue
+        value = getattr(record, each.path[0]).get(each.path[1])
         if value is not None:
-            note = f"V-statistic, two samples of {_count(metrics.get('mmd_n'))}"
-            note += f"; τ {scientific(tau)}" if tau is not None else ""
-            p = number(metrics.get(f"p_{name}"))
-            note += f"; p {significant(p)}" if p is not None else ""
-            yield Fact(label, str(scientific(value)), note)
-    for name, label in (("p_aggregated", "p, all bandwidths"), ("c2st", "Classifier accuracy")):
-        if (value := number(metrics.get(name))) is not None:
-            yield Fact(label, str(significant(value)))
-    for name, label in (
-        ("transport_cost", "Transport cost"),
-        ("straightness", "Straightness"),
-    ):
-        if (value := number(metrics.get(name))) is not None:
-            yield Fact(label, str(measured(value)))
-    for name, label in (
-        ("train_seconds", "Training"),
-        ("validation_seconds", "Validation"),
-        ("sample_seconds", "Sampling"),
-        ("density_seconds", "Density"),
-    ):
-        if (value := number(cost.get(name))) is not None:
-            yield Fact(label, f"{significant(value)} s", _evaluations(cost, name))
-    for name, label in (("peak_rss_bytes", "Peak memory"), ("peak_gpu_bytes", "Peak GPU memory")):
-        if (value := number(cost.get(name))) is not None:
-            yield Fact(label, str(memory(value)))
-
-
-def _evaluations(cost: dict[str, Any], name: str) -> str:
-    value = number(cost.get("nfe_" + name.removesuffix("_seconds")))
-    return "" if value is None else f"{count(value)} evaluations of the velocity"
+            error = record.metrics.get(each.error) if each.error else None
+            yield Fact(each.title, str(catalogue.number(each.name, value, error)))
 
 
 def _environment(record: Record) -> Iterator[Fact]:
-    environment = section(record, "environment")
+    environment = vars(record.environment)
     for name, value in environment.items():
         if name != "packages" and value not in (None, ""):
-            yield Fact(name, _plain(value))
-    packages = section(environment, "packages")
-    known = ", ".join(f"{k} {_plain(v)}" for k, v in packages.items() if v)
-    if known:
+            yield Fact(name, plain(value))
+    if known := ", ".join(f"{k} {v}" for k, v in environment["packages"].items() if v):
         yield Fact("packages", known)
-    sessions = record.get("sessions")
-    if isinstance(sessions, list) and len(sessions) > 1:
-        yield Fact("sessions", str(len(sessions)), "it was stopped and taken up again")
-    for name in ("started", "finished"):
-        if record.get(name):
-            yield Fact(name, _plain(record[name]))
-    yield Fact(
-        "record", f"{_plain(record.get('run'))}/record.json", f"key {_plain(record.get('key'))}"
-    )
+    if len(record.sessions) > 1:
+        yield Fact("sessions", str(len(record.sessions)), "it was stopped and resumed")
+    yield Fact("started", record.started)
+    if record.finished:
+        yield Fact("finished", record.finished)
+    yield Fact("record", f"{record.run}/record.json", f"key {record.key}")
 
 
-def _named(values: dict[str, Any]) -> Iterator[Fact]:
-    for name, value in values.items():
-        yield Fact(str(name), _plain(value))
+def _count(value: Any) -> str:
+    return "?" if value is None else whole(value)
 
 
-def _plain(value: object) -> str:
-    if value is None:
-        return "none"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+#: The ending of the folder of a run in progress.
+_PART = part(Path(), "").name
+
+#: Bytes at the end of a file that are read.
+_TAIL = 16_384
+
+#: Seconds without output after which the page says so.
+SILENT = 120.0
+
+_STEP = re.compile(r"mini-batch (\d+) of (\d+)")
 
 
-def _count(value: object) -> str:
-    known = number(value)
-    return "?" if known is None else whole(known)
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come that has not ended, or that was killed.
+
+    Attributes:
+        run: its name.
+        minibatch: the last mini-batch that it learned from, 0 before the first.
+        total: how many there will be; None where it has not said so yet.
+        note: its last validation NLL, its stage, how long it has written nothing.
+    """
+
+    run: str
+    minibatch: int
+    total: int | None
+    note: str
+
+    def __str__(self) -> str:
+        of = "" if self.total is None else f" of {whole(self.total)}"
+        return f"{whole(self.minibatch)}{of} mini-batches"
 
 
-def _short(value: float | None) -> str:
-    return "?" if value is None else f"{value:g}"
+def in_progress(results: Path) -> Iterator[Progress]:
+    """The runs of a results folder that have not ended, by name."""
+    try:
+        with os.scandir(results) as entries:
+            found = sorted(e.name for e in entries if e.name.endswith(_PART) and e.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name in found:
+        yield _progress(results / name)
+
+
+def tail(path: Path, size: int = _TAIL) -> str:
+    """The end of a text file, whole lines only; empty where it can't be read."""
+    try:
+        with open(path, "rb") as file:
+            start = max(0, file.seek(0, os.SEEK_END) - size)
+            file.seek(start)
+            raw = file.read(size)
+    except OSError:
+        return ""
+    if start:
+        raw = raw.partition(b"\n")[2]
+    return raw.decode("utf-8", "replace")
+
+
+def _progress(folder: Path) -> Progress:
+    log = tail(folder / "log.txt")
+    steps = _STEP.findall(log)
+    logged = (last_entry(folder) or {}).get("minibatch", 0)
+    minibatch = max(int(logged), int(steps[-1][0]) if steps else 0)
+    lines = log.splitlines()
+    notes = []
+    if validated := re.findall(r"validation_nll (-?[\d.e+-]+)", log):
+        notes.append(f"validation NLL {measured(float(validated[-1]))}")
+    if lines and steps and not _STEP.search(lines[-1]):
+        notes.append(lines[-1].partition(" ")[2][:80])
+    silent = time.time() - max(_written(folder / name) for name in ("", CURVE, "log.txt"))
+    if silent > SILENT:
+        notes.append(f"no output for {duration(silent)}: a long step, or the run was killed")
+    total = int(steps[-1][1]) if steps else None
+    return Progress(folder.name.removesuffix(_PART), minibatch, total, "; ".join(notes))
+
+
+def _written(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -1,32 +1,73 @@
-"""The setting of a report: budget, seeds, judge, machine, code; and the data that it is on."""
+"""What a report rests on: its runs, their setting and data, the commands that make them again."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bench.records.format import measured, whole
-from bench.records.spec import Judge
-from bench.records.store import Record
-from bench.report.parts import anchor, section
+from bench.records.frame import frame_of
+from bench.records.model import BudgetRecord, MethodRecord, Record
+from bench.records.selection import latest
+from bench.records.spec import METRICS_VERSION, Judge
+from bench.records.store import read_all
+from bench.study.budgets import budgets
+from bench.study.studies import JUDGE, find, shipped
 
-#: No more values of one kind are told apart in the setting.
+#: At most so many values of one kind are listed in the setting.
 _MOST = 6
 
 #: What a judge's fields are called; the others go by their own names.
-_SAID = {
+_JUDGE_WORDS = {
     "dtype": "",
     "solver": "",
     "test_rows": "test rows at most",
     "mmd_n": "MMD samples",
     "metrics_version": "metrics version",
 }
+
+#: The path of a user's own table in a command; no record keeps it.
+OWN_TABLE = "PATH/TO/{name}"
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The runs of a results folder.
+
+    Attributes:
+        results: the folder.
+        records: every finished run's record, by name.
+        frame: the same, as `bench.records.frame.records` has them.
+        compared: the rows of the frame that can be compared with one another.
+        left_out: a sentence on each kind of the others.
+    """
+
+    results: Path
+    records: tuple[Record, ...]
+    frame: pd.DataFrame
+    compared: pd.DataFrame
+    left_out: tuple[str, ...]
+
+
+def gather(results: Path) -> Gathered:
+    """Read a results folder; one that is empty or missing holds no runs.
+
+    Raises:
+        DataError: a record is damaged.
+    """
+    records = tuple(read_all(results))
+    frame = frame_of(records)
+    compared, left_out = latest(frame)
+    return Gathered(results, records, frame, compared, tuple(left_out))
 
 
 @dataclass(frozen=True)
@@ -39,10 +80,7 @@ class Term:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What the records say of a revision of a data set, and how many runs are on it.
-
-    `compared` is whether these runs stand in the comparison.
-    """
+    """A revision of a data set, the number of runs on it, and whether they are compared."""
 
     name: str
     anchor: str
@@ -59,78 +97,78 @@ class DataFacts:
 
 def setting(records: Sequence[Record]) -> Iterator[Term]:
     """The lines of the setting, each with all values that the runs have."""
-    yield Term("Methods", _counted(str(section(r, "method").get("name")) for r in records))
-    yield Term("Budget", _counted(map(_budget, records)))
-    seeds = sorted({r["seed"] for r in records if isinstance(r.get("seed"), int)})
-    yield Term("Seeds", (ranges(seeds) or "unknown",))
-    yield Term("Judge", _counted(map(_judge, records)))
+    yield Term("Methods", _counted(record.method.name for record in records))
+    yield Term("Budget", _counted(_budget(record.budget) for record in records))
+    yield Term("Seeds", (ranges(sorted({record.seed for record in records})),))
+    yield Term("Evaluation", _counted(_judge(record.judge) for record in records))
     yield Term("Machine", _counted(map(_machine, records)))
     yield Term("Code", _counted(map(_code, records)))
-    times = sorted(
-        str(r[name])[:16].replace("T", " ")
-        for r in records
-        for name in ("started", "finished")
-        if r.get(name)
-    )
-    if times:
-        yield Term("Runs made", (f"{times[0]} to {times[-1]} (UTC)",))
+    times = [record.started for record in records]
+    times += [record.finished for record in records if record.finished]
+    first, last = (time[:16].replace("T", " ") for time in (min(times), max(times)))
+    yield Term("Runs made", (f"{first} to {last} (UTC)",))
 
 
 def ranges(numbers: Sequence[int]) -> str:
-    """Ascending whole numbers, those in a row of three or more as a range."""
+    """Ascending whole numbers; three or more in a row are written as a range."""
     starts: list[list[int]] = []
     for before, each in pairwise([None, *numbers]):
-        if each is None:
-            continue
         if before is not None and each == before + 1:
             starts[-1].append(each)
-        else:
+        elif each is not None:
             starts.append([each])
     parts = [f"{run[0]}–{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in starts]
     return ", ".join(parts)
 
 
+def anchor(kind: str, name: str) -> str:
+    """The id of an element about something of that name: letters and digits only."""
+    return f"{kind}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
+
+
+def plain(value: object) -> str:
+    """A value of a record as text."""
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def datasets(records: Sequence[Record], compared: pd.DataFrame) -> list[DataFacts]:
     """Every revision of every data set, by name; those of the comparison first."""
-    names = set(zip(compared["dataset"], compared["dataset_revision"], strict=True))
-    count = Counter(map(_place, records))
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    places = set(zip(compared["dataset"], compared["dataset_revision"], strict=True))
+    count = Counter((record.dataset.name, record.dataset.revision) for record in records)
+    found = {}
     for record in records:
-        known = section(record, "dataset")
-        if _place(record) not in found or "rows" in known:  # a failed run may know less
-            found[_place(record)] = known
+        known = record.dataset
+        place = known.name, known.revision
+        if place not in found or known.rows:  # a run that failed early knows less
+            found[place] = known
     facts = [
-        _facts(name, revision, known, count[name, revision], (name, revision) in names)
-        for (name, revision), known in found.items()
+        DataFacts(
+            name=known.name,
+            anchor=anchor("data", known.name),
+            d=str(known.d or "unknown"),
+            kind=known.kind or "unknown",
+            revision=known.revision,
+            rows=split_sizes(known.rows),
+            source=known.note or "",
+            notes="; ".join(
+                f"{key}: {plain(value)}"
+                for key, value in known.notes.items()
+                if key not in ("mean", "std")  # a number for each column; the record has them
+            ),
+            entropy="" if known.entropy is None else str(measured(known.entropy)),
+            runs=count[place],
+            compared=place in places,
+        )
+        for place, known in found.items()
     ]
     return sorted(facts, key=lambda each: (each.name, not each.compared, each.revision))
 
 
-def _place(record: Record) -> tuple[str, str]:
-    known = section(record, "dataset")
-    return str(known.get("name")), str(known.get("revision"))
-
-
-def _facts(name: str, revision: str, known: dict[str, Any], runs: int, there: bool) -> DataFacts:
-    entropy = known.get("entropy")
-    rows = section(known, "rows")
-    return DataFacts(
-        name=name,
-        anchor=anchor("data", name),
-        d=str(known.get("d") or "unknown"),
-        kind=str(known.get("kind") or "unknown"),
-        revision=revision,
-        rows=", ".join(f"{k} {whole(v) if isinstance(v, int) else v}" for k, v in rows.items()),
-        source=str(known.get("note") or ""),
-        notes="; ".join(
-            f"{k}: {_plain(v)}"
-            for k, v in section(known, "notes").items()
-            if k not in ("mean", "std")  # a number a column; the record has them
-        ),
-        entropy=str(measured(entropy)) if isinstance(entropy, int | float) else "",
-        runs=runs,
-        compared=there,
-    )
+def split_sizes(rows: Any) -> str:
+    """The rows of each split."""
+    return ", ".join(f"{name} {whole(n)}" for name, n in vars(rows).items()) if rows else ""
 
 
 def _counted(values: Iterable[str]) -> tuple[str, ...]:
@@ -138,62 +176,196 @@ def _counted(values: Iterable[str]) -> tuple[str, ...]:
     count = Counter(values)
     if len(count) == 1:
         return tuple(count)
-    shown = [f"{value} ({_runs(n)})" for value, n in count.most_common(_MOST)]
+    shown = [
+        f"{value} ({'1 run' if n == 1 else f'{whole(n)} runs'})"
+        for value, n in count.most_common(_MOST)
+    ]
     if len(count) > _MOST:
         shown.append(f"and {len(count) - _MOST} others")
     return tuple(shown)
 
 
-def _runs(n: int) -> str:
-    return "1 run" if n == 1 else f"{whole(n)} runs"
+def _budget(budget: BudgetRecord) -> str:
+    amount = f"{whole(budget.minibatches)} mini-batches of {whole(budget.batch_size)} rows"
+    return f"{budget.name or 'unnamed'}: {amount}"
 
 
-def _budget(record: Record) -> str:
-    budget = section(record, "budget")
-    amount = [
-        whole(n) if isinstance(n, int) else "?"
-        for n in (budget.get("minibatches"), budget.get("batch_size"))
-    ]
-    return f"{budget.get('name') or 'unnamed'}: {amount[0]} mini-batches of {amount[1]} rows"
-
-
-def _judge(record: Record) -> str:
-    """The solver, and what of the judge differs from the usual one."""
-    judge = section(record, "judge")
+def _judge(judge: dict[str, Any]) -> str:
+    """The solver, and every other field that differs from its default."""
     usual = vars(Judge())
     shown = ("solver", "rtol", "atol", "dtype", "test_rows", "mmd_n", "permutations")
     differing = [k for k in judge if k not in shown and judge[k] != usual.get(k)]
     return ", ".join(
-        f"{_SAID.get(k, k)} {_plain(judge[k])}".strip() for k in (*shown, *differing) if k in judge
+        f"{_JUDGE_WORDS.get(k, k)} {plain(judge[k])}".strip()
+        for k in (*shown, *differing)
+        if k in judge
     )
 
 
 def _machine(record: Record) -> str:
-    environment = section(record, "environment")
-    if not environment.get("cpu"):
+    where = record.environment
+    if not where.cpu:
         return "not recorded"
-    parts = [str(environment["cpu"])]
-    if environment.get("gpu"):
-        parts.append(str(environment["gpu"]))
-    if environment.get("threads"):
-        parts.append(f"threads {environment['threads']}, cores {environment.get('cores', '?')}")
-    return ", ".join([*parts, str(environment.get("platform") or "")]).rstrip(", ")
+    threads = where.threads and f"threads {where.threads}, cores {where.cores or '?'}"
+    return ", ".join(filter(None, (where.cpu, where.gpu, threads, where.platform)))
 
 
 def _code(record: Record) -> str:
-    environment = section(record, "environment")
-    packages = section(environment, "packages")
-    known = [f"{k} {packages[k]}" for k in ("cnf-bench", "torch") if packages.get(k)]
-    if environment.get("python"):
-        known.append(f"Python {environment['python']}")
-    commit = environment.get("commit")
-    if commit:
-        changed = str(commit).endswith("+")
-        known.append(
-            f"commit {str(commit).rstrip('+')}" + (", with changes of its own" if changed else "")
-        )
+    where = record.environment
+    known = [f"{k} {where.packages[k]}" for k in ("cnf-bench", "torch") if where.packages.get(k)]
+    if where.python:
+        known.append(f"Python {where.python}")
+    if where.commit:
+        changed = " with uncommitted changes" if where.commit.endswith("+") else ""
+        known.append(f"commit {where.commit.rstrip('+')}{changed}")
     return ", ".join(known) or "not recorded"
 
 
-def _plain(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+@dataclass(frozen=True)
+class Command:
+    """A command line for a POSIX shell, the number of runs it makes, and remarks on it.
+
+    `study` is the study file that it reads, where no option can express what was asked.
+    """
+
+    line: str
+    runs: int
+    study: str = ""
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, order=True)
+class _Variant:
+    """A method with the user's own settings, as `--set` takes them."""
+
+    method: str
+    settings: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """A run to be made again: `shared` is what all runs of one command have in common."""
+
+    shared: tuple[tuple[str, ...], tuple[tuple[str, Any], ...], tuple[str, ...]]
+    variant: _Variant
+    dataset: str
+    seed: int
+    threads: int | None
+
+
+def commands(records: Iterable[Record]) -> list[Command]:
+    """As few commands as possible, by budget and judge, which make these runs and no others.
+
+    Several records of a run, all but one of older code or rows, count as one.
+    """
+    alike = defaultdict(list)
+    for cell in map(_cell, records):
+        alike[cell.shared].append(cell)
+    return [each for shared in sorted(alike, key=repr) for each in _grids(alike[shared])]
+
+
+def _cell(record: Record) -> _Cell:
+    method, name, device = record.method, record.dataset.name, record.environment.device
+    options = [*_amount(record.budget, name, method.name)]
+    options += ["--device", device] if device != "cpu" else []
+    usual = asdict(Judge())
+    differs = [(k, record.judge[k]) for k in JUDGE if record.judge.get(k, usual[k]) != usual[k]]
+    remarks = []
+    if record.dataset.kind == "own":
+        name = OWN_TABLE.format(name=name)
+        remarks.append("This is your own table: replace its path.")
+    version = record.judge.get("metrics_version", METRICS_VERSION)
+    if version != METRICS_VERSION:
+        remarks.append(
+            f"These runs were evaluated by version {version} of the metrics; this program has "
+            f"version {METRICS_VERSION}. Check out the commit that the runs name."
+        )
+    return _Cell(
+        (tuple(options), tuple(differs), tuple(remarks)),
+        _Variant(method.name, tuple(_settings(method))),
+        name,
+        record.seed,
+        record.environment.threads,
+    )
+
+
+def _amount(budget: BudgetRecord, dataset: str, method: str) -> Iterator[str]:
+    """The budget's name, and its numbers where they are not those that it names."""
+    known = budgets()
+    if budget.name in known:
+        yield from ("-b", str(budget.name))
+        amount = known[str(budget.name)].amount(dataset, method)
+        if (budget.minibatches, budget.batch_size) == (amount.minibatches, amount.batch_size):
+            return
+    yield from ("--minibatches", str(budget.minibatches), "--batch-size", str(budget.batch_size))
+
+
+def _settings(method: MethodRecord) -> Iterator[tuple[str, str]]:
+    """The user's own settings; of a record from before they were kept, all hyper-parameters."""
+    chosen = method.config if method.settings is None else method.settings
+    for key, value in chosen.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        yield key, "none" if value is None else text
+
+
+def _grids(cells: Sequence[_Cell]) -> Iterator[Command]:
+    """The runs, split into products of methods, data sets and seeds."""
+    seeds: dict[tuple[str, _Variant], set[int]] = defaultdict(set)
+    for cell in cells:
+        seeds[cell.dataset, cell.variant].add(cell.seed)
+    layers: dict[tuple[str, tuple[int, ...], int], list[_Variant]] = defaultdict(list)
+    taken: Counter[tuple[str, tuple[int, ...], str]] = Counter()
+    for (dataset, variant), found in sorted(seeds.items()):
+        same = tuple(sorted(found))
+        # A command has one group of settings for each method.
+        layers[dataset, same, taken[dataset, same, variant.method]].append(variant)
+        taken[dataset, same, variant.method] += 1
+    grids: dict[tuple[tuple[_Variant, ...], tuple[int, ...]], list[str]] = defaultdict(list)
+    for (dataset, same, _), variants in layers.items():
+        grids[tuple(variants), same].append(dataset)
+    for (each, same), names in grids.items():
+        members = [c for c in cells if c.variant in each and c.dataset in names]
+        yield _command(members, each, names, same)
+
+
+def _command(
+    cells: Sequence[_Cell],
+    variants: Sequence[_Variant],
+    names: Sequence[str],
+    seeds: Sequence[int],
+) -> Command:
+    options, differs, remarks = cells[0].shared
+    methods = [variant.method for variant in variants]
+    judged, study = _judged(differs, methods, names)
+    words = ["bench", "run", *judged]
+    for option, values in (("-m", methods), ("-d", names), ("-s", map(str, seeds))):
+        words += [word for value in values for word in (option, value)]
+    words += options
+    for variant in variants:
+        scope = f"{variant.method}." if len(variants) > 1 else ""
+        words += [w for k, v in variant.settings for w in ("--set", f"{scope}{k}={v}")]
+    threads = {cell.threads for cell in cells if cell.threads is not None}
+    if len(threads) == 1:
+        words += ["--threads", str(*threads)]
+    elif threads:
+        several = ", ".join(map(str, sorted(threads)))
+        remarks += (f"These runs had {several} threads; the command of each run has its own.",)
+    return Command(shlex.join(words), len(variants) * len(names) * len(seeds), study, remarks)
+
+
+def _judged(
+    differs: tuple[tuple[str, Any], ...], methods: Sequence[str], names: Sequence[str]
+) -> tuple[list[str], str]:
+    """The options that ask for a judge, and the study file that they read, if any."""
+    if not differs:
+        return [], ""
+    if [name for name, _ in differs] == ["test_rows"]:
+        return ["--test-rows", str(differs[0][1])], ""
+    for name in shipped():
+        study = find(name)
+        if not study.settings and study.judge == Judge(**dict(differs)):
+            return ["--study", name], ""
+    to_toml: Callable[[Any], str] = json.dumps  # numbers, text and lists are the same in both
+    lines = [f"methods = {to_toml(list(methods))}", f"datasets = {to_toml(list(names))}", ""]
+    lines += ["[judge]", *(f"{name} = {to_toml(value)}" for name, value in differs)]
+    return ["--study", "study.toml"], "\n".join(lines)

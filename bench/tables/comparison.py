@@ -119,7 +119,8 @@ def comparison(
         notes += [Note("", each.explain()) for each in standings(known) if each.enough]
     titles = ("run", "seed") if by_run else (ROWS[by], "seeds")
     columns = tuple(MEASURES[name] for name in metrics)
-    return Table(titles, columns, tuple(groups), tuple(notes), caption_of(known, metrics))
+    caption = caption_of(known, metrics)
+    return Table(titles, columns, tuple(groups), tuple(notes), caption, tuple(compared))
 
 
 def _with_thresholds(metrics: Sequence[str]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from bench.records.format import Number, measured, whole
 from bench.records.frame import Cell
 from bench.records.measures import Column
-from bench.tables.marks import BELOW, FLOOR, amounts_of, heading_of
+from bench.tables.marks import BELOW, FLOOR, Contest, amounts_of, heading_of
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ class Table:
     """A comparison, ready to render.
 
     `titles` are those of the labels and of the seeds; the second is empty where there is no column
-    of seeds. `caption` says what was compared, and on what it rests.
+    of seeds. `caption` says what was compared, and on what it rests. `contests` are the rows whose
+    NLLs were tested against each other.
     """
 
     titles: tuple[str, str]
@@ -89,6 +90,7 @@ class Table:
     groups: tuple[RowGroup, ...]
     notes: tuple[Note, ...]
     caption: str = ""
+    contests: tuple[Contest, ...] = ()
 
 
 #: Rows that differ in more settings than these, or whose label were longer, are numbered.

@@ -25,8 +25,8 @@ from bench.records.frame import records
 from bench.records.spec import Judge, RunSpec
 from bench.records.store import outline
 from bench.registry import plugins
-from bench.report.gathered import gather
 from bench.report.page import page
+from bench.report.setting import gather
 from bench.study import planning, presets
 from bench.study.planning import plan
 from bench.study.studies import Study
@@ -169,7 +169,7 @@ def test_ten_thousand_records(tmp_path: Path, seeds: int) -> None:
     table_seconds = time.process_time() - start
     assert text.count("jko") >= len(TOYS) * len(judges)
     start = time.process_time()
-    html = page(gather(results))
+    html = page(gather(results)).html
     report_seconds = time.process_time() - start
     print(
         f"{len(judges) * 50} cells: planned {planning_seconds:.2f} s, table {table_seconds:.2f} s, "

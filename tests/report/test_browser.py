@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.report.gathered import gather
 from bench.report.page import page
-from bench.report.watching import LOOPBACK, Watched, server
+from bench.report.setting import gather
+from bench.report.watch import LOOPBACK, Watched, server
 
 from .conftest import SHOWN, Study, Write, curve
 
@@ -65,7 +65,7 @@ def opened(chrome: Chrome, study: Study, tmp_path: Path) -> Chrome:
     for run in sorted(folder.glob("ffjord-*")):
         curve(run, [5 / (1 + i / 9) for i in range(40)])
     path = tmp_path / "index.html"
-    path.write_text(page(gather(folder)), encoding="utf-8")
+    path.write_text(page(gather(folder)).html, encoding="utf-8")
     clear(chrome)
     size(chrome, 1280, 900)
     chrome.get(path.as_uri())
@@ -169,7 +169,7 @@ def test_sorting_by_mouse_and_by_keyboard(opened: Chrome) -> None:
     assert labels(opened, "moons") == first
     assert ask(opened, "document.activeElement.textContent") == "NLL"
     said = opened.find_element(By.CSS_SELECTOR, "#filter-comparison [role=status]")
-    assert said.text == "In the first order."
+    assert said.text == "In the original order."
 
 
 def test_filtering_by_name_data_set_and_end(opened: Chrome) -> None:
@@ -267,8 +267,8 @@ def test_a_watched_page_renews_itself_and_keeps_order_filter_and_place(
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import WebDriverWait
 
-    monkeypatch.setattr("bench.report.figures.KINDS", {})
-    monkeypatch.setattr("bench.report.watching.PAUSE", 0.0)
+    monkeypatch.setattr("bench.report.pictures.KINDS", {})
+    monkeypatch.setattr("bench.report.watch.PAUSE", 0.0)
     for method, nll in (("jko", 2.0), ("ffjord", 3.0), ("gaussian", 4.0)):
         write(method, "moons", nll=nll)
     watched = Watched(results)

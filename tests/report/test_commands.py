@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ import pytest
 
 from bench.cli.run import run as bench_run
 from bench.launch.driver import Request, study_of
+from bench.records.model import Record, decode
 from bench.records.spec import Judge
-from bench.records.store import Record, outline, read_all
-from bench.report.commands import Command, commands
-from bench.report.setting import ranges
+from bench.records.store import outline, read_all
+from bench.report.setting import Command, commands, ranges
 from bench.study.planning import plan
 from bench.study.studies import Study, find
 
@@ -64,9 +64,9 @@ def made(study: Study, data: Path, tmp_path: Path) -> list[Record]:
     """The records of a study as its runs would begin them."""
     found = []
     for spec in plan(study, tmp_path / "none", data).runs:
-        record = outline(spec)
-        record["environment"]["threads"] = 3
-        found.append(json.loads(json.dumps(record)))
+        draft = outline(spec) | {"status": "ok"}
+        draft["environment"]["threads"] = 3
+        found.append(decode(json.dumps(draft).encode(), spec.run))
     return found
 
 
@@ -118,11 +118,11 @@ def test_hostile_names_stay_single_words(write: Write, results: Path) -> None:
     assert words[words.index("--set") + 1] == f"{HOSTILE}={HOSTILE}"
 
 
-def test_what_a_command_cant_say_is_said_beside_it(write: Write, results: Path) -> None:
+def test_what_no_command_can_express_is_a_remark(write: Write, results: Path) -> None:
     write("ffjord", "mine.csv", dataset__kind="own", judge__metrics_version=1)
     (command,) = commands(read_all(results))
     assert "-d PATH/TO/mine.csv" in command.line
-    assert any("own: name its path" in remark for remark in command.remarks)
+    assert any("your own table" in remark for remark in command.remarks)
     assert any("version 1 of the metrics" in remark for remark in command.remarks)
 
 
@@ -134,9 +134,9 @@ def test_a_record_without_settings_gives_all_its_hyper_parameters(
     assert "--set width=64 --set train_end_time=true --set flows=none" in command.line
 
 
-def test_every_field_of_the_judge_that_a_study_sets_is_told() -> None:
-    record = {"judge": asdict(Judge()) | {"alpha": 0.01}, "method": {"name": "m"}, "seed": 0}
-    (command,) = commands([record])
+def test_a_field_of_the_judge_that_no_option_sets_is_in_a_study_file(tmp_path: Path) -> None:
+    study = Study(("gaussian",), ("moons",), judge=Judge(alpha=0.01))
+    (command,) = commands(made(study, tmp_path, tmp_path))
     assert command.study.splitlines()[-2:] == ["[judge]", "alpha = 0.01"]
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import DataError
-from bench.report import watching
-from bench.report.watching import LOOPBACK, Watched, server
+from bench.report import watch
+from bench.report.watch import LOOPBACK, Watched, server
 
 from .conftest import Write
 
@@ -26,8 +26,8 @@ from .conftest import Write
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are drawn elsewhere, and pages made as often as records come."""
-    monkeypatch.setattr("bench.report.figures.KINDS", {})
-    monkeypatch.setattr(watching, "PAUSE", 0.0)
+    monkeypatch.setattr("bench.report.pictures.KINDS", {})
+    monkeypatch.setattr(watch, "PAUSE", 0.0)
 
 
 @pytest.fixture
@@ -55,27 +55,27 @@ def test_the_page_is_renewed_as_records_arrive(
     watched: tuple[Watched, int], write: Write, results: Path
 ) -> None:
     pages, port = watched
-    assert "No run has ended yet." in get(port, "/")
+    assert "No run has finished yet." in get(port, "/")
     assert json.loads(get(port, "/news.json"))["page"] == 1
     assert not pages.look()
     run = write("ffjord", "moons")
     assert pages.look()
     assert run in get(port, "/")
     news = json.loads(get(port, "/news.json"))
-    assert news == {"page": 2, "under_way": "", "said": "", "bad": False}
+    assert news == {"page": 2, "in_progress": "", "message": "", "bad": False}
     (results / "jko-moons-s0-0.part").mkdir()
     (results / "jko-moons-s0-0.part" / "log.txt").write_text("t mini-batch 30 of 40: loss 1\n")
     assert not pages.look()
-    assert "30 of 40 mini-batches" in json.loads(get(port, "/news.json"))["under_way"]
+    assert "30 of 40 mini-batches" in json.loads(get(port, "/news.json"))["in_progress"]
 
 
 def test_a_run_that_is_made_again_is_a_change(results: Path, write: Write) -> None:
     run = write("ffjord", "moons", run="again")
-    before = watching.fingerprint(results)
+    before = watch.fingerprint(results)
     (results / run).rename(results / "again.replaced")
     write("ffjord", "moons", run="again", nll=1.0)
-    assert [name for name, *_ in watching.fingerprint(results)] == ["again"]
-    assert watching.fingerprint(results) != before
+    assert [name for name, *_ in watch.fingerprint(results)] == ["again"]
+    assert watch.fingerprint(results) != before
 
 
 def test_a_damaged_record_leaves_the_last_page_and_is_told(
@@ -90,7 +90,7 @@ def test_a_damaged_record_leaves_the_last_page_and_is_told(
     assert good in get(port, "/")
     news = json.loads(get(port, "/news.json"))
     assert news["bad"]
-    assert f"{bad}/record.json is damaged" in news["said"]
+    assert f"{bad}/record.json is damaged" in news["message"]
     for path in (results / bad).iterdir():
         path.unlink()
     (results / bad).rmdir()
@@ -133,7 +133,7 @@ def test_ctrl_c_ends_it_with_0_and_a_taken_port_is_said(tmp_path: Path) -> None:
         port = line.split("/")[2].rpartition(":")[2]
         taken = subprocess.run([*command, "--port", port], capture_output=True, text=True)
         assert (taken.returncode, taken.stderr.count("\n")) == (2, 1)
-        assert "can't be served" in taken.stderr
+        assert "can't be used" in taken.stderr
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=60)
     assert process.returncode == 0

@@ -66,7 +66,7 @@
     const form = table.closest("section").querySelector("form.filter [role=status]");
     if (form) form.textContent = now
       ? `Sorted by ${button.textContent}, ${now.order}.`
-      : "In the first order.";
+      : "In the original order.";
   };
 
   // Filtering. A form's own `dataset` is hidden by its field of that name.
@@ -186,12 +186,12 @@
       const now = await answer.json();
       if (known !== null && now.page !== known) await renew();
       known = now.page;
-      const list = parse(now.under_way).body.childNodes;
-      document.getElementById("under-way").replaceChildren(...list);
-      news.textContent = now.said;
+      const list = parse(now.in_progress).body.childNodes;
+      document.getElementById("in-progress").replaceChildren(...list);
+      news.textContent = now.message;
       news.classList.toggle("bad", now.bad);
     } catch {
-      news.textContent = "bench watch has ended, or can't be reached; this is its last page.";
+      news.textContent = "bench watch has ended or can't be reached; this is its last page.";
       news.classList.add("bad");
     }
     setTimeout(ask, 2000);

@@ -1,4 +1,4 @@
-"""The report while runs are made: served on this machine alone, made anew as records arrive."""
+"""The report while runs are made: served to this machine alone, updated as runs finish."""
 
 from __future__ import annotations
 
@@ -15,49 +15,48 @@ from typing import Any
 
 from bench.errors import BenchError
 from bench.records import store
-from bench.report import figures
-from bench.report.gathered import gather
-from bench.report.page import page, runs_under_way
-from bench.report.under_way import under_way
+from bench.report import pictures
+from bench.report.page import page, progress_list
+from bench.report.setting import gather
 
-#: The only address that is served: this machine's own.
+#: The only address that is served.
 LOOPBACK = "127.0.0.1"
 
-#: Names by which a browser on this machine may ask; others may be a stranger's page that had its
-#: own name lead here.
+#: Host names that a request may use: the page of a stranger can have its own name resolve to this
+#: machine (DNS rebinding), but can't change the name.
 _HOSTS = (LOOPBACK, "localhost")
 
 #: Seconds between two looks at the results folder.
 LOOK = 1.0
 
-#: A page is made anew when so many times its own time to make has passed, so that watching takes
-#: a small share of one core from the runs.
+#: After a page that took t seconds the next one waits so many times t, so that watching takes a
+#: small share of one core from the runs.
 PAUSE = 9.0
 
 
 @dataclass
 class Watched:
-    """The page of a results folder, kept up to date by `look`; threads may read it meanwhile.
+    """The page of a results folder, updated by `look` while other threads read it.
 
     Attributes:
         results: the folder.
         number: how many pages there were; 0 before the first.
         html: the last page.
-        trouble: why the last look gave no page, empty where it did.
+        trouble: why the last look made no page; empty where it did.
     """
 
     results: Path
     number: int = 0
     html: bytes = b""
     trouble: str = ""
-    _kept: figures.Kept = field(default_factory=dict)
+    _kept: pictures.Kept = field(default_factory=dict)
     _seen: object = None
     _ready: float = 0.0
 
     def look(self) -> bool:
-        """Make the page anew where the finished runs have changed; whether it was.
+        """Make a new page if the finished runs have changed; return whether it was made.
 
-        A folder that can't be read leaves the last page, and `trouble` says why.
+        If the folder can't be read, the last page stays, and `trouble` says why.
         """
         now = fingerprint(self.results)
         if (self.number and now == self._seen) or time.monotonic() < self._ready:
@@ -65,7 +64,7 @@ class Watched:
         began = time.monotonic()
         self._seen = now
         try:
-            html = page(gather(self.results), self._kept, watched=True)
+            html = page(gather(self.results), self._kept, watched=True).html
         except BenchError as error:
             self.trouble = str(error)
             if self.number:
@@ -78,18 +77,18 @@ class Watched:
         return True
 
     def news(self) -> bytes:
-        """What a page that is open asks for, as JSON."""
-        told = {
+        """What an open page asks for every few seconds, as JSON."""
+        news = {
             "page": self.number,
-            "under_way": runs_under_way(tuple(under_way(self.results))),
-            "said": f"Not up to date: {self.trouble}" if self.trouble else "",
+            "in_progress": progress_list(self.results),
+            "message": f"Not up to date: {self.trouble}" if self.trouble else "",
             "bad": bool(self.trouble),
         }
-        return json.dumps(told).encode("utf-8", "backslashreplace")
+        return json.dumps(news).encode("utf-8", "backslashreplace")
 
 
 def fingerprint(results: Path) -> tuple[tuple[str, int, int], ...]:
-    """The finished runs, each with what changes when it is made again; no record is read."""
+    """The finished runs, each with what changes when it is made again, without reading them."""
     found = []
     for name in store.names(results):
         with suppress(OSError):  # replaced at this moment
@@ -102,7 +101,7 @@ def server(watched: Watched, port: int) -> ThreadingHTTPServer:
     """A server of the page on the loopback address; port 0 is any that is free.
 
     Raises:
-        OSError: the port is taken, or not for this user.
+        OSError: the port is taken or not allowed.
     """
 
     class Handler(_Handler):
@@ -113,23 +112,23 @@ def server(watched: Watched, port: int) -> ThreadingHTTPServer:
     return made
 
 
-def watch(watched: Watched, serving: ThreadingHTTPServer, tell: Callable[[str], object]) -> None:
-    """Serve and look until it is interrupted; `tell` gets a line for each new page or trouble.
+def watch(watched: Watched, serving: ThreadingHTTPServer, notify: Callable[[str], object]) -> None:
+    """Serve and look until interrupted; `notify` gets a line for each new page or trouble.
 
     Raises:
-        KeyboardInterrupt: it was.
+        KeyboardInterrupt: Ctrl-C.
     """
     thread = threading.Thread(target=serving.serve_forever, daemon=True)
     thread.start()
-    told = ""
+    shown = ""
     try:
         while True:
             if watched.look():
-                tell(f"page {watched.number}: {len(watched.html) / 2**20:.1f} MiB")
-            if watched.trouble != told:
-                told = watched.trouble
-                if told:
-                    tell(f"not up to date: {told}")
+                notify(f"page {watched.number}: {len(watched.html) / 2**20:.1f} MiB")
+            if watched.trouble != shown:
+                shown = watched.trouble
+                if shown:
+                    notify(f"not up to date: {shown}")
             time.sleep(LOOK)
     finally:
         serving.shutdown()
@@ -137,7 +136,7 @@ def watch(watched: Watched, serving: ThreadingHTTPServer, tell: Callable[[str], 
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Two addresses, `/` and `/news.json`; anything else is not there."""
+    """Two addresses, `/` and `/news.json`; anything else is 404."""
 
     pages: Watched
     server_version = "bench"
@@ -148,20 +147,20 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(with_body=True)
 
     def do_HEAD(self) -> None:
-        """Answer without the content."""
+        """Answer without the body."""
         self._answer(with_body=False)
 
     def _answer(self, *, with_body: bool) -> None:
         host = self.headers.get("Host", "").rpartition(":")[0]
         path = self.path.partition("?")[0]
         if host not in _HOSTS:
-            status, kind, body = 403, "text/plain", b"Ask for 127.0.0.1.\n"
+            status, kind, body = 403, "text/plain", b"Use 127.0.0.1.\n"
         elif path == "/":
             status, kind, body = 200, "text/html", self.pages.html
         elif path == "/news.json":
             status, kind, body = 200, "application/json", self.pages.news()
         else:
-            status, kind, body = 404, "text/plain", b"There is / and /news.json.\n"
+            status, kind, body = 404, "text/plain", b"Not found. Try / or /news.json.\n"
         self.send_response(status)
         self.send_header("Content-Type", f"{kind}; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
@@ -173,4 +172,4 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: the terminal is for what happens to the runs."""
+        """Log nothing: the terminal shows what happens to the runs."""

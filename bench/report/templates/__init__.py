@@ -1,1 +1,0 @@
-"""The page and its parts (jinja2), its style and its script."""
