@@ -1,7 +1,136 @@
-"""The contract of a method as questions to it: `bench test`, and the tests of the methods here."""
+"""The contract of methods and data sets as checks: for `bench test`, and for the tests here."""
 
-from bench.conformance.outcome import Finding
-from bench.conformance.subject import Subject
-from bench.conformance.suite import CHECKS, examine
+from __future__ import annotations
 
-__all__ = ["CHECKS", "Finding", "Subject", "examine"]
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from bench.conformance import answers, dataset, learning
+from bench.conformance.dataset import DatasetSubject
+from bench.conformance.subject import CheckEnded, CheckResult, NotTried, Subject
+
+__all__ = ["CHECKS", "DATASET_CHECKS", "CheckResult", "DatasetSubject", "Subject", "examine"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of a method or a data set.
+
+    `ask` returns what it measured, and raises `Broken`, `NotTried` or whatever the plug-in raises.
+    It is skipped where a check in `after` has failed.
+    """
+
+    name: str
+    ask: Callable[[Any], str]
+    after: tuple[str, ...] = ("class", "learns")
+
+
+CHECKS = (
+    Check("class", learning.check_class, ()),
+    Check("source", learning.check_source, ()),
+    Check("learns", learning.check_learns, ("class",)),
+    Check("budget", learning.check_budget, ("class",)),
+    Check("smallest budget", learning.check_smallest),
+    Check("parameters", learning.check_parameters),
+    Check("evaluations", learning.check_evaluations),
+    Check("torch's settings", learning.check_settings),
+    Check("test split", learning.check_test_split),
+    Check("same seed", learning.check_seed),
+    Check("other seed", learning.check_other_seed),
+    Check("resume", learning.check_resume),
+    Check("NaN", learning.check_nan),
+    Check("shapes", answers.check_shapes),
+    Check("float types", answers.check_types),
+    Check("rows apart", answers.check_rows_apart),
+    Check("divergence", answers.check_divergence),
+    Check("round trip", answers.check_round_trip),
+    Check("integral", answers.check_integral),
+    Check("samples", answers.check_samples),
+    Check("device", answers.check_device),
+    Check("speed", answers.check_speed),
+)
+
+DATASET_CHECKS = (
+    Check("rows", dataset.check_rows, ()),
+    Check("density", dataset.check_mass, ("rows",)),
+    Check("entropy of rows", dataset.check_entropy_of_rows, ("rows",)),
+    Check("entropy by quadrature", dataset.check_entropy_by_quadrature, ("rows",)),
+)
+
+
+def examine(
+    subject: Subject | DatasetSubject, names: Collection[str] = (), limit: float | None = None
+) -> Iterator[CheckResult]:
+    """Run all checks of a plug-in, or those of these names; a failure does not end the others.
+
+    Args:
+        subject: the method or the data set.
+        names: the checks to run; all where empty.
+        limit: the seconds of processor time that each may take, where a signal can interrupt it (in
+            the main thread); a machine that is busy with other things fails no plug-in.
+    """
+    failed = set[str]()
+    for check in CHECKS if isinstance(subject, Subject) else DATASET_CHECKS:
+        if names and check.name not in names:
+            continue
+        try:
+            if before := [name for name in check.after if name in failed]:
+                raise NotTried("earlier-failure", before=before[0])
+            with _within(limit):
+                says = check.ask(subject)
+            yield CheckResult(check.name, "ok", "ok", says)
+            continue
+        except CheckEnded as found:
+            ended = found
+        except _OutOfTime as late:
+            place = _place(late, subject.files) or "Look for a loop that does not end."
+            ended = CheckEnded("out-of-time", limit=limit, place=place)
+        except Exception as error:  # a contributor's plug-in can raise anything
+            said = " ".join(str(error).split())
+            what = f"{type(error).__name__}{f': {said:.300}' if said else ''}"
+            ended = CheckEnded("raised", error=what, place=_place(error, subject.files))
+        if isinstance(ended, NotTried):
+            yield CheckResult(check.name, "skipped", ended.code, ended.says)
+        else:
+            failed.add(check.name)
+            yield CheckResult(check.name, "failed", ended.code, ended.says, ended.look)
+
+
+class _OutOfTime(BaseException):
+    """The time for a check is over; no `except Exception` of a plug-in catches it."""
+
+
+@contextmanager
+def _within(seconds: float | None) -> Iterator[None]:
+    """Raise `_OutOfTime` inside after that many seconds of processor time."""
+    main = threading.current_thread() is threading.main_thread()
+    if seconds is None or not main or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise _OutOfTime
+
+    before = signal.signal(signal.SIGPROF, ring)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+def _place(error: BaseException, files: Collection[Path]) -> str:
+    """The deepest line of the plug-in's own source that led to the error."""
+    own = {str(file) for file in files}
+    lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in own]
+    if not lines:
+        return ""
+    return f"Look at {Path(lines[-1].filename).name}:{lines[-1].lineno}, in {lines[-1].name}."

@@ -1,110 +1,141 @@
-"""How a method learns: from each mini-batch once, in all its parameters, within its budget."""
+"""Checks of a method's class and source, of how it learns, and of whether a run can be repeated."""
 
 from __future__ import annotations
 
 import copy
+import inspect
+import io
 import math
+import pickle
+import typing
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from bench import paths
-from bench.api.method import ContractBroken, evaluations
-from bench.conformance.outcome import Broken, NotTried
+from bench.api.method import Continuous, ContractBroken, Discrete, Method, Options, evaluations
+from bench.api.stream import Stream
 from bench.conformance.subject import (
+    BATCH,
     DIMENSIONS,
     UPDATES,
+    Broken,
+    NotTried,
     Subject,
     differing,
-    finite,
     learn,
     named,
+    rows,
 )
+from bench.numerics.ode import SolverFailed
+from bench.registry.sources import reaches
 from bench.training.isolation import sealed
-from bench.training.loop import Training, train
+from bench.training.loop import Diverged, Training, train
 
-#: The mini-batches in which every parameter has to move at last.
+#: The mini-batches by which every parameter must have moved.
 PATIENCE = 60
+#: The mini-batches of a run that is stopped after each but the last.
+STOPPED = 4
+
+
+def check_class(subject: Subject) -> str:
+    """A `Continuous` or a `Discrete` with nothing left abstract, and a frozen `Config`."""
+    kind, name = subject.kind, subject.kind.__name__
+    bases = [base for base in (Continuous, Discrete) if issubclass(kind, base)]
+    if len(bases) != 1:
+        raise Broken("base-class", name=name)
+    if inspect.isabstract(kind):
+        missing = ", ".join(sorted(kind.__abstractmethods__))
+        raise Broken("abstract", name=name, missing=missing)
+    config = getattr(kind, "Config", None)
+    if not (isinstance(config, type) and issubclass(config, Options) and is_dataclass(config)):
+        raise Broken("config-class", name=name)
+    _check_options(config)
+    family = "continuous" if subject.is_continuous else "discrete"
+    return f"{family}, {len(fields(config))} hyper-parameters"
+
+
+def _check_options(config: type[Options]) -> None:
+    """Each hyper-parameter has a default of a plain type, and a description; none can be set."""
+    if not config.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        raise Broken("config-not-frozen", name=config.__name__)
+    try:
+        typing.get_type_hints(config)
+    except NameError as error:
+        raise Broken("config-type", name=config.__name__, error=error) from error
+    for option in fields(config):
+        where = f"{config.__name__}.{option.name}"
+        if not str(option.metadata.get("doc", "")).strip():
+            raise Broken("option-undocumented", option=where, field=option.name)
+        if option.default is MISSING:
+            raise Broken("option-default", option=where, field=option.name)
+        if not isinstance(option.default, bool | int | float | str | None):
+            kind = type(option.default).__name__
+            raise Broken("option-type", option=where, kind=kind)
+
+
+def check_source(subject: Subject) -> str:
+    """It imports no clock, files, data or metric."""
+    if not subject.files:
+        raise NotTried("no-source")
+    if found := reaches(subject.files):
+        raise Broken("forbidden-import", found="; ".join(found))
+    return f"{len(subject.files)} files read" if subject.files[1:] else "1 file read"
 
 
 def check_learns(subject: Subject) -> str:
     """A log with a finite loss for each mini-batch."""
     for d in DIMENSIONS:
-        losses = subject.learned(d)[1]
-        if not finite(losses):
-            step = next(k for k, loss in enumerate(losses, 1) if not math.isfinite(loss))
-            raise Broken(
-                f"On rows of a Gaussian, d = {d}, the loss is {losses[step - 1]} at mini-batch "
-                f"{step}.",
-                "Look at the loss: a logarithm of 0, a division by 0, a learning rate too large.",
-            )
+        for step, loss in enumerate(subject.learned(d)[1], 1):
+            if not math.isfinite(loss):
+                raise Broken("loss-not-finite", d=d, loss=loss, step=step)
     if subject.learned(2)[0].size() <= 0:
-        raise Broken("size() says that nothing is fitted.", "Let it count what is fitted.")
+        raise Broken("nothing-fitted")
     return f"{UPDATES} mini-batches in {' and '.join(map(str, DIMENSIONS))} dimensions"
 
 
 def check_budget(subject: Subject) -> str:
-    """One update for each mini-batch, by the harness's own count and that of the optimisers."""
+    """One update for each mini-batch, by the harness's count and by that of the optimisers."""
     method, batches = subject.make(2), subject.stream(2, UPDATES)
-    with _counted() as steps:
-
-        def between(done: Training) -> None:
-            most = max(steps.values(), default=0)
-            if most > 1:
-                raise Broken(
-                    f"An optimiser made {most} steps for mini-batch {done.minibatches}.",
-                    "Look at learn: the budget counts updates, and each mini-batch is worth one.",
-                )
-            steps.clear()
-
-        try:
-            train(method, batches, lambda m: 0.0, 1, lambda event: None, between=between)
-        except ContractBroken as error:
-            raise Broken(
-                f"{error}.", "Look at learn: take a mini-batch, make one update, yield; again."
-            ) from error
-    return f"{UPDATES} mini-batches, {UPDATES} updates"
-
-
-def check_evaluations(subject: Subject) -> str:
-    """Training evaluates a continuous method's fields, which count it."""
-    if not subject.is_continuous:
-        raise NotTried("a discrete method has no velocity")
-    method = subject.make(2)
-    learn(method, subject.stream(2, UPDATES))
-    counted = evaluations(method)
-    if counted < UPDATES:
-        raise Broken(
-            f"{UPDATES} mini-batches took {counted} evaluations of its fields, as they count them.",
-            "Call field(t, x) in learn, and neither field.forward nor the network inside: what "
-            "is not counted is missing in the cost.",
-        )
-    return f"{counted / UPDATES:.3g} a mini-batch"
-
-
-@contextmanager
-def _counted() -> Iterator[Counter[int]]:
-    """The steps that each optimiser makes, whichever it is."""
     steps = Counter[int]()
 
     def count(optimizer: Optimizer, *_: Any) -> None:
         steps[id(optimizer)] += 1
 
+    def between(done: Training) -> None:
+        most = max(steps.values(), default=0)
+        if most > 1:
+            raise Broken("several-updates", most=most, step=done.minibatches)
+        steps.clear()
+
     hook = register_optimizer_step_post_hook(count)
     try:
-        yield steps
+        train(method, batches, lambda m: 0.0, 1, lambda event: None, between=between)
+    except ContractBroken as error:
+        raise Broken("wrong-count", error=error) from error
     finally:
         hook.remove()
+    return f"{UPDATES} mini-batches, {UPDATES} updates"
+
+
+def check_smallest(subject: Subject) -> str:
+    """A budget of one mini-batch is one update, and changes the method."""
+    method = subject.make(2)
+    before = copy.deepcopy(method.state_dict())
+    learn(method, subject.stream(2, 1))
+    if not differing(before, method.state_dict()):
+        raise Broken("one-batch-lost")
+    return "one mini-batch changes it"
 
 
 def check_parameters(subject: Subject) -> str:
-    """Every trainable parameter moves, and what is frozen stays; without any, the state moves.
+    """Every trainable parameter moves, and frozen ones do not; without any, the state moves.
 
-    A method that is trained part by part may need more mini-batches to come to all of them.
+    A method that is trained part by part may need more mini-batches to reach all of them.
     """
     for total in (UPDATES, PATIENCE):
         method = subject.make(2)
@@ -116,71 +147,164 @@ def check_parameters(subject: Subject) -> str:
         if not trained - moved:
             break
     if still := sorted(trained - moved):
-        raise Broken(
-            f"{PATIENCE} mini-batches did not change {named(still)}: no gradient reaches there.",
-            "Look whether the loss uses it, nothing detaches it, and the optimiser has it; else "
-            "requires_grad_(False).",
-        )
+        raise Broken("parameter-still", total=PATIENCE, names=named(still))
     if pushed := sorted(frozen & moved):
-        raise Broken(
-            f"Learning changed {named(pushed)}, which asks for no gradient.",
-            "Look at what the optimiser is given; make a buffer of what is no parameter.",
-        )
+        raise Broken("frozen-moved", names=named(pushed))
     if not trained and not moved:
-        raise Broken("Learning changed nothing.", "Look at learn: nothing of the state moves.")
+        raise Broken("nothing-learned")
     return f"all {len(trained)} move" if trained else "none; the state moves"
 
 
-def check_smallest(subject: Subject) -> str:
-    """A budget of one mini-batch is one update, and is learned from."""
+def check_evaluations(subject: Subject) -> str:
+    """Training evaluates a continuous method's fields through their counter."""
+    if not subject.is_continuous:
+        raise NotTried("discrete")
     method = subject.make(2)
-    before = copy.deepcopy(method.state_dict())
-    learn(method, subject.stream(2, 1))
-    if not differing(before, method.state_dict()):
-        raise Broken(
-            "A budget of a single mini-batch changes nothing.",
-            "Look at schedules and warm-ups: the first update has a learning rate of 0.",
-        )
-    return "one mini-batch is learned from"
+    learn(method, subject.stream(2, UPDATES))
+    counted = evaluations(method)
+    if counted < UPDATES:
+        raise Broken("not-counted", counted=counted, total=UPDATES)
+    return f"{counted / UPDATES:.3g} per mini-batch"
 
 
 def check_settings(subject: Subject) -> str:
-    """What torch is set to for the whole process stays as it was."""
-    before = _settings()
+    """The process-wide settings of torch stay as they were."""
+
+    def settings() -> dict[str, Any]:
+        return {
+            "default dtype": torch.get_default_dtype(),
+            "number of threads": torch.get_num_threads(),
+            "gradient mode": torch.is_grad_enabled(),
+            "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        }
+
+    before = settings()
     try:
         learn(subject.make(2), subject.stream(2, 2))
-        changed = [name for name, value in _settings().items() if value != before[name]]
+        changed = [name for name, value in settings().items() if value != before[name]]
     finally:
         torch.set_grad_enabled(True)
         torch.set_default_dtype(before["default dtype"])
         torch.set_num_threads(before["number of threads"])
     if changed:
-        raise Broken(
-            f"It changed torch's {named(changed)} for the whole process.",
-            "Look for torch.set_...: what is set there holds for the judge too.",
-        )
-    return "torch is left as it was"
-
-
-def _settings() -> dict[str, Any]:
-    return {
-        "default dtype": torch.get_default_dtype(),
-        "number of threads": torch.get_num_threads(),
-        "gradient mode": torch.is_grad_enabled(),
-        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
-    }
+        raise Broken("global-setting", names=named(changed))
+    return "torch's settings are unchanged"
 
 
 def check_test_split(subject: Subject) -> str:
     """While it learns, it opens no file of the array cache or below the data root."""
     method = subject.make(2)
-    shut = sealed(paths.array_cache(), []), sealed(paths.data_root(), [])
     try:
-        with shut[0], shut[1]:
+        with sealed(paths.array_cache(), []), sealed(paths.data_root(), []):
             learn(method, subject.stream(2, 2))
     except ContractBroken as error:
-        raise Broken(
-            f"It reached for the data: {error}.",
-            "The test split is the judge's alone: what a method knows comes out of its stream.",
-        ) from error
+        raise Broken("opened-data", error=error) from error
     return "no data file was opened"
+
+
+def check_seed(subject: Subject) -> str:
+    """The same seed gives the same bits: parameters, losses, what was learned."""
+    for d in DIMENSIONS:
+        learned, losses = subject.learned(d)
+        made, again = subject.make(d), subject.make(d)
+        if names := differing(made.state_dict(), again.state_dict()):
+            raise Broken("made-differently", d=d, names=named(names))
+        same_losses = learn(again, subject.stream(d, UPDATES)) == losses
+        names = differing(learned.state_dict(), again.state_dict())
+        if names or not same_losses:
+            raise Broken("not-seeded", d=d, names=named(names) if names else "their losses")
+    return "the same seed gives the same bits"
+
+
+def check_other_seed(subject: Subject) -> str:
+    """Another seed gives another run, where the method draws anything at all."""
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    one = subject.make(2, seed=0)
+    one_losses = learn(one, subject.stream(2, UPDATES))
+    drew = not torch.equal(before, torch.get_rng_state())
+    other = subject.make(2, seed=1)
+    other_losses = learn(other, subject.stream(2, UPDATES))
+    if one_losses != other_losses or differing(one.state_dict(), other.state_dict()):
+        return "another seed gives another run"
+    if not drew:
+        raise NotTried("deterministic")
+    raise Broken("seed-ignored")
+
+
+def check_resume(subject: Subject) -> str:
+    """Stopped after any step and resumed from a file, it ends with the same bits."""
+    method, batches = subject.make(2), subject.stream(2, STOPPED)
+    checkpoints = []
+    for _ in method.learn(batches):
+        content = {
+            "state": method.state_dict(),
+            "progress": method.progress(),
+            "random": torch.get_rng_state(),
+            "dealt": batches.dealt,
+            "pushes": batches.pushes,
+        }
+        file = io.BytesIO()
+        torch.save(content, file)
+        checkpoints.append(file.getvalue())
+    for k, checkpoint in enumerate(checkpoints[:-1], 1):
+        other = subject.make(2, seed=99)
+        _resume(subject, other, checkpoint, k)
+        if names := differing(method.state_dict(), other.state_dict()):
+            raise Broken("resumed-differs", step=k, total=STOPPED, names=named(names))
+    return f"stopped after each of {STOPPED - 1} mini-batches, the same bits"
+
+
+def _resume(subject: Subject, method: Method, checkpoint: bytes, k: int) -> None:
+    """Have a fresh method learn the rest."""
+    try:
+        kept = torch.load(io.BytesIO(checkpoint), weights_only=True, map_location="cpu")
+    except pickle.UnpicklingError as error:
+        said = str(error).partition(".")[0].splitlines()[0]
+        raise Broken("checkpoint-unsafe", error=said) from error
+    try:
+        method.load_state_dict(kept["state"])
+        method.resume(kept["progress"])
+    except (RuntimeError, KeyError, ValueError) as error:
+        said = " ".join(str(error).split())
+        raise Broken("resume-failed", step=k, error=said) from error
+    torch.set_rng_state(kept["random"])
+    learn(method, subject.stream(2, STOPPED, kept["dealt"], kept["pushes"]))
+
+
+def check_nan(subject: Subject) -> str:
+    """NaN in a mini-batch, or in the parameters, ends the run as diverged."""
+    broken = rows(2).copy()
+    broken[:, 1] = math.nan
+    ended = _train(subject, Stream(broken, BATCH, UPDATES, 0, subject.device), poison=False)
+    if ended is None:
+        raise Broken("nan-rows-swallowed")
+    if not any(p.requires_grad for p in subject.make(2).parameters()):
+        return f"rows of NaN: {ended}; it has no parameters"
+    ended = _train(subject, subject.stream(2, UPDATES), poison=True)
+    if ended is None:
+        raise Broken("nan-hidden")
+    return f"parameters of NaN: {ended}"
+
+
+def _train(subject: Subject, batches: Stream, poison: bool) -> str | None:
+    """How such a run ends; None where it goes on as if nothing had happened."""
+    method = subject.make(2)
+
+    def between(done: Training) -> None:
+        if poison and done.minibatches == 2:
+            with torch.no_grad():
+                for parameter in method.parameters():
+                    if parameter.requires_grad:
+                        parameter.fill_(math.nan)
+
+    try:
+        with np.errstate(all="ignore"):
+            train(method, batches, lambda m: 0.0, 1, lambda event: None, between=between)
+    except (Diverged, SolverFailed) as error:
+        return str(error)
+    except ContractBroken:
+        return None
+    except Exception as error:  # not hidden, whatever its class
+        return f"an error, {type(error).__name__}"
+    return None

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bench.api.dataset import Dataset
+from bench.conformance import DATASET_CHECKS, DatasetSubject, examine
 from bench.data import arrays
 from bench.data.arrays import Loaded
 from bench.errors import DataError, UsageError
@@ -57,6 +58,17 @@ def test_rows(dataset: Dataset, loaded: Loaded) -> None:
         assert np.isfinite(rows[:100_000]).all()
         assert not rows.flags.writeable
         assert (np.ptp(rows[:100_000], axis=0) > 0).all()
+
+
+def test_it_keeps_the_contract(dataset: Dataset, loaded: Loaded) -> None:
+    """What `bench test` checks: a stated density and entropy are those of the rows."""
+    results = list(examine(DatasetSubject(dataset, loaded)))
+    assert [r.check for r in results] == [check.name for check in DATASET_CHECKS]
+    assert [r for r in results if r.outcome == "failed"] == []
+    known = {"no-density": dataset.log_density, "no-entropy": dataset.entropy}
+    for each in results:
+        if each.outcome == "skipped" and each.code != "not-planar":
+            assert known[each.code] is None
 
 
 def test_subset_says_so(dataset: Dataset, loaded: Loaded) -> None:
