@@ -1,4 +1,4 @@
-"""`bench test`: the contract, asked of a method."""
+"""`bench test`: the contract of methods and data sets, check by check."""
 
 from __future__ import annotations
 
@@ -7,43 +7,38 @@ import sys
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.options import include_all, include_option
+from bench.cli.options import include_all, include_option, json_option, settings_option
 from bench.errors import UsageError, unknown
 
 if TYPE_CHECKING:
-    from bench.conformance import Finding, Subject
-
-#: Seconds of processor time that a check may take.
-LIMIT = 120.0
+    from bench.conformance import CheckResult, DatasetSubject, Subject
 
 _COLOURS = {"ok": "green", "failed": "red", "skipped": "yellow"}
 
 
 @click.command()
-@click.argument("method", metavar="METHOD|FILE.py[:CLASS]")
-@click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A hyper-parameter; repeat it."
-)
-@click.option("--check", "checks", multiple=True, metavar="NAME", help="Only it; repeat it.")
+@click.argument("name", metavar="METHOD|DATASET|FILE.py[:NAME]")
+@settings_option
+@click.option("--check", "checks", multiple=True, metavar="NAME", help="Only this. Repeatable.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option(
     "--limit",
     type=click.FloatRange(min=0, min_open=True),
-    default=LIMIT,
+    default=120.0,
     show_default=True,
     metavar="SECONDS",
-    help="Processor time that a check may take.",
+    help="Processor time per check.",
 )
 @include_option
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@json_option
 def test(
-    method: str,
+    name: str,
     settings: tuple[str, ...],
     checks: tuple[str, ...],
     device: str,
@@ -51,112 +46,94 @@ def test(
     include: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Ask a method whether it keeps the contract; a line for each check.
+    """Check that a method or a data set keeps its contract.
 
-    Does it learn from each mini-batch once, in all its parameters, from its mini-batches alone? Can
-    a run be stopped, continued, repeated? Is its density one, and that of its samples? What fails
-    is said in a sentence, with where to look. It takes seconds for a small method; make a large one
-    small with --set.
+    A method: does it learn from each mini-batch once, in all its parameters, from its mini-batches
+    alone? Can a run be stopped, resumed, repeated? Is its density one, and that of its samples? A
+    data set: are its rows valid, and do its density and its entropy agree with them? A failure says
+    what is wrong and where to look. Use --set to make a large method small.
 
-    Exits with 1 where a check fails, with 2 where there is no such method.
+    Exits with 1 if a check fails, with 2 if there is no such method or data set.
 
     \b
     Examples:
       bench test my_flow.py
       bench test my_flow.py:MyFlow --set width=16
       bench test flow-matching --check resume --check "same seed"
-      bench test my_flow.py --json
+      bench test my_rows.py --json
     """
     include_all(include)
-    subject = _subject(method, settings, device)
+    subject = _subject(name, settings, device)
     import torch
 
-    from bench.conformance import CHECKS, examine
+    from bench.conformance import CHECKS, DATASET_CHECKS, Subject, examine
 
     torch.set_num_threads(1)  # a method this small is slower with more
-    known = [check.name for check in CHECKS]
-    for name in checks:
-        if name not in known:
-            raise unknown("check", name, known)
-    began = time.perf_counter()
-    findings = []
-    for finding in examine(subject, checks, limit):
-        findings.append(finding)
+    known = [c.name for c in (CHECKS if isinstance(subject, Subject) else DATASET_CHECKS)]
+    for check in checks:
+        if check not in known:
+            raise unknown("check", check, known)
+    start = time.perf_counter()
+    results = []
+    for result in examine(subject, checks, limit):
+        results.append(result)
         if not as_json:
-            _print(finding)
-    counts: Counter[str] = Counter(finding.outcome for finding in findings)
+            _print(result)
+    counts: Counter[str] = Counter(result.outcome for result in results)
     if as_json:
-        click.echo(json.dumps(_content(subject, findings), indent=1))
+        about: dict[str, Any] = {"dataset": subject.name}
+        if isinstance(subject, Subject):
+            about = {"method": subject.name, "settings": dict(subject.settings)}
+            about["device"] = subject.device
+        click.echo(json.dumps(about | {"checks": [asdict(r) for r in results]}, indent=1))
     else:
         parts = [f"{counts[k]} {k.replace('failed', 'FAILED')}" for k in _COLOURS if counts[k]]
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - start
         click.echo(f"{subject.name}: {', '.join(parts)}, in {seconds:.0f} s")
     sys.exit(1 if counts["failed"] else 0)
 
 
-def _subject(method: str, settings: tuple[str, ...], device: str) -> Subject:
-    """The method that is meant, with its hyper-parameters.
+def _subject(name: str, settings: tuple[str, ...], device: str) -> Subject | DatasetSubject:
+    """The method or the data set of that name, or in that file.
 
     Raises:
-        UsageError: there is none, or its hyper-parameters make no sense.
+        UsageError: there is none, or its hyper-parameters are wrong.
     """
     from bench.registry import plugins
 
-    name = _name(method)
-    kind, files = plugins.method(name), plugins.sources(plugins.methods()[name])
-    from bench.conformance import Subject
+    file, colon, wanted = name.rpartition(":") if ".py:" in name else (name, "", "")
+    if file.endswith(".py"):
+        found = plugins.include(file)
+        named = {p.attr: p.name for p in (found.methods or found.datasets).values()}
+        if colon and wanted not in named:
+            raise unknown("method", wanted, named, f"in {file}")
+        if not named or (not colon and len(named) > 1):
+            holds = f"{len(named)} plug-ins" if named else "no method and no data set"
+            first = f"Name one of {', '.join(named)}, as {file}:{next(iter(named))}."
+            raise UsageError(f"{Path(file).name} holds {holds}.", first if named else "")
+        name = named[wanted] if colon else next(iter(named.values()))
+    from bench.conformance import DatasetSubject, Subject
+    from bench.data import arrays
     from bench.launch.driver import device_of
-
-    return Subject(name, kind, _settings(name, kind, settings), files, device_of(device))
-
-
-def _name(method: str) -> str:
-    """The name of the method; a file is included for it."""
-    file, colon, wanted = method.rpartition(":") if ".py:" in method else (method, "", "")
-    if not file.endswith(".py"):
-        return method
-    from bench.registry import plugins
-
-    found = plugins.include(file).methods
-    if not found:
-        raise UsageError(f"{file} holds no method.", "A data set is tested by `bench info`.")
-    classes = {plugin.attr: name for name, plugin in found.items()}
-    if colon and wanted not in classes:
-        raise unknown("method", wanted, classes, f"in {file}")
-    if not colon and len(classes) > 1:
-        raise UsageError(
-            f"{Path(file).name} holds {len(classes)} methods.",
-            f"Name one, as {file}:{next(iter(classes))}; there are {', '.join(classes)}.",
-        )
-    return classes[wanted] if colon else next(iter(found))
-
-
-def _settings(name: str, kind: Any, assignments: tuple[str, ...]) -> dict[str, Any]:
-    """The hyper-parameters that the user sets; their types are those of the method's `Config`."""
-    if not assignments:
-        return {}
+    from bench.paths import data_root
     from bench.study import presets
 
-    return presets.parsed(name, kind.Config, presets.share(assignments, [name])[name])
+    if name not in (known := {**plugins.datasets(), **plugins.methods()}):
+        raise unknown("method or data set", name, set(known) - {plugins.PATH})
+    if name in plugins.methods():
+        kind, files = plugins.method(name), plugins.sources(plugins.methods()[name])
+        own = presets.share(settings, [name])[name] if settings else {}
+        return Subject(name, kind, presets.parsed(name, kind.Config, own), files, device_of(device))
+    if settings:
+        raise UsageError("A data set has no hyper-parameters.", "Leave out --set.")
+    dataset = plugins.dataset(name)
+    files = plugins.sources(plugins.datasets()[name])
+    return DatasetSubject(dataset, arrays.load(dataset, data_root()), files)
 
 
-def _print(finding: Finding) -> None:
-    outcome = finding.outcome.replace("failed", "FAILED")
-    click.secho(f"{outcome:<8}", fg=_COLOURS[finding.outcome], nl=False)
-    lines = _wrapped(f"{finding.says} {finding.look}".strip())
-    click.echo(f"{finding.check:<18}" + f"\n{' ' * 26}".join(lines))
-
-
-def _wrapped(text: str) -> Iterable[str]:
-    return textwrap.wrap(text, 74) or [""]
-
-
-def _content(subject: Subject, findings: Iterable[Finding]) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return {
-        "method": subject.name,
-        "settings": dict(subject.settings),
-        "device": subject.device,
-        "checks": [asdict(finding) for finding in findings],
-    }
+def _print(result: CheckResult) -> None:
+    click.secho(
+        f"{result.outcome.replace('failed', 'FAILED'):<8}", nl=False, fg=_COLOURS[result.outcome]
+    )
+    lines = textwrap.wrap(f"{result.says} {result.look}".strip(), 74) or [""]
+    click.echo(f"{result.check:<18}" + f"\n{' ' * 26}".join(lines))

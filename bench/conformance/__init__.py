@@ -60,8 +60,8 @@ CHECKS = (
 DATASET_CHECKS = (
     Check("rows", dataset.check_rows, ()),
     Check("density", dataset.check_mass, ("rows",)),
-    Check("entropy of rows", dataset.check_entropy_of_rows, ("rows",)),
-    Check("entropy by quadrature", dataset.check_entropy_by_quadrature, ("rows",)),
+    Check("row entropy", dataset.check_entropy_of_rows, ("rows",)),
+    Check("grid entropy", dataset.check_entropy_by_quadrature, ("rows",)),
 )
 
 

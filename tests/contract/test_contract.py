@@ -155,8 +155,9 @@ def test_every_code_that_is_raised_has_its_sentence_and_no_other_is_listed() -> 
     for path in folder.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_bytes())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in RAISED:
-                assert isinstance(node.args[0], ast.Constant)
-                raised[node.args[0].value].append({str(key.arg) for key in node.keywords})
+                raised[ast.literal_eval(node.args[0])].append(
+                    {str(key.arg) for key in node.keywords}
+                )
     assert set(raised) == set(wanted)
     for code, calls in raised.items():
         assert calls == [wanted[code]] * len(calls), code

@@ -18,7 +18,7 @@ from bench.data.arrays import Loaded
 ENTROPY = float(np.log(2 * np.pi * np.e) + np.log(2))
 
 
-def log_density(x: np.ndarray) -> np.ndarray:
+def log_density(x: np.ndarray) -> Any:
     return -0.5 * (x[:, 0] ** 2 + (x[:, 1] / 2) ** 2) - np.log(2 * np.pi) - np.log(2)
 
 
@@ -52,15 +52,15 @@ def test_a_data_set_that_keeps_it() -> None:
 @pytest.mark.parametrize("off", [0.05, -0.05])
 def test_a_wrong_entropy_fails(off: float) -> None:
     found = codes(replace(NORMAL, entropy=ENTROPY + off))
-    assert found["entropy of rows"] == "entropy-rows"
-    assert found["entropy by quadrature"] == "entropy-quadrature"
+    assert found["row entropy"] == "entropy-rows"
+    assert found["grid entropy"] == "entropy-quadrature"
     assert found["rows"] == found["density"] == "ok"
 
 
 def test_the_sum_over_a_grid_finds_what_the_rows_can_not() -> None:
     found = codes(replace(NORMAL, entropy=ENTROPY + 0.015))
-    assert found["entropy of rows"] == "ok"
-    assert found["entropy by quadrature"] == "entropy-quadrature"
+    assert found["row entropy"] == "ok"
+    assert found["grid entropy"] == "entropy-quadrature"
 
 
 @pytest.mark.parametrize(
@@ -68,15 +68,15 @@ def test_the_sum_over_a_grid_finds_what_the_rows_can_not() -> None:
     [
         (lambda x: log_density(x) + 0.1, "density", "density-mass"),
         (lambda x: log_density(x)[:, None], "density", "density-shape"),
-        (lambda x: np.full(len(x), np.nan), "entropy of rows", "density-shape"),
-        (lambda x: log_density(x - 1.0), "entropy of rows", "entropy-rows"),
+        (lambda x: np.full(len(x), np.nan), "row entropy", "density-shape"),
+        (lambda x: log_density(x - 1.0), "row entropy", "entropy-rows"),
         (
             lambda x: np.where(x[:, 0] > 0, log_density(x) + np.log(2), -np.inf),
-            "entropy of rows",
+            "row entropy",
             "impossible-row",
         ),
         (None, "density", "no-density"),
-        (None, "entropy of rows", "no-density"),
+        (None, "row entropy", "no-density"),
     ],
 )
 def test_a_wrong_density(density: Callable[..., Any] | None, check: str, code: str) -> None:
@@ -100,7 +100,7 @@ def test_elsewhere_than_in_the_plane_only_the_rows_are_used() -> None:
     rows = np.random.default_rng(0).standard_normal((20_000, 3)).astype(np.float32)
     entropy = 1.5 * np.log(2 * np.pi * np.e)
 
-    def density(x: np.ndarray) -> np.ndarray:
+    def density(x: np.ndarray) -> Any:
         return -0.5 * (x**2).sum(1) - 1.5 * np.log(2 * np.pi)
 
     dataset = replace(NORMAL, d=3, log_density=density, entropy=entropy)
@@ -108,9 +108,9 @@ def test_elsewhere_than_in_the_plane_only_the_rows_are_used() -> None:
     assert codes(dataset, loaded) == {
         "rows": "ok",
         "density": "not-planar",
-        "entropy of rows": "ok",
-        "entropy by quadrature": "not-planar",
+        "row entropy": "ok",
+        "grid entropy": "not-planar",
     }
-    assert codes(replace(dataset, entropy=entropy + 0.05), loaded)["entropy of rows"] == (
+    assert codes(replace(dataset, entropy=entropy + 0.05), loaded)["row entropy"] == (
         "entropy-rows"
     )
