@@ -153,7 +153,7 @@ def test_a_page_is_executed_in_one_shell_and_numbers_may_differ(tmp_path: Path) 
     done = followed(tmp_path, PAGE)
     assert done.returncode == 0, done.stdout
     assert "key = 3" in done.stdout
-    assert done.stdout.endswith("All as on the page.\n")
+    assert done.stdout.endswith("All as stated.\n")
 
 
 @pytest.mark.parametrize(
