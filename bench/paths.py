@@ -1,8 +1,9 @@
-"""Where data are kept: the data root and the array cache."""
+"""Where data are kept, and which commit this checkout is."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import platformdirs
@@ -21,3 +22,25 @@ def data_root(given: str | Path | None = None) -> Path:
 def array_cache() -> Path:
     """The memory-mapped arrays: `arrays` in `BENCH_CACHE`, else in the user's cache folder."""
     return Path(os.environ.get("BENCH_CACHE") or cache_home()).expanduser() / "arrays"
+
+
+def commit() -> str | None:
+    """The git commit of this checkout, with `+` where it has changes; None outside of one."""
+    folder = Path(__file__).parent.parent
+    if not (folder / ".git").exists():
+        return None
+    try:
+        head = _git(folder, "rev-parse", "--short=12", "HEAD")
+        return head + ("+" if _git(folder, "status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(folder), *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=5,
+    ).stdout.strip()

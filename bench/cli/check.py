@@ -306,7 +306,7 @@ def _signed(measured: Measured) -> Baseline:
     from importlib.metadata import version
 
     from bench.gate.baseline import Baseline
-    from bench.records.checkout import commit
+    from bench.paths import commit
 
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     made = {"version": version("cnf-bench"), "commit": commit(), "date": today}

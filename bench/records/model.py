@@ -228,19 +228,17 @@ def decode(text: bytes, where: str) -> Record:
         record = _DECODER.decode(text)
         for section in ("metrics", "judge"):
             _check(section, getattr(record, section))
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, ValueError) as error:
-        if (layout := _layout(text)) > FORMAT:
-            raise DataError(
-                f"The record {where} has layout {layout}; this version reads up to {FORMAT}.",
-                "Install a newer cnf-bench.",
+        layout = record.format
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        layout = _layout(text)
+        if layout <= FORMAT:
+            raise Damaged(
+                f"The record {where} is damaged: {_reason(error, text)}.",
+                "Move its folder away, and run that cell again.",
             ) from error
-        raise Damaged(
-            f"The record {where} is damaged: {_reason(error, text)}.",
-            "Move its folder away, and run that cell again.",
-        ) from error
-    if record.format > FORMAT:
+    if layout > FORMAT:
         raise DataError(
-            f"The record {where} has layout {record.format}; this version reads up to {FORMAT}.",
+            f"The record {where} has layout {layout}; this version reads up to {FORMAT}.",
             "Install a newer cnf-bench.",
         )
     return record

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from bench.errors import BenchError, DataError, UsageError
+from bench.paths import commit
 from bench.records.bundle import (
     MANIFEST,
     RECORDS,
@@ -23,7 +24,6 @@ from bench.records.bundle import (
     is_bundle,
     write_manifest,
 )
-from bench.records.checkout import commit
 from bench.records.frame import records
 from bench.records.selection import latest
 from bench.records.store import utc

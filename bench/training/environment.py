@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from bench.records.checkout import commit
+from bench.paths import commit
 
 PACKAGES = ("cnf-bench", "torch", "torchdiffeq", "numpy", "scipy", "scikit-learn", "pandas")
 
