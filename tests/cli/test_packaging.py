@@ -37,7 +37,7 @@ def test_a_distribution_named_datasets_is_no_matter(
     environment = os.environ | {"PYTHONPATH": str(neighbour), "PYTHONSAFEPATH": "1"}
     both = (
         "import datasets, bench_datasets, bench_methods; "
-        "from bench import plugins; "
+        "from bench.registry import plugins; "
         "print(datasets.WHO, plugins.dataset('moons').d)"
     )
     done = subprocess.run(
