@@ -54,7 +54,7 @@ def test_it_keeps_the_contract(name: str, check: str) -> None:
 
 
 @every_method
-def test_the_plugin(name: str) -> None:
+def test_the_plugin_is_well_formed(name: str) -> None:
     kind = plugins.method(name)
     assert len(plugins.summary(plugins.methods()[name])) > 20
     assert kind.__doc__
@@ -62,7 +62,7 @@ def test_the_plugin(name: str) -> None:
 
 
 @every_method
-def test_values_that_make_no_sense(name: str) -> None:
+def test_impossible_values_are_refused(name: str) -> None:
     """No number of a method may be minus a thousand: ValueError, at once."""
     config_class, taken = plugins.method(name).Config, []
     for key, kind in presets.options(config_class).items():

@@ -25,7 +25,7 @@ def brute_force(x0: Tensor, x1: Tensor) -> float:
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 4), st.floats(1e-6, 1e6))
-def test_against_brute_force(seed: int, n: int, d: int, scale: float) -> None:
+def test_the_cost_is_that_of_brute_force(seed: int, n: int, d: int, scale: float) -> None:
     """Over the 720 permutations at n = 6, and over those of fewer rows."""
     generator = torch.Generator().manual_seed(seed)
     x0, x1 = torch.randn(2, n, d, generator=generator)
@@ -36,7 +36,7 @@ def test_against_brute_force(seed: int, n: int, d: int, scale: float) -> None:
 
 
 @pytest.mark.parametrize("rows", ["equal", "grid", "noise is data"])
-def test_ties(rows: str) -> None:
+def test_ties_give_an_optimal_permutation(rows: str) -> None:
     """Where many permutations are optimal, one of them is found."""
     x0 = torch.randn(6, 2)
     x1 = {
@@ -49,7 +49,7 @@ def test_ties(rows: str) -> None:
 
 @pytest.mark.parametrize("data", ["two modes", "outlier", "heavy tails", "thin", "tiny"])
 @pytest.mark.parametrize("d", [2, 20])
-def test_the_guessed_prices_change_nothing(data: str, d: int) -> None:
+def test_prices_do_not_change_the_cost(data: str, d: int) -> None:
     """The cost is that of SciPy's assignment on plain squared distances."""
     x0, x1 = torch.randn(2, 200, d)
     if data == "two modes":
@@ -67,7 +67,7 @@ def test_the_guessed_prices_change_nothing(data: str, d: int) -> None:
     assert cost(optimal(x0, x1), x1) == pytest.approx(oracle, rel=1e-9)
 
 
-def test_on_a_line_it_is_the_order() -> None:
+def test_on_a_line_the_coupling_is_the_order() -> None:
     x0, x1 = torch.randn(300, 1), torch.randn(300, 1).exp()
     assert torch.equal(optimal(x0, x1)[x1[:, 0].argsort()], x0.sort(0).values)
 
@@ -77,7 +77,7 @@ def test_a_shift_couples_each_row_with_its_image() -> None:
     torch.testing.assert_close(optimal(x0[order], 2 * x0 + 1), x0)
 
 
-def test_the_estimate_of_its_seconds() -> None:
+def test_estimated_seconds_agree_with_measured_ones() -> None:
     """What was measured: 23, 178, 1,337 and 8,315 ms."""
     for n, measured in {512: 0.023, 1_024: 0.178, 2_048: 1.337, 4_096: 8.315}.items():
         assert seconds(n) == pytest.approx(measured, rel=0.4)

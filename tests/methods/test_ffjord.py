@@ -88,7 +88,7 @@ def test_the_adjoints_gradient_is_backpropagations(divergence: str) -> None:
 
 
 @pytest.mark.parametrize("gradient", ["adjoint", "backprop"])
-def test_the_end_times_gradient(gradient: str) -> None:
+def test_the_gradient_of_the_end_time_matches_differences(gradient: str) -> None:
     """Of the mean estimate, against central differences in s, where T = s^2."""
     flow, h = method(divergence="exact", gradient=gradient, rtol=1e-10, atol=1e-10), 1e-4
     s = flow.flows[0].sqrt_end_time
@@ -274,7 +274,7 @@ def test_estimated_penalties_are_unbiased(divergence: str) -> None:
 
 
 @pytest.mark.parametrize("divergence", ["exact", "gaussian", "rademacher"])
-def test_the_penalties_gradients(divergence: str) -> None:
+def test_gradients_of_the_penalties_match_differences(divergence: str) -> None:
     """By the adjoint and by backpropagation, against central differences along a direction."""
     slopes, h = [], 1e-5
 
@@ -303,7 +303,7 @@ def test_the_penalties_gradients(divergence: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["lambda_k", "lambda_j"])
-def test_one_penalty_alone(key: str) -> None:
+def test_a_penalty_is_the_same_without_the_other(key: str) -> None:
     """It is what it is beside the other; the one without a weight is not solved for."""
     with torch.no_grad():
         both = method(divergence="exact", **PENALISED).estimate(x())
@@ -387,7 +387,7 @@ SIZES = {"power": (6, 76e3), "gas": (8, 76e3), "miniboone": (43, 112e3), "bsds30
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_the_presets_have_the_posters_sizes(name: str) -> None:
+def test_presets_have_the_posters_sizes(name: str) -> None:
     d, parameters = SIZES[name]
     config, preset = presets.configure("ffjord", name, d, {})
     assert preset == name

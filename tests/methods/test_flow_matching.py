@@ -35,7 +35,7 @@ def test_the_flow_goes_from_data_to_noise(config: dict[str, Any], end: float) ->
     assert (piece.t_data, piece.t_noise) == (end, 0.0)
 
 
-def test_the_identity_at_the_start() -> None:
+def test_the_flow_starts_as_the_identity() -> None:
     """The field is 0, so the first loss is that of a target of variance 2 d at sigma_min = 0."""
     flow = FlowMatching(3, FlowMatchingConfig(width=8))
     rows = torch.randn(20_000, 3).numpy()
@@ -171,7 +171,7 @@ def test_a_bad_value_is_refused_by_its_name(config: dict[str, Any]) -> None:
     ("preset", "d", "size"),
     [("power", 6, 76e3), ("gas", 8, 76e3), ("miniboone", 43, 112e3), ("bsds300", 63, 396e3)],
 )
-def test_the_posters_sizes(preset: str, d: int, size: float) -> None:
+def test_presets_have_the_posters_sizes(preset: str, d: int, size: float) -> None:
     config, found = presets.configure("flow-matching", preset, d, {})
     assert found == preset
     assert FlowMatching(d, config).size() == pytest.approx(size, rel=0.02)

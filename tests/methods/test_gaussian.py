@@ -49,7 +49,7 @@ def test_moments_are_those_of_all_rows_seen(batch_size: int, total: int, d: int)
 
 @pytest.mark.parametrize("d", [1, 2, 7])
 @pytest.mark.parametrize("ridge", [0.0, 0.1])
-def test_density(d: int, ridge: float) -> None:
+def test_log_prob_is_scipys(d: int, ridge: float) -> None:
     rows = correlated(300, d)
     method, all_rows = fitted(rows, 32, 20, ridge), seen(rows, 32, 20)
     covariance = np.cov(all_rows.T, bias=True).reshape(d, d)
@@ -116,7 +116,7 @@ def test_one_row_at_a_time_from_the_first_validation_on(total: int) -> None:
     assert log_prob.shape == (3,)
 
 
-def test_size() -> None:
+def test_size_counts_means_and_covariances() -> None:
     """Means and the upper triangle of the covariance."""
     for d in (1, 2, 7):
         assert Gaussian(d, GaussianConfig()).size() == d + len(np.triu_indices(d)[0])

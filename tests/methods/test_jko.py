@@ -99,7 +99,7 @@ def test_proximal_steps_become_the_ornstein_uhlenbeck_process(s0: float) -> None
 # --- the chain ----------------------------------------------------------------------------------
 
 
-def test_the_step_sizes() -> None:
+def test_step_sizes_grow_to_the_largest_and_the_last_block_is_free() -> None:
     """h_k = min(rho^k h0, h_max), and the last block free; each starts from the one before."""
     method = jko(blocks=4, h0=0.5, rho=2.0, h_max=1.5, termination=0.0)
     logs = run(method, stream(normal(64, 1, 1), 8))
@@ -192,7 +192,7 @@ def test_the_budget_is_used_exactly(
     assert logs[-1]["block"] == len(method.blocks) - 1
 
 
-def test_stopped_in_any_sweep_and_continued() -> None:
+def test_a_run_stopped_in_any_sweep_continues_with_the_same_bits() -> None:
     """First fit, reparametrisation, refinement: a state and a stream position are enough."""
     rows, total = normal(32, 1.0, 2.0), 18
     config = {"reparametrisations": 1, "refinements": 1, "termination": 0.0, "steps": 1}
@@ -247,7 +247,9 @@ steps_and_movements = st.lists(
 
 
 @given(steps_and_movements, st.floats(0, 1))
-def test_the_laws_of_evening(pairs: list[tuple[float, float]], eta: float) -> None:
+def test_evening_keeps_the_total_time_and_even_steps(
+    pairs: list[tuple[float, float]], eta: float
+) -> None:
     """The time in all stays the same; even movements leave the steps as they are."""
     steps, movements = zip(*pairs, strict=True)
     new = evened(steps, movements, eta, math.inf)
@@ -279,7 +281,7 @@ def test_a_bad_value_is_refused_by_its_name(values: dict[str, float]) -> None:
         JKOConfig(**values)
 
 
-def test_a_budget_smaller_than_the_number_of_blocks() -> None:
+def test_a_budget_smaller_than_the_number_of_blocks_is_refused() -> None:
     config = JKOConfig(blocks=4, reparametrisations=1, refinements=1)
     config.check(2, 24, 10)
     with pytest.raises(ValueError, match=r"4 blocks.* 24 .*got 23"):
@@ -290,7 +292,7 @@ def test_a_budget_smaller_than_the_number_of_blocks() -> None:
     ("name", "d", "params"),
     [("power", 6, 76e3), ("gas", 8, 76e3), ("miniboone", 43, 112e3), ("bsds300", 63, 396e3)],
 )
-def test_the_presets_have_the_posters_sizes(name: str, d: int, params: float) -> None:
+def test_presets_have_the_posters_sizes(name: str, d: int, params: float) -> None:
     """Of a chain of four blocks."""
     config, found = presets.configure("jko", name, d, {})
     assert found == name

@@ -64,7 +64,7 @@ def test_a_linear_potential_solves_hjb() -> None:
     close(nll, normal_nll(x() - b).mean())
 
 
-def test_a_quadratic_potential_does_not() -> None:
+def test_a_quadratic_potential_does_not_solve_hjb() -> None:
     """Phi = a |x|^2 / 2 shrinks by exp(-a), and |v|^2 / 2 is the residual all the way."""
     a = 0.6
     nll, transport, residual = affine(3, a, torch.zeros(4), steps=20).costs(x())
@@ -128,7 +128,7 @@ def slow_costs(flow: OTFlow, rows: Tensor, steps: int) -> Tensor:
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
-def test_a_sweep_against_a_slow_loop(layers: int) -> None:
+def test_costs_and_gradients_match_a_slow_loop(layers: int) -> None:
     """C, L and R, and the gradient of their weighted sum by every parameter, to 1e-10."""
     flow, weights = method(layers=layers), torch.tensor([30.0, 1.0, 5.0]).double()
     fast, slow = torch.stack(flow.costs(x())), slow_costs(flow, x(), steps=3)
@@ -160,7 +160,7 @@ def test_its_own_steps_are_those_of_training() -> None:
         close(-Flow(flow, None).log_prob(x()).mean(), flow.costs(x())[0])
 
 
-def test_there_and_back_with_its_own_steps() -> None:
+def test_the_round_trip_error_is_of_fourth_order() -> None:
     """The error of a round trip is small, and falls with the fourth power of the steps."""
     errors = []
     for steps in (8, 16):
@@ -172,7 +172,7 @@ def test_there_and_back_with_its_own_steps() -> None:
 
 
 @pytest.mark.parametrize("solver", [None, Solver("dopri5", 1e-6, 1e-6)])
-def test_the_mass_of_the_density(solver: Solver | None) -> None:
+def test_the_density_integrates_to_one(solver: Solver | None) -> None:
     """Over a square wide enough for the flow as it starts, which spreads: 1 within 1e-3."""
     torch.manual_seed(0)
     flow = Flow(OTFlow(2, OTFlowConfig(width=8)), solver, rows_at_once=20_000)
@@ -202,7 +202,7 @@ def test_learning_lowers_the_nll() -> None:
     assert np.mean(losses[-5:]) < entropy + 0.5
 
 
-def test_a_potential_too_steep_for_its_steps() -> None:
+def test_a_potential_too_steep_for_its_steps_fails_in_the_solver() -> None:
     """RK4 leaves the numbers: the solver says so, which a run records as diverged."""
     flow = method().float()
     with torch.no_grad():
@@ -215,7 +215,7 @@ def test_a_potential_too_steep_for_its_steps() -> None:
     ("dataset", "size"),
     [("power", 76_000), ("gas", 76_000), ("miniboone", 112_000), ("bsds300", 396_000)],
 )
-def test_the_posters_sizes(dataset: str, size: int) -> None:
+def test_presets_have_the_posters_sizes(dataset: str, size: int) -> None:
     """Within 2 %."""
     d = plugins.dataset(dataset).d
     config, preset = presets.configure("ot-flow", dataset, d, {})
@@ -227,7 +227,7 @@ def test_the_posters_sizes(dataset: str, size: int) -> None:
     ("dataset", "size"),
     [("power", 17_721), ("gas", 126_791), ("miniboone", 78_053), ("bsds300", 297_153)],
 )
-def test_the_papers_sizes(dataset: str, size: int) -> None:
+def test_presets_have_the_papers_sizes(dataset: str, size: int) -> None:
     """Counted with c, which the paper trains though no density depends on it."""
     d = plugins.dataset(dataset).d
     config, _ = presets.configure("ot-flow", dataset, d, {"preset": f"{dataset}-paper"})

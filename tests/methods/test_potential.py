@@ -47,7 +47,7 @@ def close(one: Tensor, other: Tensor) -> None:
 
 @every_dimension
 @every_depth
-def test_closed_forms(d: int, layers: int) -> None:
+def test_closed_forms_match_autograd(d: int, layers: int) -> None:
     """The gradient (the time derivative is its last entry) and the Laplacian, to 1e-10."""
     phi, s = potential(d, layers), points(d)
     gradient, laplacian = differentiated(phi, s)
@@ -64,7 +64,7 @@ def test_closed_forms(d: int, layers: int) -> None:
 @every_dimension
 @every_depth
 @pytest.mark.parametrize("of", ["gradient", "laplacian", "both"])
-def test_derivatives_of_closed_forms(d: int, layers: int, of: str) -> None:
+def test_derivatives_of_closed_forms_match_autograd(d: int, layers: int, of: str) -> None:
     """By s and every parameter: what is written by hand, against autograd over autograd."""
     phi, s = potential(d, layers), points(d)
     weights = torch.randn(len(s), d + 1, dtype=torch.float64)
@@ -90,7 +90,7 @@ def test_derivatives_of_closed_forms(d: int, layers: int, of: str) -> None:
 
 
 @pytest.mark.parametrize("layers", [2, 3])
-def test_columns_in_several_groups(layers: int) -> None:
+def test_columns_in_several_groups_give_the_same(layers: int) -> None:
     """More numbers than are pushed at once: the groups' sums are the whole, and its derivatives."""
     d, n, width = 5, 2_000, 40
     assert 1 < COLUMNS_SIZE / (n * width) < d
@@ -105,7 +105,7 @@ def test_columns_in_several_groups(layers: int) -> None:
         close(one, other)
 
 
-def test_rows_in_several_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_in_several_groups_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three rows at once, of eight: the same values and derivatives as all at once."""
     phi, s = potential(3, 2), points(3, 8)
     trained = [s, *(p for p in phi.parameters() if p.requires_grad)]
@@ -122,7 +122,7 @@ def test_rows_in_several_groups(monkeypatch: pytest.MonkeyPatch) -> None:
         close(one, other)
 
 
-def test_a_quadratic_potential() -> None:
+def test_derivatives_of_a_quadratic_potential() -> None:
     """With w = 0: grad = A'A s + b and a Laplacian that is the trace of A'A without time."""
     phi, s = potential(3, 2), points(3)
     with torch.no_grad():
@@ -133,7 +133,7 @@ def test_a_quadratic_potential() -> None:
     close(laplacian, square.diagonal()[:3].sum().expand(len(s)))
 
 
-def test_the_activation_far_out() -> None:
+def test_the_activation_is_accurate_far_out() -> None:
     """ln(2 cosh y) and tanh y, where the exponentials of either over- or underflow too."""
     y = [-800.0, -25.0, -3.0, 0.0, 1e-9, 3.0, 25.0, 800.0]
     expected = [abs(v) + math.log1p(math.exp(-2 * abs(v))) for v in y]
@@ -142,7 +142,7 @@ def test_the_activation_far_out() -> None:
     close(slope(at), torch.tensor([math.tanh(v) for v in y], dtype=torch.float64))
 
 
-def test_the_initial_potential() -> None:
+def test_the_initial_potential_is_the_papers() -> None:
     """As in the paper: w = 1, b = c = 0, all hidden layers alike; the size is m's polynomial."""
     torch.manual_seed(0)
     d, m, phi = 6, 128, Potential(6, 128, 3, rank=10)

@@ -74,7 +74,7 @@ def test_the_ends_of_the_straight_path(sigma_min: float) -> None:
 
 
 @pytest.mark.parametrize("t", [0.0, 0.2, 0.7, 0.99, 1 - 1e-5])
-def test_the_diffusion(t: float) -> None:
+def test_the_diffusion_is_the_closed_form(t: float) -> None:
     """Song et al.'s closed form, from a quadrature of beta; the variance is preserved."""
     path = Diffusion(1e-5)
     integral = quad(lambda s: 0.1 + 19.9 * s, 0, 1 - t, epsrel=1e-12)[0]
@@ -192,7 +192,7 @@ def test_a_network_at_0_predicts_the_noise_in_standard_normal_data() -> None:
     torch.testing.assert_close(field(t, x), torch.zeros(20, 3).double())
 
 
-def test_what_the_network_learns() -> None:
+def test_the_network_learns_v() -> None:
     """Its errors are those of v = a x0 - b x1, times a."""
     path, network = Diffusion(1e-3), FourierMLP(3, 8, 2, "silu").double()
     nn.init.normal_(network.layers[-1].space.weight)
@@ -204,7 +204,7 @@ def test_what_the_network_learns() -> None:
 
 
 @pytest.mark.parametrize("each", [False, True], ids=["one time", "a time each"])
-def test_the_probability_flows_divergence(each: bool) -> None:
+def test_the_divergence_of_the_probability_flow_is_exact(each: bool) -> None:
     """Of a network, against differentiation; one evaluation each, none of them the network's."""
     network, path = FourierMLP(3, 8, 2, "silu").double(), Diffusion(1e-3)
     for parameter in network.parameters():

@@ -55,7 +55,7 @@ shares = st.floats(0, 1, exclude_min=True, exclude_max=True)
 
 @settings(deadline=None)
 @given(st.integers(1, 10_000), st.integers(1, 5), shares, st.booleans(), shares)
-def test_the_budgets_split(
+def test_stages_share_the_whole_budget(
     total: int, rounds: int, first: float, distil: bool, student: float
 ) -> None:
     """Stages follow one another to the end of the budget; one without a mini-batch is refused."""
@@ -87,7 +87,9 @@ def test_the_budgets_split(
         ({"rounds": 1, "distil": True, "student_share": 0.3}, [70, 100]),
     ],
 )
-def test_splits_of_a_hundred(config: dict[str, Any], ends: list[int]) -> None:
+def test_the_ends_of_the_stages_of_a_hundred_mini_batches(
+    config: dict[str, Any], ends: list[int]
+) -> None:
     assert RectifiedFlowConfig(**config).ends(100) == ends
 
 
@@ -162,7 +164,7 @@ def test_later_rounds_leave_the_data_alone() -> None:
 
 
 @pytest.mark.parametrize("stage", ["first", "reflow", "student"])
-def test_the_loss_row_by_row(stage: str) -> None:
+def test_the_loss_matches_a_loop_over_rows(stage: str) -> None:
     """From the same draws: noise or a choice of pairs, then times; a student sees t = 0 alone."""
     method, x = make(rounds=1 if stage == "student" else 2, distil=stage == "student"), rows(5)
     for parameter in method.parameters():
@@ -214,7 +216,7 @@ def test_without_a_student_one_step_is_eulers() -> None:
     torch.testing.assert_close(method.one_step(x0), x0 + method.field(torch.tensor(0.0), x0))
 
 
-def test_stopped_and_continued_in_every_stage() -> None:
+def test_a_run_stopped_in_any_stage_continues_with_the_same_bits() -> None:
     """Through a file, after every step of two rounds and a student."""
     method, checkpoints, batches = make(distil=True), [], stream(8)
     for _ in method.learn(batches):
@@ -265,7 +267,7 @@ def test_three_rounds_straighten_and_keep_the_data() -> None:
     ("preset", "d", "size"),
     [("power", 6, 76e3), ("gas", 8, 76e3), ("miniboone", 43, 112e3), ("bsds300", 63, 396e3)],
 )
-def test_the_posters_sizes(preset: str, d: int, size: float) -> None:
+def test_presets_have_the_posters_sizes(preset: str, d: int, size: float) -> None:
     config, found = presets.configure("rectified-flow", preset, d, {})
     assert found == preset
     assert RectifiedFlow(d, config).size() == pytest.approx(size, rel=0.02)
@@ -296,7 +298,7 @@ def test_a_bad_value_is_refused_by_its_name(config: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("config", "least"), [({}, 2), ({"rounds": 3}, 4), ({"distil": True}, 3)])
-def test_budgets_too_small_for_the_rounds(config: dict[str, Any], least: int) -> None:
+def test_budgets_too_small_for_the_rounds_are_refused(config: dict[str, Any], least: int) -> None:
     with pytest.raises(ValueError, match=f"{least - 1} mini-batches"):
         RectifiedFlowConfig(**config).check(2, least - 1, 512)
     RectifiedFlowConfig(**config).check(2, least, 512)

@@ -82,7 +82,9 @@ def draws(means: Tensor, deviation: float, n: int) -> Tensor:
     ],
     ids=["growth", "rotation", "straight"],
 )
-def test_linear_fields(field: Field, matrix: np.ndarray, cost: float, energy: float) -> None:
+def test_pairs_of_linear_fields_match_closed_forms(
+    field: Field, matrix: np.ndarray, cost: float, energy: float
+) -> None:
     """In closed form; cost and energy E int |v|^2 dt are per unit of E|x0|^2."""
     x0 = torch.randn(100, 2).double()
     pairs, size = follow(field, x0, TIGHT), float(x0.square().sum(-1).mean())
@@ -92,7 +94,7 @@ def test_linear_fields(field: Field, matrix: np.ndarray, cost: float, energy: fl
     assert pairs.straightness == pytest.approx((energy - cost) * size, abs=1e-6)
 
 
-def test_parts_and_their_evaluations() -> None:
+def test_evaluations_of_all_parts_are_counted() -> None:
     """Rows beyond a part's size are solved apart, and every evaluation is counted."""
     x0, field = torch.randn(ROWS_AT_ONCE + 3, 2).double(), Rotation()
     whole = follow(field, x0, TIGHT)
