@@ -1,4 +1,4 @@
-"""An affine first layer: shift and scale, or whitening, fitted to the training split."""
+"""An affine first layer, shift and scale or whitening, fitted to the training split."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 Kind = Literal["none", "diagonal", "full"]
 
-#: Rows whose moments are summed at once.
+#: Rows whose moments are summed together.
 ROWS_AT_ONCE = 2**16
 
 
 class Affine(nn.Module):
-    """z = A (x - m): the first layer of a flow, its log-determinant part of the density.
+    """z = A (x - m), the first layer of a flow; its log-determinant is part of the density.
 
     `none` is the identity. With the mean m and the covariance C of the training split, `diagonal`
     has A = diag(C)^(-1/2), and `full` has A = C^(-1/2), symmetric: the optimal transport map of
-    the fitted Gaussian to the standard normal (Dowson & Landau 1982). A method sees z alone.
+    the fitted Gaussian to the standard normal (Dowson & Landau 1982). A method sees only z.
     """
 
     shift: Tensor
@@ -34,18 +34,18 @@ class Affine(nn.Module):
             self.register_buffer("matrix", torch.eye(d))
 
     def forward(self, x: Tensor) -> Tensor:
-        """z `(n, d)` of rows `(n, d)`."""
+        """Map rows x `(n, d)` to z `(n, d)`."""
         return x if self.kind == "none" else (x - self.shift) @ self.matrix
 
     def inverse(self, z: Tensor) -> Tensor:
-        """The rows `(n, d)` of z `(n, d)`."""
+        """Map z `(n, d)` to rows x `(n, d)`."""
         if self.kind == "none":
             return z
         rows: Tensor = torch.linalg.solve(self.matrix, z, left=False) + self.shift
         return rows
 
     def pull(self, gradient: Tensor) -> Tensor:
-        """The gradients `(n, d)` with respect to rows x, of those with respect to z."""
+        """Turn gradients `(n, d)` with respect to z into gradients with respect to x."""
         return gradient if self.kind == "none" else gradient @ self.matrix.T
 
     def log_det(self) -> float | Tensor:
@@ -56,17 +56,17 @@ class Affine(nn.Module):
         return log_det
 
     def size(self) -> int:
-        """How many numbers are fitted."""
+        """The number of fitted values."""
         if self.kind == "none":
             return 0
         d = len(self.shift)
         return 2 * d if self.kind == "diagonal" else d + d * (d + 1) // 2
 
     def fit(self, rows: NDArray[np.float32]) -> None:
-        """Take the moments of the training split `(n, d)`, in float64.
+        """Fit the layer to the training split `(n, d)`, in float64.
 
         Raises:
-            ValueError: rows that do not vary in some direction.
+            ValueError: the rows do not vary in some direction.
         """
         if self.kind == "none":
             return
@@ -76,9 +76,9 @@ class Affine(nn.Module):
         variances, directions = np.linalg.eigh(covariance)
         if variances[0] <= 1e-10 * variances[-1]:
             raise ValueError(
-                f"affine={self.kind} divides by the spread of the training rows, and in one "
-                f"direction their variance is {variances[0]:.3g}, against {variances[-1]:.3g} in "
-                "another; drop the columns that depend on others, or use affine=none"
+                f"affine={self.kind} divides by the spread of the training rows, whose variance is "
+                f"{variances[0]:.3g} in one direction and {variances[-1]:.3g} in another; drop "
+                "columns that depend on others, or use affine=none"
             )
         matrix = (directions / np.sqrt(variances)) @ directions.T
         self.shift.copy_(torch.from_numpy(mean))

@@ -1,11 +1,11 @@
 """The contract of a data set.
 
-A data set is a plug-in: an entry point in the group `bench.datasets` that names a `Dataset`.
-It says where its rows can come from, best source first, and how each is read. Reading, caching
-and hashing are the harness's (`bench.data.arrays`).
+A data set is a plug-in: an entry point in the group `bench.datasets` that names a `Dataset`. It
+lists the sources of its rows, best first, and how to read each. The harness reads, caches and
+hashes (`bench.data.arrays`).
 
-Listing data sets must stay quick, so a plug-in's module imports nothing heavy at its top: numpy
-and its friends are imported where rows are read or made.
+Listing data sets must be quick, so a plug-in's module imports nothing heavy at the top: numpy and
+the like are imported where rows are read or generated.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ Kind = Literal["whole", "subset", "redrawn", "generated", "own"]
 
 @dataclass(frozen=True)
 class Splits:
-    """The three splits, each `(n, d)` float32, and what was done to the rows.
+    """The three splits, each `(n, d)` float32, and how they were made.
 
-    `notes` goes into the record as it is: how the rows were split, how they were standardised.
+    `notes` are copied into the record: how the rows were split and standardised.
     """
 
     train: Rows
@@ -41,11 +41,11 @@ class Splits:
 
 @dataclass(frozen=True)
 class Source:
-    """One way to come by the rows: `files` below the data root, and `read(root)`.
+    """One source of the rows: `files` below the data root, and `read(root)`.
 
-    A generated set has no files and ignores the root. `test_groups(index)` gives the groups of test
-    rows by their indices `(n,)`, where they come in groups of rows that are alike, as the patches
-    of one photograph are; None where they are independent, or nobody knows.
+    A generated data set has no files and ignores the root. If test rows come in groups of similar
+    rows, such as the patches of one photograph, `test_groups(index)` returns the groups of the rows
+    with these indices `(n,)`; None if rows are independent, or it is unknown.
     """
 
     read: Callable[[Path], Splits]
@@ -55,7 +55,7 @@ class Source:
     test_groups: Callable[[NDArray[np.int64]], NDArray[np.int64]] | None = None
 
     def missing(self, root: Path) -> list[str]:
-        """The files of this source that are not below `root`."""
+        """The files of this source that are missing below `root`."""
         return [name for name in self.files if not (root / name).is_file()]
 
 
@@ -63,11 +63,11 @@ class Source:
 class Dataset:
     """A data set: its name, dimension and sources, best first.
 
-    `rows` are the sizes (train, validation, test) of the whole set, where it is known.
-    `log_density(x)` is the true log-density in nats of rows `(n, d)`, where it is known, and
-    `entropy` its differential entropy in nats: the NLL that no model beats on average. Where rows
-    are pictures, `pictures(x)` gives their grey values `(n, height, width)`, for figures; rows that
-    a model made may lie outside of what grey values can be.
+    `rows` are the sizes (train, validation, test) of the whole data set, if known. `log_density(x)`
+    is the true log-density in nats of rows `(n, d)`, if known, and `entropy` its differential
+    entropy in nats: the NLL that no model beats on average. If rows are images, `pictures(x)`
+    returns their grey values `(n, height, width)` for figures; those of a model's samples may be
+    outside the valid range.
     """
 
     name: str
@@ -80,5 +80,5 @@ class Dataset:
     pictures: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
 
     def find(self, root: Path) -> Source | None:
-        """The first source whose files are all below `root`; None where there is none."""
+        """Return the first source whose files are all below `root`, or None."""
         return next((s for s in self.sources if not s.missing(root)), None)

@@ -45,17 +45,17 @@ class Look:
     """How a method appears in tables and figures; every field has a default.
 
     A method's module may hold one constant `LOOK = Look(...)` of literal values. It is read without
-    importing the module and is no part of the method's version: a new colour makes no run stale.
+    importing the module and is not part of the method's version: a new colour makes no run stale.
 
     Attributes:
         colour: a hex colour (`#0072b2`); without one, the figure picks one that is not taken.
         marker: one of `MARKERS`.
         family: `flow`, `baseline`, or `floor` (what every method has to beat).
-        stage: the word for the pieces that it trains one after the other, such as `block`.
-        paper: its name in the literature, as `published.csv` has it.
+        stage: the word for its pieces, if it trains them one after the other, such as `block`.
+        paper: its name in the literature, as in `published.csv`.
 
     Raises:
-        UsageError: a field has a value that it can't have.
+        UsageError: a field has an invalid value.
     """
 
     colour: str = ""
@@ -85,12 +85,12 @@ class Watch:
 
     Attributes:
         kind: `quality` (to the bit on the baseline's arithmetic, else within the spread of seeds),
-            `bound` (an error, worse where it is `limit` above the baseline's), `control` (no method
-            influences it: it must not change), `cost` (compared by its ratio to the baseline's).
-        noticed: the ratio from which on a cost is shown.
-        limit: the ratio from which on a cost counts, or the bound; None where nothing counts.
-        above: values must be above this; None where any is possible.
-        counted: whether it is a count, the same on the same arithmetic.
+            `bound` (an error, worse if it is more than `limit` above the baseline's), `control` (no
+            method influences it: it must not change), `cost` (compared as a ratio).
+        noticed: the ratio from which a cost is shown.
+        limit: the ratio from which a cost counts, or the bound; None if it never counts.
+        above: values must be above this; None if any value is possible.
+        counted: whether it is a count, identical on the same arithmetic.
     """
 
     kind: Watched
@@ -102,22 +102,22 @@ class Watch:
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the runs' table, and all that any page says of it.
+    """A column of the table of runs, and everything that tables and pages say about it.
 
     Attributes:
         name: its name in `bench.records()`, `--columns` and CSV files.
         doc: one paragraph: what it is and what it rests on.
-        path: its place in a record; empty where it is derived from other columns.
+        path: its place in a record; empty if it is derived from other columns.
         type: what its values are.
-        title: its heading; empty where no table shows it.
-        latex: the heading in LaTeX, where it is not the title with a capital.
-        unit: nats, s, bytes, rows, ...; for axes and documentation.
+        title: its heading; empty if no table shows it.
+        latex: its heading in LaTeX, if that is not the capitalised title.
+        unit: nats, s, bytes, rows, ...; for axes and the documentation.
         form: how its numbers are printed.
-        better: whether less or more of it is better; empty where neither is.
+        better: `lower` or `higher`; empty if neither is better.
         error: the column with its standard error.
         threshold: for a two-sample statistic, the column with its threshold tau.
         p: for a two-sample statistic, the column with its p-value.
-        sets: the sets of columns that it belongs to, such as samples (`--columns samples`).
+        sets: the sets of columns it belongs to, such as samples (`--columns samples`).
         watch: how the gate watches it.
     """
 
@@ -142,11 +142,11 @@ class Evaluated:
     """What a metric is given.
 
     Attributes:
-        test: test rows `(n, d)`, as many as there are samples.
+        test: test rows `(n, d)`.
         held_out: as many other real rows `(n, d)` that no method has learned from.
-        samples: the model's samples `(n, d)`.
-        log_prob: gives the model's exact log-density `(k,)` of rows `(k, d)`; None without one.
-        seed: the seed of whatever the metric draws.
+        samples: as many samples `(n, d)` of the model.
+        log_prob: returns the model's exact log-density `(k,)` of rows `(k, d)`; None if it has none.
+        seed: the seed of everything the metric draws.
     """
 
     test: Tensor
@@ -158,10 +158,10 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric as a plug-in: a function, and the columns that it fills.
+    """A metric: a function, and the columns that it fills.
 
-    `measure` takes an `Evaluated` and returns a value for each column's name; as text it is
-    `module:function`, imported when it is first needed.
+    `measure` takes an `Evaluated` and returns a value for each column, by name. It may be given as
+    text, `module:function`, which is imported when first needed.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The contract of a method: what learns from mini-batches and can then be asked.
+"""The contract of a method: a model that learns from mini-batches.
 
 A method is a plug-in: an entry point in the group `bench.methods` that names a subclass of
 `Continuous` or `Discrete`. It knows its equations and nothing of files, seeds, devices or clocks.
@@ -23,19 +23,19 @@ Log = Mapping[str, "float | Tensor"]
 
 
 class ContractBroken(RuntimeError):
-    """A method did what the contract forbids."""
+    """A method violated its contract."""
 
 
 def option(default: Any, doc: str) -> Any:
-    """A hyper-parameter: a field of a method's frozen dataclass, with its meaning."""
+    """Declare a hyper-parameter: a field of a method's `Config`, with its documentation."""
     return field(default=default, metadata={"doc": doc})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The hyper-parameters that every method has; a method's `Config` adds its own, frozen too.
+    """The hyper-parameters of every method; a method's `Config` derives from it, frozen too.
 
-    Each is an `option`. `__post_init__` raises ValueError where a value makes no sense in itself.
+    Each is an `option`. `__post_init__` raises ValueError for a value that is impossible in itself.
     """
 
     affine: Kind = option(
@@ -43,31 +43,31 @@ class Options:
     )
 
     def check(self, d: int, minibatches: int, batch_size: int) -> None:
-        """Raise ValueError where these hyper-parameters do not fit the data or the budget.
+        """Raise ValueError if these hyper-parameters do not fit the data or the budget.
 
-        It is asked before anything is run.
+        Called before anything runs.
         """
 
     def first_candidate(self, minibatches: int) -> int:
-        """The mini-batch from which on a state may be the run's result, by its validation NLL.
+        """The first mini-batch whose state may be selected by its validation NLL.
 
-        Later than the first where the states before are of another model, as a reflow's are.
+        Later than 1 if earlier states are other models, such as the flow before a reflow.
         """
         return 1
 
 
 class Method(nn.Module, ABC):
-    """A model of rows `(n, d)` and the way it learns.
+    """A model of rows `(n, d)`, and how it learns.
 
-    Where its `affine` layer is not the identity, the rows are the layer's output: the harness fits
-    it to the training split and counts its log-determinant; the method does neither.
+    Rows are outputs of the `affine` layer, unless that is the identity. The harness fits the layer
+    to the training split and adds its log-determinant; the method does neither.
 
-    Everything that learning needs in order to go on lies in the module's state and in the
-    optimiser's: a method that is rebuilt from both after any step continues with the same bits.
+    All progress is in the state of the module and of the optimiser: a method restored from both
+    after any step continues with the same bits.
     """
 
     Config: ClassVar[type[Options]]
-    #: What `learn` updates with; None for a method that needs none.
+    #: The optimiser that `learn` uses, if any.
     optimizer: torch.optim.Optimizer | None = None
 
     def __init__(self, d: int, config: Any) -> None:
@@ -80,27 +80,27 @@ class Method(nn.Module, ABC):
     def learn(self, batches: Stream) -> Iterator[Log]:
         """Take mini-batches `(batch_size, d)`, make one optimiser update for each, yield a log.
 
-        The log holds the `loss` at least. The harness drives this generator: it may stop after
-        any step, and start again later with a stream that goes on where it stopped.
-        (`train` is torch's own name for another thing.)
+        The log has at least the `loss`. The harness drives this generator: it may stop after any
+        step, and call `learn` again later with a stream that continues there.
+        (`train` already has another meaning in torch.)
         """
 
     def size(self) -> int:
-        """How many numbers are fitted to the data: the parameters that are trained."""
+        """The number of fitted values: the trained parameters."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
     def progress(self) -> dict[str, Any]:
-        """What a checkpoint keeps beside the module's state."""
+        """What a checkpoint needs in addition to the module's state."""
         return {"optimizer": self.optimizer.state_dict()} if self.optimizer else {}
 
     def resume(self, progress: Mapping[str, Any]) -> None:
-        """Take up what `progress` gave; the module's state is loaded already."""
+        """Restore what `progress` returned; the module's state is already loaded."""
         if self.optimizer:
             self.optimizer.load_state_dict(progress["optimizer"])
 
 
 class Field(nn.Module, ABC):
-    """A velocity field v(t, x), whose evaluations the harness counts.
+    """A velocity field v(t, x) whose evaluations are counted.
 
     Call it as `field(t, x)` with rows `(n, d)` and a time that is a scalar or `(n,)`.
     """
@@ -110,7 +110,7 @@ class Field(nn.Module, ABC):
         self.evaluations = 0
 
     def __call__(self, t: Tensor, x: Tensor) -> Tensor:
-        """The velocity `(n, d)`, and one evaluation more."""
+        """The velocity `(n, d)`; counts one evaluation."""
         self.evaluations += 1
         velocity: Tensor = super().__call__(t, x)
         return velocity
@@ -120,14 +120,14 @@ class Field(nn.Module, ABC):
         """The velocity `(n, d)`."""
 
     def with_divergence(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The velocity `(n, d)` and its exact divergence `(n,)`: one evaluation."""
+        """The velocity `(n, d)` and its exact divergence `(n,)`; counts one evaluation."""
         self.evaluations += 1
         return self.trace(t, x)
 
     def trace(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What `with_divergence` returns; a field with a closed form gives it here.
+        """Velocity and divergence, uncounted; override it if there is a closed form.
 
-        The judge holds a closed form against differentiation before it believes it.
+        A closed form is checked against automatic differentiation before it is used.
         """
         return exact(lambda y: self.forward(t, y), x)
 
@@ -136,8 +136,8 @@ class Field(nn.Module, ABC):
 class Piece:
     """One ODE of a flow: dx/dt = field(t, x) with data at `t_data` and noise at `t_noise`.
 
-    `native` is the method's own discretisation, where it has one: it is scored by that as well as
-    by the reference solver, and the difference is what the method's own steps hide.
+    `native` is the method's own discretisation, if any. The flow is then scored by it as well as by
+    the reference solver; the difference is its discretisation error.
     """
 
     field: Field
@@ -147,15 +147,15 @@ class Piece:
 
 
 class Continuous(Method):
-    """A method that learns velocity fields; the harness samples and scores it by one solver."""
+    """A method that learns velocity fields; the harness samples and scores with one solver."""
 
     @abstractmethod
     def pieces(self) -> Sequence[Piece]:
-        """The ODEs from data to noise, in that order; a standard normal lies at their end."""
+        """The ODEs in order from data to noise; the last one ends at a standard normal."""
 
 
 class Discrete(Method):
-    """A method that gives its density and its inverse itself."""
+    """A method that computes its log-density and its inverse itself."""
 
     @abstractmethod
     def log_prob(self, x: Tensor) -> Tensor:
@@ -163,9 +163,9 @@ class Discrete(Method):
 
     @abstractmethod
     def inverse(self, z: Tensor) -> Tensor:
-        """The rows `(n, d)` that standard normal draws `(n, d)` are mapped to."""
+        """Map standard normal draws `(n, d)` to rows `(n, d)`."""
 
 
 def evaluations(method: Method) -> int:
-    """The evaluations of all fields of a method so far."""
+    """The number of evaluations of all fields of a method so far."""
     return sum(m.evaluations for m in method.modules() if isinstance(m, Field))

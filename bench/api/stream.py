@@ -14,17 +14,17 @@ from torch import Tensor
 
 Map = Callable[[Tensor], Tensor]
 
-#: Rows that are pushed forward at once.
+#: Rows pushed forward together.
 ROWS_AT_ONCE = 2**13
 
 
 class RowsNotFinite(ArithmeticError):
-    """A mini-batch holds a NaN or an infinity."""
+    """A mini-batch contains a NaN or an infinity."""
 
 
 @dataclass(frozen=True)
 class Movement:
-    """What a push-forward T did to the training rows x.
+    """How far a push-forward T moved the training rows x.
 
     Attributes:
         step: E|T(x) - x|^2.
@@ -44,12 +44,12 @@ class Movement:
 
 @dataclass
 class Restored:
-    """What it cost to make push-forwards anew that a run had made before it was continued.
+    """The cost of repeating the push-forwards of a resumed run.
 
     Attributes:
         seconds: the time.
-        evaluations: those that `count` counted.
-        count: gives the number of evaluations so far.
+        evaluations: the evaluations, as counted by `count`.
+        count: returns the number of evaluations so far.
     """
 
     seconds: float = 0.0
@@ -58,28 +58,28 @@ class Restored:
 
 
 class Stream:
-    """Deals `total` mini-batches of `batch_size` training rows, then ends.
+    """Iterates over `total` mini-batches of `batch_size` training rows.
 
-    The rows of an epoch come in an order drawn from (seed, epoch); a mini-batch that reaches
-    over the end of an epoch takes its last rows from the next one. The k-th mini-batch depends on
-    k and the seed alone, so a stream can start anywhere.
+    The order of the rows in an epoch depends on (seed, epoch). A mini-batch that crosses the end of
+    an epoch takes its last rows from the next one. The k-th mini-batch depends only on k and the
+    seed, so a stream can start anywhere.
 
-    A method that is trained block by block has the training rows pushed through each block that
-    is finished, and is dealt what came out, in the same order: see `push`.
+    A method trained block by block has the training rows pushed through each finished block, and
+    gets the results in the same order: see `push`.
 
     Args:
         rows: the training split `(n, d)`.
         batch_size: rows in a mini-batch.
-        total: the mini-batches of the budget.
-        seed: the seed of the order.
-        device: where mini-batches go.
-        dealt: the mini-batches dealt before (by a run that is continued).
-        pushes: the push-forwards made before (by a run that is continued), since the last rewind;
-            the method makes them anew, and what that costs is `Stream.restored`.
-        first: a fixed first layer of the model, which all rows go through.
+        total: mini-batches in the budget.
+        seed: seed of the order.
+        device: device of the mini-batches.
+        dealt: mini-batches already used, in a resumed run.
+        first: a fixed first layer of the model, applied to all rows.
+        pushes: push-forwards since the last rewind, in a resumed run; the method repeats them, at
+            the cost `Stream.restored`.
 
     Raises:
-        RowsNotFinite: on dealing a mini-batch with a row that is not finite.
+        RowsNotFinite: a mini-batch has a row that is not finite.
     """
 
     def __init__(
@@ -99,12 +99,12 @@ class Stream:
         self._n = len(rows)
         self._seed = seed
         self.device = torch.device(device)
-        self._rows = np.asarray(rows)  # stays where it is mapped, without a memmap's slow indexing
+        self._rows = np.asarray(rows)  # stays memory-mapped, without a memmap's slow indexing
         self._first = first
         self.pushes = 0  # since the last rewind
         self._again = pushes
         self.restored = Restored()
-        self._kept: Tensor | None = None  # what is dealt, where that is not `rows` themselves
+        self._kept: Tensor | None = None  # what is served instead of `rows`, if anything
         if self.device.type != "cpu":
             self.rewind()
         self._epoch = -1
@@ -122,21 +122,21 @@ class Stream:
             rows = self._kept[torch.from_numpy(indices).to(self.device)]
         else:
             rows = self._enter(torch.from_numpy(self._rows.take(indices, axis=0)))
-        # A sum is quicker than a look at each value, which is due only where the sum is not finite.
+        # A sum is quicker than a check of each value, which is only needed if it is not finite.
         if not math.isfinite(rows.sum()) and (broken := _broken(rows)):
             raise RowsNotFinite(f"{broken} of {len(rows)} rows are not finite")
         return rows
 
     @property
     def spent(self) -> float:
-        """The share of the budget spent before the mini-batch in hand: from 0 to below 1."""
+        """The share of the budget used before the current mini-batch, in [0, 1)."""
         return max(0, self.dealt - 1) / self.total
 
     def push(self, forward: Map) -> Movement:
-        """Push all rows that are dealt through `forward` once, without gradients; deal the result.
+        """Replace all rows by their images under `forward`, without gradients.
 
-        The rows of a second push are those that the first one gave. A method that is continued
-        pushes anew through the blocks that it has finished, from the first.
+        A second push starts from the result of the first. A resumed method repeats the pushes
+        through its finished blocks, from the first one.
         """
         began, before = time.perf_counter(), self.restored.count()
         moved = self._push(forward)
@@ -161,20 +161,20 @@ class Stream:
         return Movement(step / self._n, start / self._n, size / self._n)
 
     def rewind(self) -> None:
-        """Deal the rows themselves again, not pushed through anything but the first layer."""
+        """Return to the original rows, undoing all pushes."""
         self.pushes = 0
         if self.device.type == "cpu":
             self._kept = None
-        else:  # on a GPU the split lives there whole
+        else:  # the whole split is kept on the GPU
             self._kept = self._enter(torch.tensor(self._rows))
 
     def _enter(self, rows: Tensor) -> Tensor:
-        """The rows on the device, through the first layer."""
+        """Move rows to the device and apply the first layer."""
         with torch.no_grad():
             return self._first(rows.to(self.device))
 
     def _indices(self, k: int) -> NDArray[np.int64]:
-        """The rows of the k-th mini-batch."""
+        """The indices of the rows of the k-th mini-batch."""
         start, stop = k * self.batch_size, (k + 1) * self.batch_size
         parts = []
         while start < stop:
@@ -189,5 +189,5 @@ class Stream:
 
 
 def _broken(rows: Tensor) -> int:
-    """How many rows hold a value that is not finite."""
+    """The number of rows with a value that is not finite."""
     return int((~torch.isfinite(rows)).any(1).sum())

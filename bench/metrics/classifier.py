@@ -13,12 +13,12 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 @dataclass(frozen=True)
 class Accuracy:
-    """The held-out accuracy of a classifier of two samples; 1/2 where it can't tell them apart.
+    """The held-out accuracy of a classifier of two samples; 1/2 if it can't tell them apart.
 
     Attributes:
-        accuracy: the share of held-out rows that it puts into the right sample.
+        accuracy: the share of held-out rows that it assigns to the right sample.
         se: its standard error over held-out rows, sqrt(a (1 - a) / n).
-        p: the probability of so many right ones or more, were each a toss of a coin.
+        p: the probability of as many correct rows or more by tossing a coin.
         rows: held-out rows, half of them of each sample.
     """
 
@@ -29,7 +29,7 @@ class Accuracy:
 
 
 def classifier_test(x: NDArray[np.float32], y: NDArray[np.float32], *, seed: int = 0) -> Accuracy:
-    """Train gradient-boosted trees on half of `x` and `y`, both `(n, d)`; ask them for the rest.
+    """Train gradient-boosted trees on half of `x` and `y`, both `(n, d)`; test them on the rest.
 
     Trees split along axes, one column at a time: they see wrong marginals, tails and gaps where a
     kernel sees little, and are slow to see a rotation. The held-out rows had no part in training,

@@ -98,7 +98,7 @@ def rounding(total: float, n: int) -> float:
 
 
 def check_sample(name: str, sample: Tensor) -> None:
-    """Refuse with ValueError what is no sample `(n, d)` of finite rows, two at least."""
+    """Raise ValueError unless `sample` is `(n, d)` with at least two rows, all finite."""
     if sample.ndim != 2 or len(sample) < 2 or sample.shape[1] < 1:
         raise ValueError(
             f"{name} must have at least 2 rows and 1 column; its shape is {tuple(sample.shape)}."

@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Likelihood:
-    """Mean negative log-likelihood, and how much it owes to which rows were drawn.
+    """Mean negative log-likelihood, and how much it depends on which rows were drawn.
 
     Attributes:
         nll: the mean, in nats per row.
