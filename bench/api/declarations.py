@@ -145,7 +145,7 @@ class Evaluated:
         test: test rows `(n, d)`.
         held_out: as many other real rows `(n, d)` that no method has learned from.
         samples: as many samples `(n, d)` of the model.
-        log_prob: returns the model's exact log-density `(k,)` of rows `(k, d)`; None if it has none.
+        log_prob: the model's exact log-density `(k,)` of rows `(k, d)`; None if it has none.
         seed: the seed of everything the metric draws.
     """
 

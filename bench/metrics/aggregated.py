@@ -51,11 +51,11 @@ def aggregated(
 ) -> Aggregated:
     """Test whether `x` and `y`, both `(n, d)`, are of one distribution, by their MMD.
 
-    Which bandwidth tells two distributions apart depends on both, and choosing it by the outcome
-    is not a valid test. For each bandwidth the statistic of every labelling of the pooled rows, the observed
-    one and B random ones alike, is standardised by the mean and the standard deviation of all
-    B + 1. The labelling's statistic is the largest of these over bandwidths, and p the share of the
-    B + 1 labellings whose largest is at least the observed one's. Under the hypothesis the
+    Which bandwidth tells two distributions apart depends on both, and choosing it by the outcome is
+    not a valid test. For each bandwidth the statistic of every labelling of the pooled rows, the
+    observed one and B random ones alike, is standardised by the mean and the standard deviation of
+    all B + 1. The labelling's statistic is the largest of these over bandwidths, and p the share of
+    the B + 1 labellings whose largest is at least the observed one's. Under the hypothesis the
     labellings are exchangeable, so P(p <= a) <= a for every n, B and set of bandwidths that does
     not depend on the labels.
 
