@@ -15,8 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from bench.api.stream import Stream
 from bench.errors import BenchError
-from bench.evaluation import reference_solver
-from bench.evaluation.flow import Flow
+from bench.evaluation.protocol import reference_flow
 from bench.records.spec import Judge
 from bench.registry import plugins
 from bench.study import presets
@@ -110,7 +109,7 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             validate = validator(torch.from_numpy(validation[: judge.validation_rows]), judge)
             done = train(method, stream, validate, self.validations, keep)
         self.best_minibatch_ = done.best_step
-        self.flow_ = Flow(method, reference_solver(judge), torch.float64, judge.rows_at_once)
+        self.flow_ = reference_flow(method, judge)
         return self
 
     def score_samples(self, X: ArrayLike) -> Rows:

@@ -21,10 +21,8 @@ from bench.conformance.subject import (
     learn,
     named,
 )
-from bench.evaluation.claims import check_claims
+from bench.evaluation.checks import MARGIN, check_formulas, integral, round_trip
 from bench.evaluation.flow import Flow
-from bench.evaluation.integral import MARGIN, integral
-from bench.evaluation.round_trip import round_trip
 from bench.numerics.ode import SolverFailed
 
 #: How far float32 may be from float64, and a row alone from the same row among others, in nats.
@@ -168,7 +166,7 @@ def check_round_trip(subject: Subject) -> str:
 
 def _check_claims(flow: Flow, subject: Subject, where: str) -> None:
     try:
-        check_claims(flow, subject.x(flow.method.d, 8), flow.noise(8, 0))
+        check_formulas(flow, subject.x(flow.method.d, 8), flow.noise(8, 0))
     except ContractBroken as error:
         raise Broken("wrong-claim", error=error, where=where) from error
 

@@ -1,4 +1,4 @@
-"""A flow that can be asked: samples, encodings and exact log-densities, by one solver."""
+"""A trained flow: samples, encodings, exact log-densities and scores, by one solver."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from bench.api.method import Continuous, Discrete, Method, Piece, evaluations
+from bench.api.method import Continuous, Discrete, Field, Method, Piece, evaluations
 from bench.numerics.ode import Solver, State, integrate
+from bench.numerics.score import with_score
 
 T = TypeVar("T")
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
@@ -20,11 +21,14 @@ HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 @dataclass(frozen=True)
 class Path:
-    """Where points `(n, d)` went, from `start` to `end`, and for each the integral of |v|^2.
+    """Where points `(n, d)` went, and for each the integral of |v|^2.
 
-    Both ends are in the ODEs' own coordinates; `rows` is the end beyond the affine layer, where
-    that lies at the end. `kinetic` `(n,)` is taken over one unit of time, which the pieces share
-    equally; it is None for a method without a velocity.
+    Attributes:
+        start: the points, in the ODEs' coordinates.
+        end: where they arrived, in the same coordinates.
+        rows: the end in the coordinates of the rows, beyond the affine layer if that lies there.
+        kinetic: `(n,)`, over one unit of time, which the pieces share equally; None for a method
+            without a velocity.
     """
 
     start: Tensor
@@ -34,13 +38,13 @@ class Path:
 
 
 class Flow:
-    """Samples and scores with a method, in memory that does not grow with the rows.
+    """A copy of a method that is sampled and scored, in memory that does not grow with the rows.
 
     A continuous method is solved piece by piece with its exact divergence, by `solver`, or by each
-    piece's native one where that is None; a discrete one answers itself. The method is copied, in
-    `dtype`; rows are taken `rows_at_once` at a time.
+    piece's native one if that is None; a discrete one gives its own density and inverse. The copy
+    is in `dtype`; rows are processed `rows_at_once` at a time.
 
-    Every call raises `SolverFailed` where the solver gives up.
+    Every call raises `SolverFailed` if the solver gives up.
     """
 
     def __init__(
@@ -59,21 +63,32 @@ class Flow:
         self.device = next(
             (t.device for t in (*method.parameters(), *method.buffers())), torch.device("cpu")
         )
-        self.nfe: float | None = None  # of the last call: evaluations a solve, mean over solves
+        self.nfe: float | None = None  # of the last call: evaluations per solve, mean over solves
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """The log-density `(n,)` of rows `(n, d)` in nats.
+        """Return the log-density `(n,)` of rows `(n, d)` in nats.
 
-        log N(z) + the integral of div v, and the log-determinant of the affine layer.
+        It is log N(z) + the integral of div v, and the log-determinant of the affine layer.
         """
         return torch.cat(list(self._in_chunks(self._log_prob, x)))
 
+    def score(self, x: Tensor) -> Tensor:
+        """Return the score, the gradient of log p, of rows `(n, d)`: `(n, d)`.
+
+        Rows are encoded to noise z, whose score is -z, and come back with it. Continuous methods
+        with a reference solver only: native steps there and back are no inverses.
+
+        Raises:
+            TypeError: the method is not continuous, or the flow has no solver.
+        """
+        return torch.cat(list(self._in_chunks(self._score, x)))
+
     def encode(self, x: Tensor) -> Tensor:
-        """The noise `(n, d)` that rows `(n, d)` come from. Continuous methods only."""
+        """Return the noise `(n, d)` that rows `(n, d)` come from. Continuous methods only."""
         return torch.cat([path.end for path in self._in_chunks(self._encode, x)])
 
     def decode(self, z: Tensor) -> Path:
-        """The rows that noise `(n, d)` becomes, and the cost of the way."""
+        """Return the path of noise `(n, d)` to rows."""
         paths = list(self._in_chunks(self._decode, z))
         kinetic = [p.kinetic for p in paths if p.kinetic is not None]
         return Path(
@@ -84,11 +99,11 @@ class Flow:
         )
 
     def sample(self, n: int, seed: int = 0) -> Tensor:
-        """`n` rows `(n, d)` drawn from the flow; a seed gives the same noise for every method."""
+        """Return `n` rows `(n, d)` drawn from the flow; a seed fixes the noise of every method."""
         return self.decode(self.noise(n, seed)).rows
 
     def noise(self, n: int, seed: int) -> Tensor:
-        """Standard normal draws `(n, d)`, the same on every device."""
+        """Return standard normal draws `(n, d)`, the same on every device."""
         generator = torch.Generator().manual_seed(seed)
         return torch.randn(n, self.method.d, generator=generator, dtype=torch.float64)
 
@@ -107,9 +122,23 @@ class Flow:
             return gain + self.method.log_prob(x)
         for piece in self._pieces():
             x, gain = integrate(
-                _density(piece), (x, gain), piece.t_data, piece.t_noise, self._solver(piece)
+                lambda t, state, f=piece.field: f.with_divergence(t, state[0]),  # type: ignore[misc]
+                (x, gain),
+                piece.t_data,
+                piece.t_noise,
+                self._solver(piece),
             )
         return gain - 0.5 * x.square().sum(-1) - x.shape[1] * HALF_LOG_TWO_PI
+
+    def _score(self, x: Tensor) -> Tensor:
+        if self.solver is None:
+            raise TypeError("a score needs a reference solver, and this flow has none")
+        z = self._encode(x).end
+        state: State = (z, -z)
+        for piece in reversed(self._pieces()):
+            derivative = with_score(piece.field.with_divergence)
+            state = integrate(derivative, state, piece.t_noise, piece.t_data, self.solver)
+        return self.method.affine.pull(state[1])
 
     def _encode(self, x: Tensor) -> Path:
         legs = [(p, p.t_data, p.t_noise) for p in self._pieces()]
@@ -127,11 +156,16 @@ class Flow:
         return Path(z, end, self.method.affine.inverse(end), kinetic)
 
     def _travel(self, x: Tensor, legs: list[tuple[Piece, float, float]]) -> tuple[Tensor, Tensor]:
-        """The end of the way from `x`, and its kinetic integral."""
+        """Return where points `(n, d)` arrive, and their kinetic integral `(n,)`."""
         kinetic = x.new_zeros(len(x))
         for piece, t0, t1 in legs:
-            energy = torch.zeros_like(kinetic)
-            x, energy = integrate(_motion(piece), (x, energy), t0, t1, self._solver(piece))
+
+            def derivative(t: Tensor, state: State, field: Field = piece.field) -> State:
+                velocity = field(t, state[0])
+                return velocity, velocity.square().sum(-1)
+
+            start = (x, torch.zeros_like(kinetic))
+            x, energy = integrate(derivative, start, t0, t1, self._solver(piece))
             kinetic = kinetic + energy * (t1 - t0)
         return x, len(legs) * kinetic
 
@@ -145,18 +179,3 @@ class Flow:
         if not isinstance(self.method, Continuous):
             raise TypeError(f"{type(self.method).__name__} has no velocity")
         return list(self.method.pieces())
-
-
-def _density(piece: Piece) -> Callable[[Tensor, State], State]:
-    """d(x, log-density gain)/dt = (v, div v)."""
-    return lambda t, state: piece.field.with_divergence(t, state[0])
-
-
-def _motion(piece: Piece) -> Callable[[Tensor, State], State]:
-    """d(x, kinetic energy)/dt = (v, |v|^2)."""
-
-    def derivative(t: Tensor, state: State) -> State:
-        velocity = piece.field(t, state[0])
-        return velocity, velocity.square().sum(-1)
-
-    return derivative

@@ -1,4 +1,4 @@
-"""Whether the flow's samples can be told from test rows."""
+"""Whether samples can be distinguished from test rows, and how good few evaluations make them."""
 
 from __future__ import annotations
 
@@ -8,33 +8,56 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.api.declarations import Evaluated
 from bench.data.arrays import Loaded
-from bench.evaluation.rows import pick
+from bench.evaluation.flow import Flow
+from bench.evaluation.protocol import pick
 from bench.metrics.aggregated import FACTORS, aggregated
 from bench.metrics.classifier import classifier_test
-from bench.metrics.mmd import median_distance, two_sample
+from bench.metrics.mmd import discrepancy, median_distance, two_sample
+from bench.numerics.ode import Solver, SolverFailed
 from bench.records.spec import Judge
+
+#: Euler steps in each piece.
+STEPS = (1, 2, 4, 8, 16, 32)
 
 
 def sample_size(data: Loaded, judge: Judge) -> int:
-    """Rows a side of the two-sample tests: as many as the test split and the rest both have."""
+    """Return the rows per side of the two-sample tests: as many as both sides have."""
     return min(judge.mmd_n, len(data.test), len(data.validation) + len(data.train))
 
 
-def two_samples(samples: Tensor, data: Loaded, judge: Judge) -> dict[str, Any]:
-    """Both MMDs of the samples against test rows; tau from the same test rows against real ones."""
+def evaluated(flow: Flow, samples: Tensor, data: Loaded, judge: Judge) -> Evaluated:
+    """Return what metrics of samples are given, with as many real rows as there are samples.
+
+    The held-out rows come from the validation split, and from the training split if that is too
+    small.
+    """
     n = len(samples)
-    x, held_out = real_rows(n, data, judge)
+    held_out = pick(data.validation, n, judge.seed)
+    if len(held_out) < n:
+        held_out = np.concatenate([held_out, pick(data.train, n - len(held_out), judge.seed)])
+    return Evaluated(
+        test=torch.from_numpy(np.array(pick(data.test, n, judge.seed))),
+        held_out=torch.from_numpy(np.array(held_out)),
+        samples=samples.float(),
+        log_prob=flow.log_prob,
+        seed=judge.seed,
+    )
+
+
+def two_samples(rows: Evaluated, judge: Judge) -> dict[str, Any]:
+    """Return both MMDs of the samples, with tau from the same test rows against held-out ones."""
     results = two_sample(
-        x,
-        samples.float(),
-        held_out,
-        {"m": median_distance(x), "1": 1.0},
+        rows.test,
+        rows.samples,
+        rows.held_out,
+        {"m": median_distance(rows.test), "1": 1.0},
         permutations=judge.permutations,
         alpha=judge.alpha,
         seed=judge.seed,
     )
-    metrics: dict[str, Any] = {"mmd_n": n, "permutations": judge.permutations}
+    metrics: dict[str, Any] = {"mmd_n": len(rows.samples), "permutations": judge.permutations}
     for name, result in results.items():
         metrics |= {
             f"mmd_{name}": result.v,
@@ -46,39 +69,61 @@ def two_samples(samples: Tensor, data: Loaded, judge: Judge) -> dict[str, Any]:
             f"p_{name}": result.p,
             f"gamma_{name}": result.gamma,
         }
-    return metrics | _others(x, samples.float(), judge)
+    return metrics | _other_tests(rows.test, rows.samples, judge)
 
 
-def real_rows(n: int, data: Loaded, judge: Judge) -> tuple[Tensor, Tensor]:
-    """`n` test rows and `n` other real rows, both `(n, d)`, the same for every method.
-
-    The others are of the validation split, and of the training split where that is too small.
-    """
-    held_out = pick(data.validation, n, judge.seed)
-    if len(held_out) < n:
-        held_out = np.concatenate([held_out, pick(data.train, n - len(held_out), judge.seed)])
-    test = np.array(pick(data.test, n, judge.seed))
-    return torch.from_numpy(test), torch.from_numpy(np.array(held_out))
-
-
-def _others(x: Tensor, samples: Tensor, judge: Judge) -> dict[str, Any]:
-    """The tests of another kind, on the first rows of each sample."""
+def _other_tests(x: Tensor, samples: Tensor, judge: Judge) -> dict[str, Any]:
+    """Return the test over all bandwidths and the classifier test, on part of each sample."""
     n = min(judge.aggregated_n, len(x))
-    x, samples = _shuffled(x, n, judge.seed), samples[:n]
+    # test rows lie in the order of the split
+    x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(judge.seed))[:n]]
+    samples = samples[:n]
     gammas = [factor * median_distance(torch.cat([x, samples])) for factor in FACTORS]
-    over = aggregated(x, samples, gammas, permutations=judge.permutations, seed=judge.seed)
-    told = classifier_test(x.numpy(), samples.numpy(), seed=judge.seed)
+    bandwidths = aggregated(x, samples, gammas, permutations=judge.permutations, seed=judge.seed)
+    classifier = classifier_test(x.numpy(), samples.numpy(), seed=judge.seed)
     return {
-        "p_aggregated": over.p,
-        "aggregated_gamma": over.gamma,
-        "aggregated_n": over.n,
-        "c2st": told.accuracy,
-        "c2st_se": told.se,
-        "p_c2st": told.p,
-        "c2st_rows": told.rows,
+        "p_aggregated": bandwidths.p,
+        "aggregated_gamma": bandwidths.gamma,
+        "aggregated_n": bandwidths.n,
+        "c2st": classifier.accuracy,
+        "c2st_se": classifier.se,
+        "p_c2st": classifier.p,
+        "c2st_rows": classifier.rows,
     }
 
 
-def _shuffled(x: Tensor, n: int, seed: int) -> Tensor:
-    """`n` of the rows `(rows, d)`; the test rows lie in the order of the split."""
-    return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:n]]
+def quality(
+    flow: Flow, z: Tensor, x: Tensor, gamma: float, samples: Tensor, nfe: float
+) -> list[dict[str, Any]]:
+    """Return the squared MMD between test rows and samples by few Euler steps, a line for each.
+
+    A straight path needs one step (Liu et al. 2023, table 1, with FID there). Evaluations are
+    counted over all pieces; the last line is the reference solver's.
+
+    Args:
+        flow: by the reference solver.
+        z: noise `(n, d)`, the same for every number of steps.
+        x: test rows `(n, d)`.
+        gamma: the bandwidth.
+        samples: the reference solver's samples from that noise, `(n, d)`.
+        nfe: the evaluations that they took.
+    """
+    lines = []
+    for steps in STEPS:
+        euler = Flow(flow.method, Solver("euler", steps=steps), flow.dtype, flow.rows_at_once)
+        try:
+            rows = euler.decode(z).rows.cpu().float()
+        except SolverFailed:  # values overflow with so few steps
+            rows = torch.full_like(x, torch.nan)
+        line = {"solver": "euler", "steps": steps, "nfe": euler.nfe}
+        lines.append(line | _discrepancies(x, rows, gamma))
+    reference = {"solver": flow.solver.name if flow.solver else "", "nfe": nfe}
+    return [*lines, reference | _discrepancies(x, samples, gamma)]
+
+
+def _discrepancies(x: Tensor, rows: Tensor, gamma: float) -> dict[str, Any]:
+    """Return the statistics V and U between test rows and samples; None if some are not finite."""
+    if not torch.isfinite(rows).all():
+        return {"mmd_m": None, "mmd_m_u": None}
+    v, u = discrepancy(x, rows, gamma)
+    return {"mmd_m": v, "mmd_m_u": u}

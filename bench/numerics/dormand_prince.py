@@ -8,7 +8,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from bench.numerics.problem import Derivative, SolverFailed, State
+#: The tensors that are solved for together.
+State = tuple[Tensor, ...]
+#: f(t, state), with a scalar t; returns the derivatives, in the shapes of the state.
+Derivative = Callable[[Tensor, State], State]
 
 #: The stages after the first: the time of each, and the weights of the stages before it. The last
 #: lies at the step's end, with the weights of the step: it is the first stage of the next step.
@@ -29,6 +32,10 @@ SAFETY, SHRINK, GROW = 0.9, 0.2, 10.0
 
 #: f of the time since the start and the packed state.
 Slope = Callable[["float | Tensor", Tensor], Tensor]
+
+
+class SolverFailed(ArithmeticError):
+    """The solver gave up: the field is too stiff for its bound on steps, or not finite."""
 
 
 def solve(

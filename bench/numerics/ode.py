@@ -11,7 +11,7 @@ import torchdiffeq
 from torch import Tensor, nn
 
 from bench.numerics import dormand_prince
-from bench.numerics.problem import Derivative, SolverFailed, State
+from bench.numerics.dormand_prince import Derivative, SolverFailed, State
 
 __all__ = ["Derivative", "Solver", "SolverFailed", "State", "failure", "integrate"]
 

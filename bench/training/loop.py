@@ -16,7 +16,7 @@ from torch import Tensor
 from bench.api.method import ContractBroken, Method, evaluations
 from bench.api.stream import RowsNotFinite, Stream
 from bench.evaluation.flow import Flow
-from bench.evaluation.solvers import Report
+from bench.evaluation.protocol import Report
 from bench.numerics.ode import Solver, SolverFailed, failure
 from bench.records.spec import Judge
 

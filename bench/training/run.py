@@ -17,9 +17,9 @@ import torch
 from bench.api.method import ContractBroken, Method
 from bench.data import arrays
 from bench.errors import BenchError, DataError, UsageError
-from bench.evaluation import judge_method, reference_solver
+from bench.evaluation.evaluate import evaluate
 from bench.evaluation.flow import Flow
-from bench.evaluation.solvers import Report
+from bench.evaluation.protocol import Report, reference_flow
 from bench.numerics.ode import SolverFailed
 from bench.records import store
 from bench.records.model import Record
@@ -115,10 +115,10 @@ def _fill(
     method = build(spec, dataset.d)
     learn(content, method, data, spec, folder, report, control)
     _save_model(folder / "model.pt", spec, method)
-    verdict = judge_method(method, data, spec.judge, report)
-    content["metrics"], content["cost"] = verdict.metrics, content["cost"] | verdict.cost
-    arrays_of: dict[str, Any] = verdict.arrays()
-    _save(folder / "samples.npz", lambda file: np.savez(file, **arrays_of))
+    measured = evaluate(method, data, spec.judge, report)
+    content["metrics"], content["cost"] = measured.metrics, content["cost"] | measured.cost
+    kept: dict[str, Any] = measured.arrays()
+    _save(folder / "samples.npz", lambda file: np.savez(file, **kept))
 
 
 def _warm_up(device: str) -> None:
@@ -189,8 +189,7 @@ def load_flow(record: Record, results: Path) -> Flow:
             f"{plugins.version(plugins.methods()[saved['method']])}): run that cell again.",
         ) from error
     settings: dict[str, Any] = record.judge
-    judge = Judge(**settings)
-    return Flow(method, reference_solver(judge), getattr(torch, judge.dtype), judge.rows_at_once)
+    return reference_flow(method, Judge(**settings))
 
 
 def _save(path: Path, write: Callable[[Any], None]) -> None:

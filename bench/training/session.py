@@ -18,8 +18,7 @@ from bench import paths
 from bench.api.method import Method
 from bench.api.stream import Stream
 from bench.data.arrays import Loaded
-from bench.evaluation import pick
-from bench.evaluation.solvers import Report
+from bench.evaluation.protocol import Report, pick
 from bench.records import store
 from bench.records.spec import RunSpec
 from bench.registry import plugins

@@ -64,11 +64,8 @@ PLANTS = {
     # The judge's own, which nothing contradicts but the integral of the density.
     "judges-divergence": Plant(
         "bench/evaluation/flow.py",
-        "    return lambda t, state: piece.field.with_divergence(t, state[0])\n",
-        "    def density(t, state):\n"
-        "        velocity, divergence = piece.field.with_divergence(t, state[0])\n"
-        "        return velocity, -divergence\n"
-        "    return density\n",
+        "f.with_divergence(t, state[0]),",
+        "(lambda v, div: (v, -div))(*f.with_divergence(t, state[0])),",
         _TOY,
         ("worse", "flow-matching on moons", "integral error"),
     ),

@@ -87,8 +87,8 @@ import numpy as np, torch
 from bench.data.arrays import Loaded
 from bench.training.environment import peak_rss_bytes
 from bench.evaluation.flow import Flow
-from bench.evaluation.density import likelihood
-from bench.evaluation.solvers import reference_solver
+from bench.evaluation.log_density import likelihood
+from bench.evaluation.protocol import reference_solver
 from bench.records.spec import Judge
 from bench_methods.ffjord import FFJORD, FFJORDConfig
 

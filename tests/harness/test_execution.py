@@ -17,7 +17,7 @@ from bench.api.method import ContractBroken, Log
 from bench.api.stream import Stream
 from bench.data import arrays
 from bench.errors import DataError
-from bench.evaluation import pick
+from bench.evaluation.protocol import pick
 from bench.numerics.ode import SolverFailed
 from bench.records import store
 from bench.records.model import STATUSES
@@ -73,7 +73,7 @@ def made(spec: RunSpec, folder: Path) -> store.Record:
         (ZeroDivisionError("oh"), "error", "ZeroDivisionError: oh"),
     ],
 )
-@pytest.mark.parametrize("stage", ["train", "judge_method"])
+@pytest.mark.parametrize("stage", ["train", "evaluate"])
 def test_however_it_ends(
     spec: RunSpec,
     tmp_path: Path,
@@ -91,10 +91,10 @@ def test_however_it_ends(
     assert (content["status"], content["reason"]) == (status, reason)
     assert content["status"] in STATUSES
     assert content["metrics"] == {}
-    learned = 4 if stage == "judge_method" else 0
+    learned = 4 if stage == "evaluate" else 0
     assert content["training"]["minibatches"] == learned
     assert (tmp_path / "runs" / spec.run / "traceback.txt").exists() is (status == "error")
-    assert (tmp_path / "runs" / spec.run / "model.pt").exists() is (stage == "judge_method")
+    assert (tmp_path / "runs" / spec.run / "model.pt").exists() is (stage == "evaluate")
 
 
 def test_rows_that_change_after_the_plan(spec: RunSpec, tmp_path: Path) -> None:

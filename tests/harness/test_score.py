@@ -9,7 +9,6 @@ from torch import Tensor
 from bench.api.method import Method
 from bench.evaluation.flow import Flow
 from bench.numerics.ode import Solver
-from bench.numerics.score import score
 from bench_methods.ffjord import FFJORD, FFJORDConfig
 from bench_methods.flow_matching import FlowMatching, FlowMatchingConfig
 from bench_methods.gaussian import Gaussian, GaussianConfig
@@ -48,15 +47,15 @@ def test_every_method_by_differences_of_its_log_density(method: object, d: int) 
     made.affine.fit((torch.randn(500, d) @ torch.randn(d, d)).numpy())
     flow = Flow(made, SOLVER)
     x = torch.randn(6, d, dtype=torch.float64)
-    torch.testing.assert_close(score(flow, x), differences(flow, x), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(flow.score(x), differences(flow, x), rtol=1e-5, atol=1e-5)
 
 
 def test_a_method_without_a_velocity() -> None:
     with pytest.raises(TypeError, match="no velocity"):
-        score(Flow(Gaussian(2, GaussianConfig()), SOLVER), torch.zeros(1, 2))
+        Flow(Gaussian(2, GaussianConfig()), SOLVER).score(torch.zeros(1, 2))
 
 
 def test_no_solver_to_follow_it_by() -> None:
     method: Method = JKO(2, JKOConfig(width=8))
     with pytest.raises(TypeError, match="reference solver"):
-        score(Flow(method, None), torch.zeros(1, 2))
+        Flow(method, None).score(torch.zeros(1, 2))

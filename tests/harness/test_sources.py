@@ -20,7 +20,7 @@ from bench.registry.sources import reaches
         ("from bench.data import arrays", "import of bench.data.arrays could read a data set"),
         ("from bench import data", "import of bench.data could read a data set"),
         ("import bench_datasets.moons", "could read a data set"),
-        ("from bench.evaluation import judge_method", "could judge itself"),
+        ("from bench.evaluation.evaluate import evaluate", "could judge itself"),
         ("import gc", "could look into the harness"),
         ("exec('import time')", "exec could run text"),
     ],

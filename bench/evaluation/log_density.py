@@ -1,4 +1,4 @@
-"""The likelihood of test rows, certified: how wrong it is, and by what it was found out."""
+"""The log-density of the test rows, and its numerical error."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from torch import Tensor
 from bench.api.method import Continuous
 from bench.data.arrays import Loaded
 from bench.evaluation.flow import Flow
-from bench.evaluation.rows import choose
-from bench.evaluation.solvers import Report, now, reference_solver
+from bench.evaluation.protocol import Report, choose, now, reference_solver
 from bench.metrics.likelihood import nll
 from bench.numerics.ode import Solver, SolverFailed
 from bench.records.spec import Judge
@@ -22,9 +21,9 @@ from bench.records.spec import Judge
 def likelihood(
     flow: Flow, data: Loaded, judge: Judge, report: Report
 ) -> tuple[Tensor, dict[str, Any], dict[str, Any]]:
-    """The log-densities `(rows,)` of the test rows in nats; metrics; what the density cost.
+    """Return log-densities `(rows,)` of the test rows in nats, metrics, and the cost.
 
-    The metrics are the NLL with its standard error, over groups of rows where the data have them,
+    The metrics are the NLL with its standard error (over groups of rows where the data have them),
     its numerical error, and the NLL by the method's own steps. The cost is that of the reference
     solver at the judge's tolerance.
     """
@@ -64,12 +63,12 @@ class Certified:
 
     Attributes:
         log_prob: by the tolerance `rtol`.
-        error: how far their mean moves by a tolerance ten times tighter in float64, on `rows` of
-            them; None where that could not be solved.
-        worst: how far one of them moves at most.
-        rows: the rows that the error was measured on, evenly over all.
+        error: the change of their mean at a tolerance ten times tighter in float64, on `rows` of
+            them; None if that could not be solved.
+        worst: the largest change of one of them.
+        rows: the number of rows, evenly spaced, that the error was measured on.
         rtol: the relative tolerance of the solver that gave them.
-        reason: why the error is not below the bound; None where it is.
+        reason: why the error is not below the bound; None if it is.
     """
 
     log_prob: Tensor
@@ -81,27 +80,27 @@ class Certified:
 
 
 def certify(flow: Flow, x: Tensor, log_prob: Tensor, judge: Judge, report: Report) -> Certified:
-    """Tighten the solver until the mean log-density of rows `(n, d)` is known to the bound.
+    """Tighten the solver until the numerical error of the mean log-density is below the bound.
 
-    The numerical error is the change under a tolerance ten times tighter and in float64, so that
-    rounding is part of it. Where it reaches `judge.error_bound`, all rows are scored by that
-    tighter solver instead, and so on, `judge.tightenings` times at most.
+    The numerical error is the change at a tolerance ten times tighter and in float64, so that it
+    includes rounding. If it reaches `judge.error_bound`, all rows are scored by that tighter solver
+    instead, and so on, `judge.tightenings` times at most.
 
     Args:
         flow: by the reference solver at the judge's tolerance.
         x: rows `(n, d)`.
-        log_prob: what it gave for them, `(n,)`.
-        judge: its bound and how often to tighten.
-        report: is told of every stage.
+        log_prob: the flow's log-densities of them, `(n,)`.
+        judge: its bound and number of tightenings.
+        report: called with every stage.
     """
-    few = slice(0, None, max(1, len(x) // judge.error_rows))
-    rows = len(x[few])
+    error_rows = slice(0, None, max(1, len(x) // judge.error_rows))
+    rows = len(x[error_rows])
     solver, error, worst = reference_solver(judge), None, None
     for tightening in range(judge.tightenings + 1):
         finer = solver.tighter(10)
         report({"event": "stage", "stage": f"density, rtol {finer.rtol:g}"})
         try:
-            change = _in_float64(flow, finer).log_prob(x[few]) - log_prob[few]
+            change = _in_float64(flow, finer).log_prob(x[error_rows]) - log_prob[error_rows]
         except SolverFailed as failed:
             reason = f"at rtol {finer.rtol:g} the solver gave up: {failed}"
             return Certified(log_prob, None, None, rows, solver.rtol, reason)
@@ -126,7 +125,7 @@ def _in_float64(flow: Flow, solver: Solver) -> Flow:
 
 
 def _native(flow: Flow, x: Tensor, report: Report) -> dict[str, Any]:
-    """NLL by the method's own discretisation of each piece, where it has one."""
+    """Return the NLL by the method's own discretisation of each piece, if it has one."""
     assert isinstance(flow.method, Continuous)
     solvers = [piece.native for piece in flow.method.pieces()]
     if not solvers or None in solvers:

@@ -1,4 +1,4 @@
-"""What the judge measures of a flow in closed form."""
+"""What an evaluation measures of a flow in closed form."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from torch import Tensor
 from bench.api.method import Continuous, ContractBroken, Discrete, Field, Log, Options, Piece
 from bench.api.stream import Stream
 from bench.data.arrays import Loaded
-from bench.evaluation import judge_method, pick, reference_solver
-from bench.evaluation.claims import check_claims
-from bench.evaluation.density import Certified, certify
+from bench.evaluation.checks import check_formulas, integral, movements, round_trip
+from bench.evaluation.evaluate import evaluate
 from bench.evaluation.flow import Flow
-from bench.evaluation.integral import integral
-from bench.evaluation.movement import movements
-from bench.evaluation.round_trip import round_trip
+from bench.evaluation.log_density import Certified, certify
+from bench.evaluation.protocol import pick, reference_solver
 from bench.numerics.ode import Solver
 from bench.records.spec import Judge
 
@@ -75,7 +73,7 @@ DATA = Loaded(rows(300, 0), rows(100, 1), rows(200, 2), "r", "generated", "", {}
 
 
 def metrics(method: Continuous) -> dict[str, object]:
-    return judge_method(method, DATA, JUDGE, lambda event: None).metrics
+    return evaluate(method, DATA, JUDGE, lambda event: None).metrics
 
 
 def by_hand(factor: float, gain: float) -> float:
@@ -135,8 +133,8 @@ class Shifted(Discrete):
 def test_a_discrete_method_that_scores_itself_too_well(d: int) -> None:
     """By 0.1 nat: named, whatever the dimension; the honest one passes."""
     with pytest.raises(ContractBroken, match=r"log-densities that are off by 0\.1 nat"):
-        check_claims(Flow(Shifted(0.1, d), None), torch.zeros(1, d), torch.randn(4, d))
-    check_claims(Flow(Shifted(0.0, d), None), torch.zeros(1, d), torch.randn(4, d))
+        check_formulas(Flow(Shifted(0.1, d), None), torch.zeros(1, d), torch.randn(4, d))
+    check_formulas(Flow(Shifted(0.0, d), None), torch.zeros(1, d), torch.randn(4, d))
 
 
 def test_the_integral_of_a_density() -> None:
@@ -265,7 +263,7 @@ def test_a_tighter_solve_that_gives_up_says_so() -> None:
 
 def test_the_standard_error_is_clustered_where_the_data_have_groups() -> None:
     grouped = replace(DATA, test_groups=lambda index: index % 20)
-    found = judge_method(Chain([None, None]), grouped, JUDGE, lambda event: None)
+    found = evaluate(Chain([None, None]), grouped, JUDGE, lambda event: None)
     log_prob = torch.from_numpy(found.log_prob).double()
     sums = [float((log_prob - log_prob.mean())[g::20].sum()) for g in range(20)]
     by_hand = math.sqrt(20 / 19 * sum(s**2 for s in sums)) / 200
@@ -286,7 +284,7 @@ def test_samples_of_the_data_are_not_told_from_them() -> None:
             "",
             {},
         )
-        found = judge_method(Chain([None, None]), data, replace(JUDGE, mmd_n=800), lambda e: None)
+        found = evaluate(Chain([None, None]), data, replace(JUDGE, mmd_n=800), lambda e: None)
         for name in ("p_m", "p_aggregated", "p_c2st"):
             assert (found.metrics[name] < 0.05) is told, name
         assert found.metrics["aggregated_n"] == found.metrics["c2st_rows"] == 800
