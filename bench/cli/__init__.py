@@ -13,8 +13,8 @@ from bench.errors import BenchError
 #: command -> its line in `bench --help`; its module has the same name, but for those in MODULES
 COMMANDS = {
     "run": "Run methods on data sets; with none named, the quick study.",
-    "list": "What methods, data sets, budgets, studies and runs there are.",
-    "info": "All about a method, a data set or a run.",
+    "list": "List methods, data sets, metrics, budgets, studies and runs.",
+    "info": "Show a method, a data set or a run in full.",
     "data": "See, fetch and check the data.",
     "table": "The comparison, for the terminal or a paper.",
     "plot": "A figure: samples, density, trajectories, curves, pareto, ranks and others.",
@@ -29,6 +29,8 @@ COMMANDS = {
 }
 #: command -> its module, where that has another name
 MODULES = {
+    "list": "listing",
+    "info": "listing",
     "sample": "sample_score",
     "score": "sample_score",
     "watch": "report",

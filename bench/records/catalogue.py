@@ -34,12 +34,12 @@ def columns() -> Mapping[str, Column]:
 
 def metrics() -> tuple[Metric, ...]:
     """The metrics that are functions of an `Evaluated`: built-in ones, then plug-ins."""
-    return (*_built_in()[1], *tuple(plugins.metrics().values()))
+    return (*built_in()[1], *tuple(plugins.metrics().values()))
 
 
 @cache
 def _columns(plug_ins: tuple[Metric, ...]) -> Mapping[str, Column]:
-    found = dict(_built_in()[0])
+    found = dict(built_in()[0])
     for metric in plug_ins:
         for each in metric.columns:
             if each.name in found:
@@ -108,7 +108,8 @@ def function(metric: Metric) -> Callable[[Evaluated], Mapping[str, Any]]:
 
 
 @cache
-def _built_in() -> tuple[dict[str, Column], tuple[Metric, ...]]:
+def built_in() -> tuple[dict[str, Column], tuple[Metric, ...]]:
+    """Return the columns and the metrics of `catalogue.toml`, without those of plug-ins."""
     text = (Path(__file__).parent / "catalogue.toml").read_text(encoding="utf-8")
     found: dict[str, Column] = {}
     filled: dict[str, list[Column]] = defaultdict(list)

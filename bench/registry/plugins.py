@@ -39,22 +39,17 @@ _included: dict[Path, included.Included] = {}
 
 def methods() -> dict[str, EntryPoint]:
     """Every method by name, not imported yet: the installed ones and the included ones."""
-    return _entries("methods")
+    return entries("methods")
 
 
 def datasets() -> dict[str, EntryPoint]:
     """Every data set by name, not imported yet: the installed ones and the included ones."""
-    return _entries("datasets")
-
-
-def metric_entries() -> dict[str, EntryPoint]:
-    """Every metric plug-in by name, not imported yet: the installed ones and the included ones."""
-    return _entries("metrics")
+    return entries("datasets")
 
 
 def metric_versions() -> dict[str, str]:
     """The hash of each metric plug-in's source, by its name."""
-    return {name: version(entry) for name, entry in sorted(metric_entries().items())}
+    return {name: version(entry) for name, entry in sorted(entries("metrics").items())}
 
 
 @cache
@@ -62,33 +57,22 @@ def metrics() -> dict[str, Metric]:
     """Every metric plug-in by name, in the order of the names.
 
     Raises:
-        UsageError: one can't be imported, or is no `Metric` of the name it is registered under.
+        UsageError: as `metric`.
     """
-    return {name: _metric(plugin) for name, plugin in sorted(metric_entries().items())}
-
-
-def _metric(plugin: EntryPoint) -> Metric:
-    found = _load(plugin, "metric")
-    if not isinstance(found, Metric):
-        raise UsageError(
-            f"The metric {plugin.name!r} ({plugin.value}) must be a bench.api.Metric, "
-            f"got {type(found).__name__}."
-        )
-    if found.name != plugin.name:
-        raise UsageError(
-            f"The metric {plugin.name!r} ({plugin.value}) calls itself {found.name!r}.",
-            "Give the entry point and the Metric the same name.",
-        )
-    return found
+    return {name: metric(name) for name in sorted(entries("metrics"))}
 
 
 @cache
-def _entries(group: str) -> dict[str, EntryPoint]:
-    """The plug-ins of a group by name; of two with one name, the first in the order of `_order`."""
-    installed = sorted(entry_points(group=f"bench.{group}"), key=_order, reverse=True)
+def entries(kind: str) -> dict[str, EntryPoint]:
+    """Return the plug-ins of a kind by name, not imported; of two with one name, `_order`'s first.
+
+    Args:
+        kind: one of `KINDS`.
+    """
+    installed = sorted(entry_points(group=f"bench.{kind}"), key=_order, reverse=True)
     found = {plugin.name: plugin for plugin in installed}
     for file in _included.values():
-        found |= getattr(file, group)
+        found |= getattr(file, kind)
     return found
 
 
@@ -102,9 +86,9 @@ def from_elsewhere(plugin: EntryPoint) -> bool:
     return plugin.dist is None or plugin.dist.name != "cnf-bench"
 
 
-def clashes(group: str) -> list[EntryPoint]:
-    """Return the installed plug-ins of a group that are ignored: another one has their name."""
-    return [e for e in entry_points(group=f"bench.{group}") if e != _entries(group)[e.name]]
+def clashes(kind: str) -> list[EntryPoint]:
+    """Return the installed plug-ins of a kind that are ignored: another one has their name."""
+    return [e for e in entry_points(group=f"bench.{kind}") if e != entries(kind)[e.name]]
 
 
 def include(path: str | Path) -> included.Included:
@@ -120,10 +104,10 @@ def include(path: str | Path) -> included.Included:
     found = included.read(absolute)
     before = _included.get(absolute)
     for kind, word in KINDS.items():
-        known = _entries(kind).keys() - (getattr(before, kind).keys() if before else set())
+        known = entries(kind).keys() - (getattr(before, kind).keys() if before else set())
         for name in getattr(found, kind).keys() & known:
             raise UsageError(
-                f"{path} defines a {word} {name!r}, which exists: {_entries(kind)[name].value}.",
+                f"{path} defines a {word} {name!r}, which exists: {entries(kind)[name].value}.",
                 "Give it another name.",
             )
     _included[absolute] = found
@@ -133,7 +117,7 @@ def include(path: str | Path) -> included.Included:
 
 def forget() -> None:
     """Look for plug-ins anew when next asked: what is installed or included has changed."""
-    _entries.cache_clear()
+    entries.cache_clear()
     metrics.cache_clear()
 
 
@@ -159,6 +143,22 @@ def method(name: str) -> type[Method]:
     if name not in methods():
         raise unknown("method", name, methods())
     found: type[Method] = _load(methods()[name], "method")
+    return found
+
+
+def metric(name: str) -> Metric:
+    """Return the metric plug-in `name`.
+
+    Raises:
+        UsageError: it can't be imported, or is no `Metric` of that name.
+    """
+    plugin = entries("metrics")[name]
+    found = _load(plugin, "metric")
+    if not isinstance(found, Metric) or found.name != name:
+        raise UsageError(
+            f"The metric {name!r} ({plugin.value}) must be a bench.api.Metric of that name, "
+            f"got {found!r:.60}."
+        )
     return found
 
 

@@ -147,7 +147,7 @@ def test_list_studies(call: Call) -> None:
     assert [study["name"] for study in studies] == ["check", "equal", "quick", "table1"]
     assert studies[2]["datasets"] == ["digits", "moons"]
     everything = json.loads(call("list", "--json").stdout)
-    assert [*everything] == ["methods", "datasets", "budgets", "studies", "runs"]
+    assert [*everything] == ["methods", "datasets", "metrics", "budgets", "studies", "runs"]
     assert everything["studies"] == studies
 
 

@@ -14,8 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench.api.declarations import Look
-from bench.cli import list as listing
-from bench.cli import main
+from bench.cli import listing, main
 from bench.conformance import Subject, examine
 from bench.errors import UsageError
 from bench.registry import plugins

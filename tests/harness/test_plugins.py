@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import list as listing
+from bench.cli import listing
 from bench.errors import UsageError
 from bench.registry import plugins
 
@@ -133,20 +134,27 @@ def test_metrics_of_another_distribution(install: Install) -> None:
     )
     assert [*plugins.metrics()] == ["far"]
     assert plugins.metrics()["far"].columns[0].name == "far"
+    listed = {line["name"]: line for line in listing.metrics()}
+    assert listed["far"]["summary"] == "far: How far."
+    assert (listed["far"]["from"], listed["far"]["unavailable"]) == ("other-metrics 1.0", None)
+    assert listed["nll"]["title"] == "NLL"
 
 
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ("near = other_metrics:FAR", "'near' .* calls itself 'far'"),
+        ("near = other_metrics:FAR", "'near' .*must be a bench.api.Metric of that name"),
         ("far = other_metrics:METRIC", "has no attribute 'METRIC'"),
-        ("far = other_metrics:Column", "must be a bench.api.Metric, got type"),
+        ("far = other_metrics:Column", "must be a bench.api.Metric of that name"),
     ],
 )
 def test_a_metric_that_is_not_one(install: Install, entry: str, said: str) -> None:
     install("other-metrics", {"other_metrics.py": METRIC}, f"[bench.metrics]\n{entry}\n")
     with pytest.raises(UsageError, match=said):
         plugins.metrics()
+    name = entry.partition(" ")[0]
+    (line,) = (line for line in listing.metrics() if line["name"] == name)
+    assert re.search(said, line["unavailable"])
 
 
 def test_a_method_written_for_the_former_modules(install: Install) -> None:

@@ -214,7 +214,7 @@ def test_info_prefers_the_method_and_refuses_what_is_not_there(call: Call, write
 
 
 def test_a_set_without_a_download_is_not_offered_one() -> None:
-    from bench.cli.list import needs
+    from bench.cli.listing import needs
 
     source = Source(lambda root: None, "subset", "", ("a.npy", "b.npy"))  # type: ignore[arg-type,return-value]
     dataset = Dataset("mine", 2, "", (source,))
