@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,11 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from bench.errors import BenchError, DataError, UsageError
+from bench.errors import DataError, UsageError
 from bench.paths import commit
 from bench.records.bundle import (
     MANIFEST,
@@ -48,9 +48,9 @@ class Written:
 
     runs: int
     models: int
-    tables: tuple[str, ...]
-    figures: tuple[str, ...]
-    not_drawn: Mapping[str, str]
+    tables: list[str]
+    figures: list[str]
+    not_drawn: dict[str, str]
 
 
 def write_bundle(
@@ -80,7 +80,14 @@ def write_bundle(
     try:
         with _staging(target) as folder:
             written = _fill(folder, results, runs, models=models, figures=figures)
-            write_manifest(folder, _about(written, runs, chosen))
+            about = {
+                "version": version("cnf-bench"),
+                "commit": commit(),
+                "written": utc(),
+                "chosen": {name: list(names) for name, names in chosen.items() if names},
+                "run_commits": sorted(runs["commit"].dropna().unique()),
+            }
+            write_manifest(folder, about | vars(written))
             _place(folder, target)
     except OSError as error:
         raise UsageError(
@@ -139,11 +146,8 @@ def _fill(
     inside.mkdir()
     kept = [_copy(results, inside, str(run), models) for run in runs["run"]]
     frame, _ = latest(records(inside))
-    tables = tuple(_tables(folder / "tables", frame, inside))
-    drawn: tuple[str, ...] = ()
-    not_drawn: dict[str, str] = {}
-    if figures:
-        drawn, not_drawn = _figures(folder / "figures", results, frame)
+    tables = [*_tables(folder / "tables", frame, inside)]
+    drawn, not_drawn = _figures(folder / "figures", results, frame) if figures else ([], {})
     text = _README.format(runs=len(runs), manifest=MANIFEST, sums=SUMS)
     (folder / "README.md").write_text(text, encoding="utf-8")
     return Written(len(runs), sum(kept), tables, drawn, not_drawn)
@@ -178,57 +182,28 @@ def _tables(folder: Path, frame: pd.DataFrame, results: Path) -> Iterator[str]:
         yield f"tables/{name}"
 
 
-def _figures(
-    folder: Path, results: Path, frame: pd.DataFrame
-) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Every kind of figure, under each budget where there are several; what is not drawn, why."""
-    from bench.figures import KINDS, defect, draw
+def _figures(folder: Path, results: Path, frame: pd.DataFrame) -> tuple[list[str], dict[str, str]]:
+    """Every kind of figure, for each budget where there are several; why others are not drawn."""
+    from bench.figures import KINDS
     from bench.figures.request import Request
     from bench.figures.style import save
+    from bench.report.pictures import NotDrawn, budgets, caption, plotted
 
     folder.mkdir()
-    budgets = sorted(frame["budget"].dropna().unique())
-    parts: list[tuple[str, str | None, pd.DataFrame]] = [("", None, frame)]
-    if len(budgets) > 1:
-        parts = [(f"-{_plain(b)}", b, frame[frame["budget"] == b]) for b in budgets]
     drawn: list[str] = []
     not_drawn: dict[str, str] = {}
-    for kind in KINDS:
-        for end, budget, runs in parts:
-            name = f"{kind}{end}"
-            try:
-                shown = draw(kind, Request(results, budget=budget, runs=runs))
-            except BenchError as error:
-                not_drawn[name] = str(error)
-                continue
-            except Exception as error:  # one figure's defect is no reason to lose the bundle
-                not_drawn[name] = defect(error)
-                continue
-            for form in ("pdf", "png"):
-                save(shown.figure, folder / f"{name}.{form}", form)
-                drawn.append(f"figures/{name}.{form}")
-            said = [*shown.lines, *(f"Left out: {sentence}." for sentence in shown.left_out)]
-            text = "".join(f"{line}\n" for line in said)
-            (folder / f"{name}.txt").write_text(text, encoding="utf-8")
-    return tuple(drawn), not_drawn
-
-
-def _plain(name: object) -> str:
-    return "".join(letter if letter.isalnum() else "_" for letter in str(name))
-
-
-def _about(
-    written: Written, runs: pd.DataFrame, chosen: Mapping[str, Iterable[str]]
-) -> dict[str, Any]:
-    return {
-        "version": version("cnf-bench"),
-        "commit": commit(),
-        "written": utc(),
-        "chosen": {name: list(names) for name, names in chosen.items() if names},
-        "runs": written.runs,
-        "run_commits": sorted(runs["commit"].dropna().unique()),
-        "models": written.models,
-        "tables": list(written.tables),
-        "figures": list(written.figures),
-        "not_drawn": dict(written.not_drawn),
-    }
+    for kind, budget in itertools.product(KINDS, budgets(frame)):
+        end = "".join(letter if letter.isalnum() else "_" for letter in budget or "")
+        name, runs = kind, frame
+        if budget is not None:
+            name, runs = f"{kind}-{end}", frame[frame["budget"] == budget]
+        plot = plotted(kind, Request(results, budget=budget, runs=runs))
+        if isinstance(plot, NotDrawn):
+            not_drawn[name] = plot.why
+            continue
+        for form in ("pdf", "png"):
+            save(plot.figure, folder / f"{name}.{form}", form)
+            drawn.append(f"figures/{name}.{form}")
+        text = "".join(f"{line}\n" for line in caption(plot))
+        (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+    return drawn, not_drawn

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
@@ -18,18 +18,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.records import catalogue, store
+from bench.records.format import measured, whole
 from bench.records.frame import Cell
 from bench.registry.plugins import look
 from bench.report import pictures, runs, setting
 from bench.report.setting import Gathered, anchor
 from bench.tables.comparison import comparison
 from bench.tables.details import Detail, details
-from bench.tables.layout import Entry, Row, Table, labels
+from bench.tables.layout import Row, Table, labels
 from bench.tables.marks import LEVEL, Contest, groups_of, heading_of, is_complete
 from bench.tables.published import with_published
 from bench.tables.render import html_grid, html_notes
 
-#: The columns of the comparison; the seeds come after the first of them.
+#: The columns of the comparison; a phone has room for the first ones.
 COLUMNS = (
     *("nll", "mmd_m", "mmd_1", "train_seconds", "sample_seconds", "memory_bytes"),
     *("params", "minibatches"),
@@ -85,7 +86,7 @@ class DataSection:
 
     name: str
     anchor: str
-    revisions: tuple[setting.DataFacts, ...]
+    revisions: tuple[setting.Revision, ...]
     shown: tuple[pictures.Picture, ...]
     remark: str
     details: tuple[tuple[str, tuple[Detail, ...]], ...]
@@ -127,7 +128,7 @@ def page(
         "failed": sum(record.status != "ok" for record in gathered.records),
         "left_out": gathered.left_out,
         "in_progress": tuple(runs.in_progress(gathered.results)),
-        "made": store.utc()[:16].replace("T", " "),
+        "made": setting.minute(store.utc()),
         "version": version("cnf-bench"),
         "watched": watched,
         "style": _file("page.css"),
@@ -147,37 +148,34 @@ def _content(
     gathered: Gathered, kept: pictures.Kept, published: bool
 ) -> tuple[dict[str, Any], list[str]]:
     records = gathered.records
-    whole = comparison(gathered.compared, COLUMNS, results=gathered.results)
-    found = answers(groups_of(gathered.compared), whole.contests)
+    table = comparison(gathered.compared, COLUMNS, results=gathered.results)
+    found = answers(groups_of(gathered.compared), table.contests)
     if published:
-        whole = with_published(whole, gathered.compared)
-    table, cut = shortened(whole)
+        table = with_published(table, gathered.compared)
+    table, cut = shortened(table)
     data = setting.datasets(records, gathered.compared)
-    across, across_remark = pictures.across(gathered, kept)
+    across, across_remark = pictures.pictures(gathered, kept)
     sections, drawn = _sections(gathered, data, kept)
     missing = [each for each in (*across, *drawn) if isinstance(each, pictures.NotDrawn)]
-    lines = runs.lines(gathered)
-    parts = runs.full_runs(gathered, lines, kept)
-    full = {part.line.run: part for part in parts}
+    listed = tuple(runs.listed(gathered, kept))
     commands = setting.commands(records)
     content = {
         "answers": found[:MOST_ANSWERS],
         "more_answers": found[MOST_ANSWERS:],
         "terms": tuple(setting.setting(records)),
-        "grid": html_grid(_seeds_second(table), caption="A part for each data set and budget"),
+        "grid": html_grid(table, caption="A part for each data set and budget"),
         "notes": html_notes(table),
         "cut": cut,
-        "names": sorted({line.dataset for line in lines}),
-        "statuses": sorted({line.status for line in lines}),
+        "names": sorted({record.dataset.name for record in records}),
+        "statuses": sorted({record.status for record in records}),
         "across": [each for each in across if isinstance(each, pictures.Picture)],
         "across_remark": across_remark,
         "sections": sections,
         "not_drawn": _grouped(missing),
-        "lines": lines,
+        "listed": listed,
         "numbers": [catalogue.column(name) for name in runs.NUMBERS],
-        "parts": parts,
+        "in_full": sum(run.full is not None for run in listed),
         "curves": len(records) <= pictures.MOST_CURVES,
-        "failures": [full.get(line.run, line) for line in lines if line.status != "ok"],
         "commands": commands[:MOST_COMMANDS],
         "more_commands": (
             len(commands[MOST_COMMANDS:]),
@@ -312,35 +310,13 @@ def shortened(table: Table, most: int = MOST_ROWS) -> tuple[Table, list[str]]:
     return replace(table, groups=tuple(groups)), cut
 
 
-def _seeds_second(table: Table) -> Table:
-    """The table with its seeds after the first column, so that a phone shows the NLL first."""
-    first, *others = table.columns
-    seeds = replace(first, title=table.titles[1])
-
-    def moved(row: Row) -> Row:
-        entries = (row.entries[0], Entry(word=row.seeds), *row.entries[1:])
-        return replace(row, entries=entries)
-
-    groups = tuple(
-        replace(
-            group,
-            rows=tuple(map(moved, group.rows)),
-            references=tuple(map(moved, group.references)),
-        )
-        for group in table.groups
-    )
-    return replace(
-        table, titles=(table.titles[0], ""), columns=(first, seeds, *others), groups=groups
-    )
-
-
 def _sections(
-    gathered: Gathered, data: Sequence[setting.DataFacts], kept: pictures.Kept
+    gathered: Gathered, data: Sequence[setting.Revision], kept: pictures.Kept
 ) -> tuple[list[DataSection], pictures.Pictures]:
     sections, drawn = [], []
     failed = Counter(r.dataset.name for r in gathered.records if r.status != "ok")
-    for name in dict.fromkeys(each.name for each in data):
-        found, remark = pictures.of_dataset(gathered, name, kept)
+    for name in dict.fromkeys(each.record.name for each in data):
+        found, remark = pictures.pictures(gathered, kept, name)
         drawn += found
         mine = gathered.compared[gathered.compared["dataset"] == name]
         lines = details(mine, gathered.results) if len(mine) <= MOST_DETAILED else []
@@ -348,7 +324,7 @@ def _sections(
             DataSection(
                 name=name,
                 anchor=anchor("data", name),
-                revisions=tuple(each for each in data if each.name == name),
+                revisions=tuple(each for each in data if each.record.name == name),
                 shown=tuple(each for each in found if isinstance(each, pictures.Picture)),
                 remark=remark,
                 details=tuple((method, tuple(rows)) for _, method, rows in lines),
@@ -392,6 +368,12 @@ def _file(name: str) -> str:
     return files("bench.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 
+def _pairs(values: Mapping[str, Any], between: str, separator: str = ", ") -> str:
+    """The items of a mapping as text, without those that hold a number for each column."""
+    known = {key: value for key, value in values.items() if key not in ("mean", "std")}
+    return separator.join(f"{key}{between}{setting.plain(v)}" for key, v in known.items())
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -401,5 +383,14 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         autoescape=True,
     )
-    environment.filters["raw"] = Markup
+    environment.filters |= {
+        "raw": Markup,
+        "fields": lambda part: vars(part).items(),
+        "pairs": _pairs,
+        "plain": setting.plain,
+        "whole": whole,
+        "measured": measured,
+        "minute": setting.minute,
+        "sizes": lambda rows: ", ".join(f"{name} {whole(n)}" for name, n in vars(rows).items()),
+    }
     return environment

@@ -18,7 +18,7 @@ import pandas as pd
 from bench.errors import BenchError, NothingMeasured
 from bench.figures import KINDS, defect, draw
 from bench.figures.curves import outline
-from bench.figures.request import Request
+from bench.figures.request import Plot, Request
 from bench.figures.style import INK, dress
 from bench.records.curve import read_curve
 from bench.records.format import whole
@@ -59,16 +59,9 @@ MOST_RUNS_ACROSS = 1_000
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure in the page.
+    """A figure in the page: a data URI, its size in CSS pixels, the caption, and that as one text.
 
-    Attributes:
-        kind: its kind.
-        title: what the kind shows.
-        source: a data URI.
-        width: in CSS pixels, as it is meant to be seen.
-        height: likewise.
-        caption: paragraphs, each with whether it is a table in a font of one width.
-        alt: the same as one text.
+    The paragraphs of the caption come with whether they are a table in a font of one width.
     """
 
     kind: str
@@ -101,50 +94,52 @@ Pictures = list[Picture | NotDrawn]
 Kept = MutableMapping[tuple[Any, ...], Picture | NotDrawn]
 
 
-def across(gathered: Gathered, kept: Kept) -> tuple[Pictures, str]:
-    """The figures that compare over the data sets, for each budget; which runs they rest on."""
+def pictures(gathered: Gathered, kept: Kept, dataset: str | None = None) -> tuple[Pictures, str]:
+    """The figures of a data set, or those that compare over all; a remark on runs they leave out.
+
+    Several budgets are drawn apart.
+    """
     runs, remark = gathered.compared, ""
-    if len(runs) > MOST_RUNS_ACROSS:
-        chosen = _few(runs)
+    if dataset is not None:
+        runs = runs[runs["dataset"] == dataset]
+    if len(runs) > (MOST_RUNS_ACROSS if dataset is None else MOST_RUNS):
+        chosen = _few(runs) if dataset is None else _few(runs, MOST_METHODS, MOST_SEEDS)
         remark = (
-            f"These figures show {len(chosen):,} of {len(runs):,} runs: for each method and data "
-            "set the settings with the lowest validation NLL."
+            f"The figures show {len(chosen):,} of {len(runs):,} runs: for each method and data set "
+            "the settings with the lowest validation NLL"
         )
-        runs = chosen
+        limit = f", the first {MOST_METHODS} methods by name, and at most {MOST_SEEDS} seeds"
+        remark, runs = f"{remark}{'' if dataset is None else limit}.", chosen
     found = [
-        _drawn(kind, gathered, runs, budget, (), kept)
+        _picture(kind, gathered, runs, budget, () if dataset is None else (dataset,), kept)
         for kind in KINDS
-        if kind in ACROSS
-        for budget in _budgets(runs)
+        if (kind in ACROSS) == (dataset is None)
+        for budget in budgets(runs)
     ]
     return found, remark
 
 
-def of_dataset(gathered: Gathered, name: str, kept: Kept) -> tuple[Pictures, str]:
-    """The figures of a data set, and which of its runs they show where they don't show all."""
-    runs = gathered.compared[gathered.compared["dataset"] == name]
-    remark = ""
-    if len(runs) > MOST_RUNS:
-        chosen = _few(runs, MOST_METHODS, MOST_SEEDS)
-        remark = (
-            f"The figures show {len(chosen)} of {len(runs)} runs: for each method (the first "
-            f"{MOST_METHODS} by name) the settings with the lowest validation NLL, with at most "
-            f"{MOST_SEEDS} seeds."
-        )
-        runs = chosen
-    found = [
-        _drawn(kind, gathered, runs, budget, (name,), kept)
-        for kind in KINDS
-        if kind not in ACROSS
-        for budget in _budgets(runs)
-    ]
-    return found, remark
-
-
-def _budgets(runs: pd.DataFrame) -> list[str | None]:
+def budgets(runs: pd.DataFrame) -> list[str | None]:
     """The budgets to be drawn apart; None where there is at most one."""
     found = sorted(set(runs["budget"].dropna()))
     return [*found] if len(found) > 1 else [None]
+
+
+def plotted(kind: str, request: Request, place: str = "") -> Plot | NotDrawn:
+    """A figure, or why there is none: a bug in one figure must not cost all others."""
+    try:
+        if request.runs is None or not len(request.runs):
+            raise NothingMeasured("There are no runs.")
+        return draw(kind, request)
+    except BenchError as error:
+        return NotDrawn(kind, place, str(error))
+    except Exception as error:
+        return NotDrawn(kind, place, defect(error), bug=True)
+
+
+def caption(plot: Plot) -> list[str]:
+    """The lines below a figure."""
+    return [*plot.lines, *(f"Left out: {sentence}." for sentence in plot.left_out)]
 
 
 def _few(runs: pd.DataFrame, methods: int | None = None, seeds: int | None = None) -> pd.DataFrame:
@@ -162,7 +157,7 @@ def _few(runs: pd.DataFrame, methods: int | None = None, seeds: int | None = Non
     return runs.loc[sorted(chosen.index)]
 
 
-def _drawn(
+def _picture(
     kind: str,
     gathered: Gathered,
     runs: pd.DataFrame,
@@ -178,27 +173,19 @@ def _drawn(
     key = (kind, budget, datasets, *zip(runs["run"], runs["started"].fillna(""), strict=True))
     if key not in kept:
         request = Request(gathered.results, budget=budget, datasets=datasets, runs=runs)
-        kept[key] = _picture(kind, request, place)
+        plot = plotted(kind, request, place)
+        kept[key] = plot if isinstance(plot, NotDrawn) else _embedded_plot(kind, plot, budget)
     return kept[key]
 
 
-def _picture(kind: str, request: Request, place: str) -> Picture | NotDrawn:
-    try:
-        if request.runs is None or not len(request.runs):
-            raise NothingMeasured("There are no runs.")
-        plot = draw(kind, request)
-    except BenchError as error:
-        return NotDrawn(kind, place, str(error))
-    except Exception as error:  # a bug in one figure must not cost the page
-        return NotDrawn(kind, place, defect(error), bug=True)
-    lines = [*plot.lines, *(f"Left out: {sentence}." for sentence in plot.left_out)]
-    if request.budget:
-        lines.insert(0, f"Budget {request.budget}.")
-    caption = tuple(paragraphs(lines))
-    prose = " ".join(text for fixed, text in caption if not fixed)
+def _embedded_plot(kind: str, plot: Plot, budget: str | None) -> Picture:
+    lines = [f"Budget {budget}."] if budget else []
+    parts = tuple(paragraphs([*lines, *caption(plot)]))
+    prose = " ".join(text for fixed, text in parts if not fixed)
     title = KINDS[kind]
-    alt = f"{title[:1].upper()}{title[1:]} {prose}"
-    return Picture(kind, title, *_embedded(plot.figure), caption, alt)
+    return Picture(
+        kind, title, *_embedded(plot.figure), parts, f"{title[:1].upper()}{title[1:]} {prose}"
+    )
 
 
 def paragraphs(lines: Sequence[str]) -> Iterator[tuple[bool, str]]:

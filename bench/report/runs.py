@@ -13,11 +13,11 @@ from typing import Any
 from bench.records import catalogue
 from bench.records.curve import CURVE, last_entry
 from bench.records.format import duration, measured, scientific, significant, whole
-from bench.records.frame import Cell, cells
+from bench.records.frame import cells
 from bench.records.model import Record
 from bench.records.store import part
 from bench.report import pictures
-from bench.report.setting import Command, Gathered, anchor, commands, plain, split_sizes
+from bench.report.setting import Command, Gathered, anchor, commands
 from bench.tables.marks import (
     GAP,
     GAP_BOUND,
@@ -39,16 +39,16 @@ LOG_BYTES = 6_000
 #: The columns of numbers in the list of all runs.
 NUMBERS = ("nll", "mmd_m", "mmd_1", "train_seconds")
 
-#: Columns that a run's certificate shows, and no other part of it.
-_CERTIFIED = (
+#: Columns that only the checks of the likelihood show.
+_CHECKED = (
     *("nll", "nll_se", "nll_solver_error", "nll_native", "density_integral"),
-    *("round_trip_median",),
+    "round_trip_median",
 )
 
 
 @dataclass(frozen=True)
 class Fact:
-    """A name, its value, what it rests on; `fails` says which bound it misses."""
+    """A number, what it rests on, and which bound it misses."""
 
     name: str
     value: str
@@ -57,36 +57,37 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class RunLine:
-    """A run in the list of all: text, and the numbers to sort by (None where there is none)."""
+class FullRun:
+    """What the page shows of a run beside its record."""
 
-    run: str
-    anchor: str
-    method: str
-    dataset: str
-    seed: int
-    status: str
-    reason: str
-    numbers: tuple[tuple[str, float | None], ...]
-    started: str
-    compared: bool
-    full: bool
-
-
-@dataclass(frozen=True)
-class RunInFull:
-    """Everything that the page says of a run."""
-
-    line: RunLine
-    asked: tuple[Fact, ...]
-    config: tuple[Fact, ...]
-    certificate: tuple[Fact, ...]
+    checks: tuple[Fact, ...]
     results: tuple[Fact, ...]
     curve: pictures.Picture | None
-    environment: tuple[Fact, ...]
     command: Command
     log: str
     traceback: str
+
+
+@dataclass(frozen=True)
+class ListedRun:
+    """A run in the list of all.
+
+    Attributes:
+        record: its record.
+        numbers: the columns of `NUMBERS` as text, and as numbers to sort by, None without one.
+        compared: whether it is part of the comparison.
+        full: what else is shown of it; None for one of too many runs.
+    """
+
+    record: Record
+    numbers: tuple[tuple[str, float | None], ...]
+    compared: bool
+    full: FullRun | None
+
+    @property
+    def anchor(self) -> str:
+        """The id of its element."""
+        return anchor("run", self.record.run)
 
 
 def in_full(records: Sequence[Record]) -> set[str]:
@@ -98,85 +99,38 @@ def in_full(records: Sequence[Record]) -> set[str]:
     return {record.run for record in [*latest[:LATEST_IN_FULL], *failed]}
 
 
-def lines(gathered: Gathered) -> list[RunLine]:
-    """A line for each run, in the order of the records."""
-    records, compared = gathered.records, set(gathered.compared["run"])
-    full = in_full(records)
+def listed(gathered: Gathered, kept: pictures.Kept) -> Iterator[ListedRun]:
+    """The runs, in the order of their records."""
+    compared, full = set(gathered.compared["run"]), in_full(gathered.records)
     columns = [gathered.frame[name].astype("float64").tolist() for name in NUMBERS]
-    return [
-        RunLine(
-            run=record.run,
-            anchor=anchor("run", record.run),
-            method=record.method.name,
-            dataset=record.dataset.name,
-            seed=record.seed,
-            status=record.status,
-            reason=record.reason or "",
-            numbers=tuple(
+    for i, (record, *values) in enumerate(zip(gathered.records, *columns, strict=True)):
+        yield ListedRun(
+            record,
+            tuple(
                 (str(catalogue.number(name, value)), value) if value == value else ("–", None)
                 for name, value in zip(NUMBERS, values, strict=True)
             ),
-            started=record.started[:16].replace("T", " "),
-            compared=record.run in compared,
-            full=record.run in full,
+            record.run in compared,
+            _full_run(gathered, i, kept) if record.run in full else None,
         )
-        for record, *values in zip(records, *columns, strict=True)
-    ]
 
 
-def full_runs(gathered: Gathered, known: Sequence[RunLine], kept: pictures.Kept) -> list[RunInFull]:
-    """The runs that are shown in full."""
-    found = []
-    for i, (record, line) in enumerate(zip(gathered.records, known, strict=True)):
-        if line.full:
-            (cell,) = cells(gathered.frame.iloc[[i]], by_run=True)
-            found.append(_full_run(record, line, cell, gathered, kept))
-    return found
-
-
-def _full_run(
-    record: Record, line: RunLine, cell: Cell, gathered: Gathered, kept: pictures.Kept
-) -> RunInFull:
-    folder, failed = gathered.results / line.run, line.status != "ok"
+def _full_run(gathered: Gathered, i: int, kept: pictures.Kept) -> FullRun:
+    record = gathered.records[i]
+    folder, failed = gathered.results / record.run, record.status != "ok"
+    (cell,) = cells(gathered.frame.iloc[[i]], by_run=True)
     draws = len(gathered.records) <= pictures.MOST_CURVES
-    return RunInFull(
-        line=line,
-        asked=tuple(_asked(record)),
-        config=tuple(Fact(name, plain(value)) for name, value in record.method.config.items()),
-        certificate=tuple(_certificate(record, "" if failed else flags_of(cell))),
+    return FullRun(
+        checks=tuple(_checks(record, "" if failed else flags_of(cell))),
         results=tuple(_results(record)),
         curve=pictures.curves(folder, kept) if draws else None,
-        environment=tuple(_environment(record)),
         command=commands([record])[0],
         log=tail(folder / "log.txt", LOG_BYTES) if failed else "",
         traceback=tail(folder / "traceback.txt", LOG_BYTES) if failed else "",
     )
 
 
-def _asked(record: Record) -> Iterator[Fact]:
-    method, dataset, budget = record.method, record.dataset, record.budget
-    yield Fact("Method", method.name, f"version {method.version}")
-    if method.preset:
-        yield Fact("Preset", method.preset)
-    if method.settings:
-        own = ", ".join(f"{k}={plain(v)}" for k, v in method.settings.items())
-        yield Fact("Own settings", own)
-    if method.params is not None:
-        yield Fact("Parameters", whole(method.params))
-    yield Fact("Data", dataset.name, f"revision {dataset.revision}")
-    if dataset.rows:
-        yield Fact("Rows", split_sizes(dataset.rows))
-    amount = f"{whole(budget.minibatches)} × {whole(budget.batch_size)} rows"
-    yield Fact("Budget", f"{budget.name or 'unnamed'}: {amount}")
-    if (done := record.training.minibatches) is not None:
-        best = record.training.best_step
-        kept = "" if best is None else f"best validation after {whole(best)}; that state is scored"
-        yield Fact("Mini-batches done", whole(done), kept)
-    yield Fact("Seed", str(record.seed))
-    yield Fact("Evaluation", ", ".join(f"{k} {plain(v)}" for k, v in record.judge.items()))
-
-
-def _certificate(record: Record, flags: str) -> Iterator[Fact]:
+def _checks(record: Record, flags: str) -> Iterator[Fact]:
     """The checks of the likelihood, each against its bound; none without a likelihood."""
     metrics, judge = record.metrics, record.judge
     get = metrics.get
@@ -219,28 +173,12 @@ def _certificate(record: Record, flags: str) -> Iterator[Fact]:
 
 def _results(record: Record) -> Iterator[Fact]:
     """Every other number of the catalogue that the run has."""
+    values = record.metrics | vars(record.cost)
     for each in catalogue.measures().values():
-        if each.path[:1] not in (("metrics",), ("cost",)) or each.name in _CERTIFIED:
+        if each.path[:1] not in (("metrics",), ("cost",)) or each.name in _CHECKED:
             continue
-        value = getattr(record, each.path[0]).get(each.path[1])
-        if value is not None:
-            error = record.metrics.get(each.error) if each.error else None
-            yield Fact(each.title, str(catalogue.number(each.name, value, error)))
-
-
-def _environment(record: Record) -> Iterator[Fact]:
-    environment = vars(record.environment)
-    for name, value in environment.items():
-        if name != "packages" and value not in (None, ""):
-            yield Fact(name, plain(value))
-    if known := ", ".join(f"{k} {v}" for k, v in environment["packages"].items() if v):
-        yield Fact("packages", known)
-    if len(record.sessions) > 1:
-        yield Fact("sessions", str(len(record.sessions)), "it was stopped and resumed")
-    yield Fact("started", record.started)
-    if record.finished:
-        yield Fact("finished", record.finished)
-    yield Fact("record", f"{record.run}/record.json", f"key {record.key}")
+        if (value := values.get(each.path[1])) is not None:
+            yield Fact(each.title, str(catalogue.number(each.name, value, values.get(each.error))))
 
 
 def _count(value: Any) -> str:

@@ -14,9 +14,9 @@ from typing import Any
 
 import pandas as pd
 
-from bench.records.format import measured, whole
+from bench.records.format import whole
 from bench.records.frame import frame_of
-from bench.records.model import BudgetRecord, MethodRecord, Record
+from bench.records.model import BudgetRecord, DatasetRecord, MethodRecord, Record
 from bench.records.selection import latest
 from bench.records.spec import METRICS_VERSION, Judge
 from bench.records.store import read_all
@@ -71,42 +71,25 @@ def gather(results: Path) -> Gathered:
 
 
 @dataclass(frozen=True)
-class Term:
-    """A line of the setting: what it is, and its values."""
-
-    name: str
-    values: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class DataFacts:
+class Revision:
     """A revision of a data set, the number of runs on it, and whether they are compared."""
 
-    name: str
-    anchor: str
-    d: str
-    kind: str
-    revision: str
-    rows: str
-    source: str
-    notes: str
-    entropy: str
+    record: DatasetRecord
     runs: int
     compared: bool
 
 
-def setting(records: Sequence[Record]) -> Iterator[Term]:
+def setting(records: Sequence[Record]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The lines of the setting, each with all values that the runs have."""
-    yield Term("Methods", _counted(record.method.name for record in records))
-    yield Term("Budget", _counted(_budget(record.budget) for record in records))
-    yield Term("Seeds", (ranges(sorted({record.seed for record in records})),))
-    yield Term("Evaluation", _counted(_judge(record.judge) for record in records))
-    yield Term("Machine", _counted(map(_machine, records)))
-    yield Term("Code", _counted(map(_code, records)))
+    yield ("Methods", _counted(record.method.name for record in records))
+    yield ("Budget", _counted(_budget(record.budget) for record in records))
+    yield ("Seeds", (ranges(sorted({record.seed for record in records})),))
+    yield ("Evaluation", _counted(_judge(record.judge) for record in records))
+    yield ("Machine", _counted(map(_machine, records)))
+    yield ("Code", _counted(map(_code, records)))
     times = [record.started for record in records]
     times += [record.finished for record in records if record.finished]
-    first, last = (time[:16].replace("T", " ") for time in (min(times), max(times)))
-    yield Term("Runs made", (f"{first} to {last} (UTC)",))
+    yield "Runs made", (f"{minute(min(times))} to {minute(max(times))} (UTC)",)
 
 
 def ranges(numbers: Sequence[int]) -> str:
@@ -133,42 +116,21 @@ def plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def datasets(records: Sequence[Record], compared: pd.DataFrame) -> list[DataFacts]:
+def minute(time: str) -> str:
+    """A time of a record without its seconds."""
+    return time[:16].replace("T", " ")
+
+
+def datasets(records: Sequence[Record], compared: pd.DataFrame) -> list[Revision]:
     """Every revision of every data set, by name; those of the comparison first."""
     places = set(zip(compared["dataset"], compared["dataset_revision"], strict=True))
     count = Counter((record.dataset.name, record.dataset.revision) for record in records)
-    found = {}
-    for record in records:
-        known = record.dataset
-        place = known.name, known.revision
-        if place not in found or known.rows:  # a run that failed early knows less
-            found[place] = known
-    facts = [
-        DataFacts(
-            name=known.name,
-            anchor=anchor("data", known.name),
-            d=str(known.d or "unknown"),
-            kind=known.kind or "unknown",
-            revision=known.revision,
-            rows=split_sizes(known.rows),
-            source=known.note or "",
-            notes="; ".join(
-                f"{key}: {plain(value)}"
-                for key, value in known.notes.items()
-                if key not in ("mean", "std")  # a number for each column; the record has them
-            ),
-            entropy="" if known.entropy is None else str(measured(known.entropy)),
-            runs=count[place],
-            compared=place in places,
-        )
-        for place, known in found.items()
-    ]
-    return sorted(facts, key=lambda each: (each.name, not each.compared, each.revision))
-
-
-def split_sizes(rows: Any) -> str:
-    """The rows of each split."""
-    return ", ".join(f"{name} {whole(n)}" for name, n in vars(rows).items()) if rows else ""
+    found: dict[tuple[str, str], DatasetRecord] = {}
+    for known in (record.dataset for record in records):
+        if known.rows or (known.name, known.revision) not in found:  # a failed run may know less
+            found[known.name, known.revision] = known
+    revisions = [Revision(known, count[at], at in places) for at, known in found.items()]
+    return sorted(revisions, key=lambda r: (r.record.name, not r.compared, r.record.revision))
 
 
 def _counted(values: Iterable[str]) -> tuple[str, ...]:

@@ -144,10 +144,11 @@ def test_the_page_asks_no_one_and_lets_only_its_own_script_run(study: Study) -> 
     assert "No run has finished yet." in watched
 
 
-def only(gathered: Gathered) -> runs.RunInFull:
+def only(gathered: Gathered) -> runs.FullRun:
     """The only run, in full."""
-    (run,) = runs.full_runs(gathered, runs.lines(gathered), {})
-    return run
+    (run,) = runs.listed(gathered, {})
+    assert run.full is not None
+    return run.full
 
 
 def test_the_certificate_of_a_likelihood(results: Path, write: Write) -> None:
@@ -166,7 +167,7 @@ def test_the_certificate_of_a_likelihood(results: Path, write: Write) -> None:
         density_integral_error=0.001,
     )
     part = only(gather(results))
-    known = {fact.name: fact for fact in part.certificate}
+    known = {fact.name: fact for fact in part.checks}
     assert (known["NLL"].value, known["NLL"].remark) == (
         "2.500 ± 0.011 nats",
         "± its standard error; 20,000 test rows",
@@ -185,8 +186,8 @@ def test_the_certificate_of_a_likelihood(results: Path, write: Write) -> None:
 def test_a_sound_likelihood_fails_no_bound(results: Path, write: Write) -> None:
     write("ffjord", "moons")
     part = only(gather(results))
-    assert [f.name for f in part.certificate] == ["NLL", "Solver", "Solver error"]
-    assert not any(fact.fails for fact in part.certificate)
+    assert [f.name for f in part.checks] == ["NLL", "Solver", "Solver error"]
+    assert not any(fact.fails for fact in part.checks)
     assert part.log == part.traceback == ""
     assert "--study study.toml -m ffjord -d moons -s 0" in part.command.line
     assert 'dtype = "float64"' in part.command.study

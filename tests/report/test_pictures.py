@@ -14,7 +14,7 @@ from PIL import Image
 from bench.errors import NothingMeasured
 from bench.figures.request import Plot, Request
 from bench.report import pictures
-from bench.report.pictures import NotDrawn, Picture, across, of_dataset, paragraphs
+from bench.report.pictures import NotDrawn, Picture, paragraphs
 from bench.report.setting import gather
 
 from .conftest import Write
@@ -43,10 +43,10 @@ def test_each_kind_is_asked_for_each_data_set_and_ranks_over_all(
     for dataset in ("moons", "rings"):
         write("ffjord", dataset)
     gathered = gather(results)
-    (ranks,), remark = across(gathered, {})
+    (ranks,), remark = pictures.pictures(gathered, {})
     assert isinstance(ranks, Picture)
     assert remark == ""
-    (quality, density), remark = of_dataset(gathered, "moons", {})
+    (quality, density), remark = pictures.pictures(gathered, {}, "moons")
     assert isinstance(quality, Picture)
     assert density == NotDrawn("density", "moons", "No density here. Run another.")
     assert [(kind, each.datasets, each.budget) for kind, each in asked] == [
@@ -69,7 +69,7 @@ def test_several_budgets_are_drawn_apart(
 ) -> None:
     write("ffjord", "moons")
     write("ffjord", "moons", budget__name="table1")
-    found, _ = across(gather(results), {})
+    found, _ = pictures.pictures(gather(results), {})
     assert [each.budget for _, each in asked] == ["equal", "table1"]
     assert [each.caption[0] for each in found if isinstance(each, Picture)] == [
         (False, "Budget equal."),
@@ -86,7 +86,7 @@ def test_of_thousands_of_runs_slow_kinds_are_left_to_bench_plot(
     for seed in range(3):
         write("ffjord", "moons", seed)
     monkeypatch.setattr(pictures, "MOST_RUNS_ACROSS", 2)
-    quality, density = of_dataset(gather(results), "moons", {})[0]
+    quality, density = pictures.pictures(gather(results), {}, "moons")[0]
     assert isinstance(quality, Picture)
     assert isinstance(density, NotDrawn)
     assert "bench plot density" in density.why
@@ -102,7 +102,7 @@ def test_a_figure_with_a_defect_leaves_the_page_whole(
     monkeypatch.setattr(pictures, "KINDS", {"ranks": "ranks."})
     monkeypatch.setattr(pictures, "draw", draw)
     write("ffjord", "moons")
-    (ranks,), _ = across(gather(results), {})
+    (ranks,), _ = pictures.pictures(gather(results), {})
     assert isinstance(ranks, NotDrawn)
     assert ranks.bug
     assert "IndexError: too far" in ranks.why
@@ -114,12 +114,12 @@ def test_a_figure_of_the_same_runs_is_not_drawn_again(
     kept: pictures.Kept = {}
     write("ffjord", "moons")
     write("ffjord", "rings")
-    first = of_dataset(gather(results), "moons", kept)
+    first = pictures.pictures(gather(results), kept, "moons")
     write("jko", "rings")
-    assert of_dataset(gather(results), "moons", kept) == first
+    assert pictures.pictures(gather(results), kept, "moons") == first
     assert len(asked) == 2
     write("jko", "moons")
-    of_dataset(gather(results), "moons", kept)
+    pictures.pictures(gather(results), kept, "moons")
     assert len(asked) == 4
 
 
@@ -138,7 +138,7 @@ def test_of_many_runs_the_rows_that_validate_best_are_shown(
             )
             expected += [run] if width == 2 and seed < 2 else []
     expected.append(write("jko", "moons", 5))  # never validated
-    _, remark = of_dataset(gather(results), "moons", {})
+    _, remark = pictures.pictures(gather(results), {}, "moons")
     shown: Any = asked[0][1].runs
     assert sorted(shown["run"]) == sorted(expected)
     assert "3 of 10 runs" in remark
