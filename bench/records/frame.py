@@ -6,8 +6,7 @@ import gc
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import repeat
@@ -142,25 +141,17 @@ def records(results_dir: str | Path) -> pd.DataFrame:
     Raises:
         DataError: a record can't be read, or is damaged.
     """
-    with _uncollected():
-        return frame_of(list(read_all(Path(results_dir))))
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without the garbage collector: of thousands of records none is garbage, and it scans them."""
-    enabled = gc.isenabled()
-    gc.disable()
+    gc.disable()  # it would scan thousands of records again and again
     try:
-        yield
+        return frame_of(list(read_all(Path(results_dir))))
     finally:
-        if enabled:
-            gc.enable()
+        gc.enable()
 
 
 def frame_of(read: Sequence[Record]) -> pd.DataFrame:
     """The frame of records that were read already, as `records` has it."""
-    chosen = [_chosen(record) for record in read]
+    # The settings of the method and of the judge, of each run.
+    chosen = [r.method.config | {f"judge {k}": v for k, v in r.judge.items()} for r in read]
     settings = _settings(read, chosen)
     variants: dict[str, str] = {}
     placed = [c for c in columns().values() if c.path]
@@ -171,7 +162,8 @@ def frame_of(read: Sequence[Record]) -> pd.DataFrame:
     for record, own, differing in zip(read, chosen, settings, strict=True):
         config = json.dumps(own, ensure_ascii=False)
         if config not in variants:  # there are few
-            variants[config] = _variant(record)
+            both = json.dumps([record.method.config, record.judge], sort_keys=True)
+            variants[config] = hashlib.sha256(both.encode()).hexdigest()[:8]
         entries = (getattr(record, c.path[0]).get(c.path[1]) for c in tables)
         derived = _derived(record, config, differing, variants[config])
         rows.append((*fields(record), *entries, *derived))
@@ -242,6 +234,7 @@ DERIVED = (
 def _derived(record: Record, config: str, settings: str, variant: str) -> tuple[Any, ...]:
     """The values of `DERIVED`."""
     cost, environment, metrics = record.cost, record.environment, record.metrics
+    judge = {"solver": "", "dtype": "", "rtol": "rtol ", "atol": "atol "}
     on_gpu = environment.device.startswith("cuda")
     return (
         plugins.current_version(record.method.name, record.method.version),
@@ -249,7 +242,7 @@ def _derived(record: Record, config: str, settings: str, variant: str) -> tuple[
         cost.peak_gpu_bytes if on_gpu else cost.peak_rss_bytes,
         _difference(metrics.get("nll"), metrics.get("nll_native")),
         _difference(cost.peak_rss_bytes, cost.baseline_rss_bytes),
-        _judge(record.judge),
+        ", ".join(f"{word}{record.judge[k]}" for k, word in judge.items() if k in record.judge),
         _hardware(environment, on_gpu),
         variant,
         config,
@@ -261,11 +254,6 @@ def _difference(a: float | None, b: float | None) -> float | None:
     return None if a is None or b is None else a - b
 
 
-def _judge(judge: Mapping[str, Any]) -> str:
-    names = {"solver": "", "dtype": "", "rtol": "rtol ", "atol": "atol "}
-    return ", ".join(f"{t}{judge[k]}" for k, t in names.items() if judge.get(k) is not None)
-
-
 def _hardware(environment: EnvironmentRecord, on_gpu: bool) -> str | None:
     """The processor; None where a run failed before it knew."""
     if on_gpu:
@@ -274,16 +262,6 @@ def _hardware(environment: EnvironmentRecord, on_gpu: bool) -> str | None:
     if name is None or threads is None:
         return name
     return f"{name}, {threads} {'thread' if threads == 1 else 'threads'}"
-
-
-def _variant(record: Record) -> str:
-    chosen = json.dumps([record.method.config, record.judge], sort_keys=True)
-    return hashlib.sha256(chosen.encode()).hexdigest()[:8]
-
-
-def _chosen(record: Record) -> dict[str, Any]:
-    """The settings of the method and of the judge."""
-    return record.method.config | {f"judge {k}": v for k, v in record.judge.items()}
 
 
 def _settings(read: Sequence[Record], chosen: Sequence[dict[str, Any]]) -> list[str]:

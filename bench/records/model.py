@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Annotated, Any, Literal, TypedDict, get_args
@@ -280,8 +281,10 @@ def _reason(error: Exception, text: bytes) -> str:
     """msgspec's message with the key in a user's words: `method.name`, not `$.method.name`."""
     if isinstance(error, RecursionError):
         return f"{_key_before(text, _DEEP)} is nested too deeply"
-    if not isinstance(error, msgspec.ValidationError) and _is_json(text):
-        return f"{_key_before(text, _SURROGATE)} is not valid Unicode text"
+    if not isinstance(error, msgspec.ValidationError):
+        with suppress(ValueError, RecursionError):  # Python's parser lets surrogates pass
+            json.loads(text)
+            return f"{_key_before(text, _SURROGATE)} is not valid Unicode text"
     said = str(error).replace("`$.", "`").replace("`$`", "the top level")
     return f"{said[:1].lower()}{said[1:]}"
 
@@ -294,12 +297,3 @@ _SURROGATE = re.compile(rb'"(\w+)"\s*:\s*"(?:[^"\\]|\\.)*?\\u[dD][89a-fA-F]')
 def _key_before(text: bytes, pattern: re.Pattern[bytes]) -> str:
     found = pattern.search(text)
     return f"`{found[1].decode()}`" if found else "it"
-
-
-def _is_json(text: bytes) -> bool:
-    """Whether Python's parser, which lets surrogates pass, reads the text."""
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True

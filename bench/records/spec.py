@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, Self
 
 #: Changes with every change of a metric's meaning or of the judge's ways.
@@ -90,7 +90,9 @@ class RunSpec:
     @cached_property
     def key(self) -> str:
         """The hash of what determines the result."""
-        parts: dict[str, Any] = {name: getattr(self, name) for name in _relevant()}
+        parts: dict[str, Any] = {
+            f.name: getattr(self, f.name) for f in fields(self) if f.name not in IRRELEVANT
+        }
         parts["config"] = dict(self.config)
         parts["judge"] = vars(self.judge)
         if self.metrics:
@@ -114,8 +116,3 @@ class RunSpec:
         parts = json.loads(line)
         parts |= {"judge": Judge(**parts["judge"]), "include": tuple(parts["include"])}
         return cls(**parts)
-
-
-@cache
-def _relevant() -> tuple[str, ...]:
-    return tuple(f.name for f in fields(RunSpec) if f.name not in IRRELEVANT)
