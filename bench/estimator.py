@@ -1,4 +1,4 @@
-"""A flow as scikit-learn's density estimators are: `fit`, `score_samples`, `sample`."""
+"""A flow as a scikit-learn density estimator: `fit`, `score_samples`, `sample`."""
 
 from __future__ import annotations
 
@@ -25,32 +25,33 @@ Rows = NDArray[np.float64]
 
 
 class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
-    """One method's density of a table's rows, in the table's own units.
+    """The density of a table's rows by one method, in the table's units.
 
-    It learns as a run of `bench run` does: the same mini-batches of a seed, the state that was
-    best on held-out rows, one reference solver and the exact divergence. It keeps no record.
+    It trains as `bench run` does: the same mini-batches for a seed, the state with the best
+    validation NLL, one reference solver and the exact divergence. It writes no record.
 
     Args:
-        method: a method's name.
-        minibatches: how many it takes.
-        batch_size: the rows of each.
-        settings: `KEY=VALUE` hyper-parameters, as `--set` takes them; its preset otherwise.
-        standardise: by the mean and the standard deviation of each column.
-        validation_fraction: the share of the rows held out, to choose the state by.
-        validations: how often they are scored, 2,000 of them at most.
-        tol: the solver's relative and absolute tolerance when rows are scored or drawn.
+        method: the name of a method.
+        minibatches: number of mini-batches.
+        batch_size: rows per mini-batch.
+        settings: hyper-parameters as `KEY=VALUE`, like `--set`; the others are the preset's.
+        standardise: subtract each column's mean and divide by its standard deviation.
+        validation_fraction: the share of the rows held out for validation.
+        validations: number of validations, on 2,000 rows at most.
+        tol: the solver's relative and absolute tolerance for scores and samples.
         device: cpu or cuda.
-        random_state: an int gives the same flow for each fit.
+        random_state: an int makes every fit give the same flow.
 
     Attributes:
-        flow_: the `bench.evaluation.flow.Flow`, of standardised rows.
-        mean_: what standardised rows `(d,)` are moved by.
-        scale_: what they are divided by `(d,)`.
-        curve_: a dict for each mini-batch: its `loss`, the `validation_nll` where there was one.
-        best_minibatch_: the mini-batch whose state is the flow's.
+        flow_: the `bench.evaluation.flow.Flow` of standardised rows.
+        mean_: subtracted from the rows, `(d,)`.
+        scale_: the rows' divisor, `(d,)`.
+        curve_: a dict per mini-batch: `loss`, and `validation_nll` after a validation.
+        best_minibatch_: the mini-batch with the state that was kept.
         n_features_in_: d.
 
-    `score_samples` of an adaptive solver depends, within `tol`, on which rows are asked together.
+    With an adaptive solver, `score_samples` depends, within `tol`, on which rows are scored
+    together.
     """
 
     def __init__(
@@ -82,8 +83,8 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """Learn the density of rows `(n, d)`; y is ignored.
 
         Raises:
-            ValueError: a hyper-parameter that can't be, fewer than two rows, a constant column.
-            bench.training.loop.Diverged: the method broke.
+            ValueError: an invalid hyper-parameter, fewer than two rows, or a constant column.
+            bench.training.loop.Diverged: training diverged.
         """
         rows: Rows = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         self._check()
@@ -99,7 +100,7 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         def keep(event: dict[str, Any]) -> None:
             self.curve_.append({k: v for k, v in event.items() if k not in ("event", "total")})
 
-        with _drawing_from(seed, self.device):
+        with _seeded(seed, self.device):
             method = self._build(rows.shape[1])
             method.affine.fit(training)
             stream = Stream(
@@ -113,7 +114,7 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def score_samples(self, X: ArrayLike) -> Rows:
-        """The log-density `(n,)` of rows `(n, d)`, in nats, in the table's own units."""
+        """Return the log-density `(n,)` of rows `(n, d)`, in nats, in the table's units."""
         check_is_fitted(self)
         rows: Rows = validate_data(self, X, dtype=np.float64, reset=False)
         log_prob = self.flow_.log_prob(torch.from_numpy((rows - self.mean_) / self.scale_))
@@ -121,34 +122,35 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         return scores
 
     def score(self, X: ArrayLike, y: object = None) -> float:
-        """The mean log-density of rows `(n, d)`: the higher, the better; y is ignored."""
+        """Return the mean log-density of rows `(n, d)`; higher is better. y is ignored."""
         return float(self.score_samples(X).mean())
 
     def sample(
         self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None
     ) -> Rows:
-        """Rows `(n_samples, d)` drawn from the flow, in the table's own units.
+        """Return rows `(n_samples, d)` drawn from the flow, in the table's units.
 
         Raises:
-            ValueError: fewer than one.
+            ValueError: n_samples is less than 1.
         """
         check_is_fitted(self)
         if n_samples < 1:
-            raise ValueError(f"n_samples is {n_samples}; at least one row can be drawn.")
+            raise ValueError(f"n_samples must be at least 1, got {n_samples}.")
         seed = int(check_random_state(random_state).randint(2**31 - 1))
         rows: Rows = self.flow_.sample(n_samples, seed).cpu().double().numpy()
         return rows * self.scale_ + self.mean_
 
     def _check(self) -> None:
-        for name in ("minibatches", "batch_size", "validations"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it has to be 1 or more.")
-        if not 0 < self.validation_fraction < 1:
-            raise ValueError(
-                f"validation_fraction is {self.validation_fraction}; it lies between 0 and 1."
-            )
-        if not self.tol > 0:
-            raise ValueError(f"tol is {self.tol}; it has to be above 0.")
+        conditions = {
+            "minibatches": (self.minibatches >= 1, "at least 1"),
+            "batch_size": (self.batch_size >= 1, "at least 1"),
+            "validations": (self.validations >= 1, "at least 1"),
+            "validation_fraction": (0 < self.validation_fraction < 1, "between 0 and 1"),
+            "tol": (self.tol > 0, "positive"),
+        }
+        for name, (holds, condition) in conditions.items():
+            if not holds:
+                raise ValueError(f"{name} must be {condition}, got {getattr(self, name)}.")
 
     def _units(self, rows: Rows) -> tuple[Rows, Rows]:
         d = rows.shape[1]
@@ -156,18 +158,17 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             return np.zeros(d), np.ones(d)
         scale = rows.std(0)
         if not scale.all():
-            column = int(np.argmin(scale))
             raise ValueError(
-                f"Column {column} (counted from 0) has the same value in all {len(rows)} rows; "
-                "a constant has no density: leave it out."
+                f"Column {int(np.argmin(scale))} (counted from 0) has the same value in all "
+                f"{len(rows)} rows; a constant has no density. Drop the column."
             )
         return rows.mean(0), scale
 
     def _build(self, d: int) -> Any:
-        """The method, with its preset for tables and the settings."""
+        """Return the method, with its preset for tables and the settings."""
         try:
-            dealt = presets.share(self.settings, [self.method])[self.method]
-            config, _ = presets.configure(self.method, "a table", d, dealt)
+            settings = presets.share(self.settings, [self.method])[self.method]
+            config, _ = presets.configure(self.method, "a table", d, settings)
             config.check(d, self.minibatches, self.batch_size)
         except BenchError as error:
             raise ValueError(str(error)) from error
@@ -175,8 +176,8 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
 
 @contextmanager
-def _drawing_from(seed: int, device: str) -> Iterator[None]:
-    """Draws follow from the seed; those afterwards are as if these had not been."""
+def _seeded(seed: int, device: str) -> Iterator[None]:
+    """Seed torch's draws inside the block, and leave those outside it unchanged."""
     devices = [torch.cuda.current_device()] if device.startswith("cuda") else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)

@@ -1,7 +1,7 @@
-"""Divergences of a velocity field: exact, estimated, and exact at the price of an estimate.
+"""Divergences of a velocity field: exact, estimated, and in closed form.
 
 Each takes `f`, a map of rows `(n, d)` to rows `(n, d)` (a field at one time), and returns the
-velocity `(n, d)` together with its divergence `(n,)`. All can be differentiated once more. Those
+velocity `(n, d)` and its divergence `(n,)`. All can be differentiated again. Those
 `_with_norm` also return |J|_F^2 `(n,)`, the squared Frobenius norm of the Jacobian.
 """
 
@@ -20,7 +20,7 @@ ROWS_AT_ONCE = 2**14
 
 
 def exact(f: Map, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The exact divergence, from d Jacobian-vector products in forward mode.
+    """Return the exact divergence, from d Jacobian-vector products in forward mode.
 
     Costs about 2d evaluations of `f`; the memory is that of `ROWS_AT_ONCE` rows.
 
@@ -32,7 +32,7 @@ def exact(f: Map, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def exact_with_norm(f: Map, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """As `exact`, and the Jacobian's squared Frobenius norm `(n,)` from the same products."""
+    """Return also the Jacobian's squared Frobenius norm `(n,)`, from the same products."""
     n, d = x.shape
     basis = torch.eye(d, dtype=x.dtype, device=x.device)
 
@@ -46,11 +46,11 @@ def exact_with_norm(f: Map, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def hutchinson(f: Map, x: Tensor, probe: Tensor) -> tuple[Tensor, Tensor]:
-    """Hutchinson's estimate e'Je for the probe e `(n, d)`, in one forward-mode product.
+    """Return Hutchinson's estimate e'Je for the probe e `(n, d)`, in one forward-mode product.
 
     Unbiased where E[ee'] = I. Its variance is 2|S|_F^2 for Gaussian probes, with S the symmetric
-    part of J, and 2(|S|_F^2 - sum_i S_ii^2) for Rademacher probes. Within one solve the probe has
-    to stay the same: fresh noise at every evaluation makes the field rough.
+    part of J, and 2(|S|_F^2 - sum_i S_ii^2) for Rademacher probes. Keep the probe within one solve:
+    new noise at every evaluation makes the field rough.
 
     Signs give a diagonal Jacobian's trace without noise:
 
@@ -64,7 +64,7 @@ def hutchinson(f: Map, x: Tensor, probe: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def hutchinson_with_norm(f: Map, x: Tensor, probe: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """As `hutchinson`, and the estimate |e'J|^2 `(n,)` of the Jacobian's squared Frobenius norm.
+    """Return also the estimate |e'J|^2 `(n,)` of the Jacobian's squared Frobenius norm.
 
     One reverse-mode product gives both; both are unbiased where E[ee'] = I.
     Source: Finlay et al. 2020 (RNODE), section 3.2.
@@ -75,7 +75,7 @@ def hutchinson_with_norm(f: Map, x: Tensor, probe: Tensor) -> tuple[Tensor, Tens
 
 
 def finite_difference(f: Map, x: Tensor, probe: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
-    """Hutchinson's estimate by a forward difference, e'(f(x + sigma e) - f(x)) / sigma.
+    """Return Hutchinson's estimate by a forward difference, e'(f(x + sigma e) - f(x)) / sigma.
 
     One evaluation more and no second-order differentiation; exact along the probe where f is
     linear, and off by O(sigma) elsewhere. Source: Xu, Cheng & Xie 2023 (JKO-iFlow), appendix.
@@ -86,7 +86,7 @@ def finite_difference(f: Map, x: Tensor, probe: Tensor, sigma: float) -> tuple[T
 
 
 def collapsed(w1: Tensor, w2: Tensor, w3: Tensor, slope1: Tensor, slope2: Tensor) -> Tensor:
-    """The exact divergence of two hidden layers, at the price of one more hidden layer.
+    """Return the exact divergence of two hidden layers, at the cost of one more hidden layer.
 
     For v(x) = w3 s(w2 s(w1 x + b1) + b2) + b3 the Jacobian is w3 D2 w2 D1 w1 with D1, D2 the
     diagonals of the activations' derivatives `slope1` `(n, m1)` and `slope2` `(n, m2)`, so
@@ -99,7 +99,7 @@ def collapsed(w1: Tensor, w2: Tensor, w3: Tensor, slope1: Tensor, slope2: Tensor
 
 
 def propagated(weights: Sequence[Tensor], slopes: Sequence[Tensor]) -> Tensor:
-    """The exact divergence of a multilayer perceptron, its Jacobian pushed through the layers.
+    """Return the exact divergence of a multilayer perceptron by pushing tangents through it.
 
     The rows of the identity go through every layer as tangents, all d at once: d evaluations of
     the hidden layers, and memory of n d m numbers.
@@ -120,10 +120,10 @@ def propagated(weights: Sequence[Tensor], slopes: Sequence[Tensor]) -> Tensor:
 
 
 def gaussian_probe(x: Tensor) -> Tensor:
-    """A probe of independent standard normals, shaped like x."""
+    """Return a probe of independent standard normals, shaped like x."""
     return torch.randn_like(x)
 
 
 def rademacher_probe(x: Tensor) -> Tensor:
-    """A probe of independent signs, shaped like x."""
+    """Return a probe of independent signs, shaped like x."""
     return torch.randint_like(x, 2).mul_(2).sub_(1)

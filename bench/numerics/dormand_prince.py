@@ -1,4 +1,4 @@
-"""The Dormand-Prince pair of orders 5 and 4, its steps as long as the tolerance allows."""
+"""The Dormand-Prince pair of orders 5 and 4, with steps as long as the tolerance allows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ State = tuple[Tensor, ...]
 Derivative = Callable[[Tensor, State], State]
 
 #: The stages after the first: the time of each, and the weights of the stages before it. The last
-#: lies at the step's end, with the weights of the step: it is the first stage of the next step.
+#: is at the step's end, with the weights of the step: it is the first stage of the next step.
 #: Source: Hairer, Norsett, Wanner 1993, section II.5, table 5.2.
 STAGES: list[tuple[float, list[float]]] = [
     (1 / 5, [1 / 5]),
@@ -27,7 +27,7 @@ STAGES: list[tuple[float, list[float]]] = [
 #: The weights of a step's error: two thirds of those of table 5.2, which is torchdiffeq's measure,
 #: so that a tolerance means the same in both.
 ERROR = [71 / 86400, 0, -142 / 50085, 71 / 2880, -5751 / 169600, 44 / 1575, -1 / 60]
-#: The share taken of a step that would just fit; the least and the most factor of a step's length.
+#: The share of the longest step that fits; the least and the greatest change of a step's length.
 SAFETY, SHRINK, GROW = 0.9, 0.2, 10.0
 
 #: f of the time since the start and the packed state.
@@ -41,18 +41,19 @@ class SolverFailed(ArithmeticError):
 def solve(
     f: Derivative, start: State, t: Tensor, rtol: float, atol: float, max_num_steps: int
 ) -> State:
-    """The state at `t[1]` of dx/dt = f(t, x) from `start` at `t[0]`.
+    """Return the state at `t[1]` of dx/dt = f(t, x) from `start` at `t[0]`.
 
-    A step fits if in each part of the state the root mean square of error / (atol + rtol |x|) is
-    at most 1; if not, it is tried again, shorter. The last step ends at `t[1]`.
+    A step is accepted if in each part of the state the root mean square of
+    error / (atol + rtol |x|) is at most 1; otherwise a shorter one is tried. The last step ends at
+    `t[1]`.
 
-    Backpropagation goes through the steps as they were made: how long they are is not
-    differentiated. All of them start as long after `t[0]` as they did, and the last one, which
-    ends at `t[1]`, carries the gradient of the interval's length.
+    Backpropagation goes through the accepted steps; their lengths are not differentiated. Each
+    starts at a fixed time after `t[0]`, and the last, which ends at `t[1]`, carries the gradient of
+    the interval's length.
 
     Raises:
-        SolverFailed: `max_num_steps` steps, tried again or not, do not reach `t[1]`; a step
-            shrank to nothing; a value is not finite.
+        SolverFailed: `max_num_steps` steps, accepted or not, do not reach `t[1]`; a step shrank to
+            nothing; a value is not finite.
     """
     packing = _Packing(start)
     begin, end = t.tolist()
@@ -71,7 +72,7 @@ def solve(
         h = _first_step(slope, size, y, first, span)
     for tried in range(max_num_steps):
         rest = span - elapsed
-        last = 1.01 * abs(h) >= abs(rest)  # no sliver is left for a step of its own
+        last = 1.01 * abs(h) >= abs(rest)  # no tiny step is left over
         if last:
             h = rest
         if begin + elapsed + h == begin + elapsed:
@@ -98,14 +99,14 @@ def solve(
 
 
 def _why(ratio: float) -> str:
-    """What made a step too long whose error has this ratio to the tolerance."""
+    """Return why a step with this ratio of error to tolerance was rejected."""
     return "the field is too stiff" if math.isfinite(ratio) else "its values are not finite there"
 
 
 def _step(
     slope: Slope, y: Tensor, first: Tensor, elapsed: float, h: float | Tensor
 ) -> tuple[Tensor, list[Tensor]]:
-    """The state a step later, and the slopes at all stages."""
+    """Return the state after a step, and the slopes at all stages."""
     slopes, new = [first], y
     for share, weights in STAGES:
         new = _moved(y, slopes, weights, h)
@@ -116,7 +117,7 @@ def _step(
 def _moved(
     y: Tensor, slopes: Sequence[Tensor], weights: Sequence[float], h: float | Tensor
 ) -> Tensor:
-    """y + h sum_i weights_i slopes_i."""
+    """Return y + h sum_i weights_i slopes_i."""
     for weight, slope in zip(weights, slopes, strict=True):
         if not weight:
             continue
@@ -134,7 +135,7 @@ def _first_step(
     first: Tensor,
     span: float,
 ) -> float:
-    """A guess from the sizes of the state, its slope and its curvature; one evaluation.
+    """Guess a first step from the sizes of the state, its slope and its curvature.
 
     Source: Hairer, Norsett, Wanner 1993, section II.4, "Starting Step Size".
     """
@@ -154,7 +155,7 @@ def _first_step(
 
 
 def _factor(ratio: float) -> float:
-    """What the next step's length is multiplied by: at least 1 after a step that fitted."""
+    """Return the factor of the next step's length: at least 1 after an accepted step."""
     if not math.isfinite(ratio):
         return SHRINK
     fitting = SAFETY * ratio**-0.2 if ratio > 0 else GROW
@@ -162,7 +163,7 @@ def _factor(ratio: float) -> float:
 
 
 class _Packing:
-    """The parts of a state as one vector `(N,)`, and back."""
+    """Converts a state to one vector `(N,)` and back."""
 
     def __init__(self, state: State) -> None:
         self.shapes = [part.shape for part in state]
@@ -178,7 +179,7 @@ class _Packing:
         )
 
     def rms(self, y: Tensor) -> float:
-        """The largest root mean square of a part; NaN where there is one."""
+        """Return the largest root mean square of a part, or NaN if a part has one."""
         norms = torch.stack([torch.linalg.vector_norm(part) for part in torch.split(y, self.sizes)])
         largest: float = (norms / self.roots).max().item()
         return largest

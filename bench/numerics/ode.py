@@ -1,4 +1,4 @@
-"""Solving dx/dt = f(t, x): steps that fit a tolerance, equal steps, and the adjoint."""
+"""Solving dx/dt = f(t, x): adaptive steps, equal steps, and the adjoint equation."""
 
 from __future__ import annotations
 
@@ -48,15 +48,17 @@ class Solver:
 
     def __post_init__(self) -> None:
         if self.name == "dopri5":
-            if not (self.rtol > 0 and self.atol > 0 and self.max_num_steps > 0):
-                raise ValueError("dopri5 needs rtol, atol and max_num_steps above 0")
+            for name in ("rtol", "atol", "max_num_steps"):
+                if not getattr(self, name) > 0:
+                    raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         elif self.name not in TABLEAUS:
-            raise ValueError(f"no solver named {self.name!r}: dopri5, {', '.join(TABLEAUS)}")
+            known = ", ".join(["dopri5", *TABLEAUS])
+            raise ValueError(f"unknown solver {self.name!r}; known: {known}")
         elif self.steps < 1:
-            raise ValueError(f"{self.name} needs at least 1 step, not {self.steps}")
+            raise ValueError(f"steps must be at least 1, got {self.steps}")
 
     def tighter(self, factor: float) -> Solver:
-        """The same solver with tolerances smaller, or steps more numerous, by `factor`."""
+        """Return the solver with tolerances divided, or steps multiplied, by `factor`."""
         return Solver(
             self.name,
             self.rtol / factor,
@@ -75,7 +77,7 @@ def integrate(
     solver: Solver,
     adjoint: nn.Module | None = None,
 ) -> State:
-    """The state at `t1` of dx/dt = f(t, x) from `start` at `t0`.
+    """Return the state at `t1` of dx/dt = f(t, x) from `start` at `t0`.
 
     The state is a tuple of tensors; the adaptive error norm is the largest of their root mean
     squares. `t0` and `t1` may be tensors that require a gradient. With `adjoint`, gradients with
@@ -107,9 +109,9 @@ def integrate(
 
 
 def failure(error: AssertionError) -> SolverFailed:
-    """What one of torchdiffeq's assertions means, in words.
+    """Return the error that one of torchdiffeq's assertions means.
 
-    The adjoint equation is solved inside `backward()`: who calls that catches its assertions.
+    The adjoint equation is solved inside `backward()`: its caller has to catch the assertions.
     """
     text = str(error)
     if "max_num_steps" in text:
@@ -122,7 +124,7 @@ def failure(error: AssertionError) -> SolverFailed:
 
 
 class _Derivative(nn.Module):
-    """torchdiffeq's adjoint takes modules only; the parameters are named apart."""
+    """torchdiffeq's adjoint takes only modules; the parameters are passed separately."""
 
     def __init__(self, f: Derivative) -> None:
         super().__init__()
@@ -133,7 +135,7 @@ class _Derivative(nn.Module):
 
 
 def _equal_steps(f: Derivative, start: State, t: Tensor, solver: Solver) -> State:
-    """`solver.steps` steps of its rule from `t[0]` to `t[1]`."""
+    """Make `solver.steps` steps of its rule from `t[0]` to `t[1]`."""
     stages, weights = TABLEAUS[solver.name]
     h = (t[1] - t[0]) / solver.steps
     state = start
@@ -146,7 +148,7 @@ def _equal_steps(f: Derivative, start: State, t: Tensor, solver: Solver) -> Stat
 
 
 def _moved(state: State, slopes: list[State], weights: list[float], h: Tensor) -> State:
-    """state + h sum_i weights_i slopes_i, part by part."""
+    """Return state + h sum_i weights_i slopes_i, part by part."""
     used = [(w * h, slope) for w, slope in zip(weights, slopes, strict=True) if w]
     for step, slope in used:
         state = tuple(torch.addcmul(x, step, v) for x, v in zip(state, slope, strict=True))
@@ -156,7 +158,7 @@ def _moved(state: State, slopes: list[State], weights: list[float], h: Tensor) -
 def _with_adjoint(
     f: Derivative, start: State, t: Tensor, solver: Solver, adjoint: nn.Module
 ) -> State:
-    """torchdiffeq's solution and its adjoint, by the steps and the error norm of `solver`."""
+    """Return torchdiffeq's solution, whose gradient comes from the adjoint equation."""
     arguments: dict[str, Any] = {"method": solver.name, "rtol": solver.rtol, "atol": solver.atol}
     if solver.name == "dopri5":
         arguments["options"] = {"max_num_steps": solver.max_num_steps}
@@ -178,7 +180,7 @@ def _with_adjoint(
 
 
 def _equal_grid(steps: int) -> Callable[[Derivative, State, Tensor], Tensor]:
-    """The grid of `steps` steps; torchdiffeq's own `step_size` may make one more by rounding."""
+    """Return the grid of `steps` steps; torchdiffeq's `step_size` may add one by rounding."""
 
     def grid(f: Derivative, start: State, t: Tensor) -> Tensor:
         shares = torch.arange(steps, dtype=t.dtype, device=t.device) / steps

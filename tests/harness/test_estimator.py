@@ -18,7 +18,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from bench.estimator import FlowDensity
 
 #: An adaptive solver takes its steps for all rows of a call together.
-STEPS = "the solver's steps depend, within its tolerance, on which rows are asked together"
+STEPS = "the solver's steps depend, within its tolerance, on which rows are scored together"
 
 
 def can_not_apply(estimator: FlowDensity) -> dict[str, str]:
@@ -119,9 +119,9 @@ def test_in_a_pipeline_and_a_search() -> None:
         ({"method": "flow-machting"}, "Did you mean 'flow-matching'"),
         ({"settings": ("widht=3",)}, "Did you mean 'width'"),
         ({"settings": ("width=x",)}, "must be an integer"),
-        ({"minibatches": 0}, "minibatches is 0"),
-        ({"validation_fraction": 1.0}, "validation_fraction is 1.0"),
-        ({"tol": 0.0}, "tol is 0.0"),
+        ({"minibatches": 0}, "minibatches .* 0"),
+        ({"validation_fraction": 1.0}, "validation_fraction .* 1.0"),
+        ({"tol": 0.0}, "tol .* 0.0"),
     ],
 )
 def test_what_can_not_be_is_refused(options: dict[str, Any], said: str) -> None:
@@ -131,7 +131,7 @@ def test_what_can_not_be_is_refused(options: dict[str, Any], said: str) -> None:
 
 def test_bad_rows_are_refused() -> None:
     rows = table(100)[0]
-    with pytest.raises(ValueError, match=r"Column 1 \(counted from 0\) has the same value"):
+    with pytest.raises(ValueError, match=r"Column 1 .* 100 rows"):
         FlowDensity("gaussian").fit(np.column_stack([rows[:, 0], np.ones(100)]))
-    with pytest.raises(ValueError, match="n_samples is 0"):
+    with pytest.raises(ValueError, match=r"n_samples .* 0"):
         FlowDensity("gaussian", minibatches=2).fit(rows).sample(0)
