@@ -116,6 +116,18 @@ def load(dataset: Dataset, root: Path) -> Loaded:
     return _in_memory(source, splits or read(dataset, source, root))
 
 
+def is_new(dataset: Dataset, root: Path) -> bool:
+    """Return whether `load` has to read or to generate rows that are not in the cache yet."""
+    source = dataset.find(root)
+    if source is None:
+        return False
+    reader = _version(source.read)
+    if reader is None:
+        return True
+    entry = paths.array_cache() / _entry_name(dataset, source, root, reader)
+    return _open(entry, source) is None
+
+
 def missing(dataset: Dataset, root: Path) -> DataError:
     """Return the error for a data set that has no source below `root`."""
     wanted = " or ".join(

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from bench.data import arrays
 from bench.errors import DataError, UsageError, unknown
 from bench.launch.process import Event, Limits
 from bench.paths import data_root
@@ -24,6 +25,7 @@ from bench.records.model import Record
 from bench.records.spec import Judge, RunSpec
 from bench.registry import plugins
 from bench.study import presets
+from bench.study.estimates import estimates
 from bench.study.planning import Only, Plan, plan
 from bench.study.studies import JUDGE, Study, find, judge_of
 
@@ -33,8 +35,11 @@ if TYPE_CHECKING:
 Device = Literal["cpu", "cuda", "auto"]
 Cluster = Literal["local", "slurm"]
 
-#: Shows the events of these runs, from when it is entered until it is left.
-Display = Callable[[Sequence[RunSpec]], AbstractContextManager[Callable[[RunSpec, Event], object]]]
+#: Shows the events of runs, given what each is expected to take: `bench.launch.progress.display`.
+Display = Callable[
+    [Sequence[RunSpec], Sequence[float | None]],
+    AbstractContextManager[Callable[[RunSpec, Event], object]],
+]
 Notify = Callable[[str], object]
 
 
@@ -141,17 +146,26 @@ def prepare(request: Request, notify: Notify = lambda text: None) -> Prepared:
     jobs, threads = request.jobs, request.threads
     if not request.elsewhere:
         jobs, threads = _share_cores(jobs, threads, notify)
-    notify("Planning (the first time, data are read and cached) ...")
     root = data_root(request.data)
+    for file in study.include:
+        plugins.include(file)
+    if new := [name for name in study.datasets if arrays.is_new(plugins.dataset(name), root)]:
+        notify(f"Planning (the first time, data are read and cached: {', '.join(new)}) ...")
     planned = plan(study, folder, root, device, request.only, request.timeout)
     for spec in planned.damaged:
         notify(f"{spec.run}: its record can't be read.")
     return Prepared(request, planned, folder, device, jobs, threads)
 
 
+def _no_display(
+    runs: Sequence[RunSpec], seconds: Sequence[float | None]
+) -> AbstractContextManager[Callable[[RunSpec, Event], object]]:
+    return nullcontext(lambda spec, event: None)
+
+
 def run(
     prepared: Prepared,
-    display: Display = lambda runs: nullcontext(lambda spec, event: None),
+    display: Display = _no_display,
     notify: Notify = lambda text: None,
 ) -> StudyResult:
     """Run what a plan has to run, and return the records of all its runs.
@@ -182,7 +196,7 @@ def run(
     if todo:
         with (
             _engine(prepared) as engine,
-            display(planned.todo) as show,
+            display(planned.todo, _expected(prepared)) as show,
             closing(engine(planned.todo, folder)) as events,
         ):
             for spec, event in events:
@@ -234,6 +248,14 @@ def study_of(request: Request, notify: Notify = lambda text: None) -> Study:
     if request.batch_size is not None:
         study = replace(study, batch_size=request.batch_size)
     return study
+
+
+def _expected(prepared: Prepared) -> list[float | None]:
+    """Return the seconds that each run will take, None where no earlier record tells."""
+    try:
+        return [each.seconds for each in estimates(prepared.plan.todo, prepared.folder)]
+    except DataError:  # a record of a newer version of the program, of other runs
+        return []
 
 
 def _check(request: Request) -> None:

@@ -84,10 +84,10 @@ def test_a_study_is_run_and_estimated(bench: Bench, call: Call, study: str, tmp_
     assert [line.split()[0] for line in lines] == ["skip", "skip", "run", "run"]
     assert all(" s  " in line and line.endswith("MiB  (1 record)") for line in lines[2:])
     assert count.startswith("2 of 4 runs to make")
-    assert "2 side by side" in total
+    assert "2 at a time" in total
     assert "unknown" not in total
     partly = call("run", "--study", study, "--dry-run", "-d", "digits", "-d", "mine/own.csv")
-    assert "; 4 of them unknown" in partly.stdout.splitlines()[-1]
+    assert "4 unknown" in partly.stdout.splitlines()[-1]
     assert sum("unknown  (no record)" in line for line in partly.stdout.splitlines()) == 4
 
 
@@ -107,7 +107,7 @@ def test_what_is_given_beside_a_study_overrides_it(call: Call, study: str) -> No
     ]
     assert [len(names[0] & other) for other in names] == [4, 2, 2, 0]
     done = call("run", "--study", study, "-m", "gaussian", "--dry-run")
-    assert "Left out: width=8" in done.stderr
+    assert "width=8" in done.stderr
     assert {line.split()[1] for line in done.stdout.splitlines()[:2]} < names[0]
 
 
@@ -173,7 +173,7 @@ def test_a_record_that_was_cut_off_is_set_aside_and_made_again(
     assert made.read_text() == whole[:200]
     again = bench(*command)
     assert again.returncode == 0, again.stderr
-    assert f"set aside as {run}.damaged" in again.stderr
+    assert f"{run}.damaged" in again.stderr
     assert json.loads(made.read_text())["metrics"] == json.loads(whole)["metrics"]
     aside = made.parent.with_name(f"{run}.damaged")
     assert (aside / "record.json").read_text() == whole[:200]
@@ -189,7 +189,7 @@ def test_a_record_edited_in_the_middle_is_named_at_the_end(
     made.write_text(whole.replace('"metrics": {', '"metrics" {'))
     done = bench("run", "--study", study, "-s", "0")
     assert done.returncode == 1, done.stderr
-    assert f"{made.parent.name}: its record can't be read" in done.stderr
+    assert f"{made.parent.name}: damaged" in done.stderr
     assert "--only failed" in done.stderr
     assert "flow-matching" in done.stdout
     failed = call("run", "--study", study, "-s", "0", "--only", "failed", "--dry-run")
