@@ -85,7 +85,7 @@ def run(
     from bench.launch.progress import display
 
     notify = partial(print, file=sys.stderr)
-    prepared = driver.prepare(driver.Request(**options | {"judge": judge or {}}), notify)
+    prepared = driver.prepare(driver.StudyRequest(**options | {"judge": judge or {}}), notify)
     driver.run(prepared, display, notify)
     frame = records(prepared.folder)
     return frame[frame["run"].isin([spec.run for spec in prepared.plan.runs])]

@@ -234,7 +234,7 @@ def _make(study: Study, folder: Path, jobs: int, timeout: float, data: str | Non
     from bench.records import store
     from bench.records.model import Record
 
-    request = driver.Request(
+    request = driver.StudyRequest(
         study=study,
         only="all",
         jobs=jobs,

@@ -126,7 +126,7 @@ def run(dry_run: bool, **options: Any) -> None:
     from bench.launch.progress import display
 
     notify = partial(click.echo, err=True)
-    prepared = driver.prepare(driver.Request(**options), notify)
+    prepared = driver.prepare(driver.StudyRequest(**options), notify)
     if dry_run:
         _show_plan(prepared)
         return

@@ -1,8 +1,8 @@
 """The driver of a study: plan it from what was asked for, run it, say how it ended.
 
-`bench run`, `bench.run` and `bench check` fill in a `Request` and call `prepare`, then `run`, so
-that the same words mean the same runs everywhere. Nothing is printed here: what a person should
-know goes to `notify`, and the progress of the runs to `display`.
+`bench run`, `bench.run` and `bench check` fill in a `StudyRequest` and call `prepare`, then `run`:
+the same words mean the same runs everywhere. Nothing is printed here: what a person should know
+goes to `notify`, and the progress of the runs to `display`.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from bench.data import arrays
 from bench.errors import DataError, UsageError, unknown
-from bench.launch.process import Event, Limits
+from bench.launch.process import Event
 from bench.paths import data_root
 from bench.records import store
 from bench.records.bundle import results_dir
@@ -28,6 +28,7 @@ from bench.study import presets
 from bench.study.estimates import estimates
 from bench.study.planning import Only, Plan, plan
 from bench.study.studies import JUDGE, Study, find, judge_of
+from bench.training.session import Limits
 
 if TYPE_CHECKING:
     from bench.launch.dask.connecting import Engine
@@ -43,9 +44,11 @@ Display = Callable[
 Notify = Callable[[str], object]
 
 
-@dataclass(frozen=True)
-class Request:
+@dataclass(frozen=True, kw_only=True)
+class StudyRequest(Limits):
     """What to run, on what and how: the options of `bench run`, with their defaults.
+
+    Without `threads` the jobs share the cores, without `memory` a run may use 90 % of the machine.
 
     Attributes:
         study: a study, its name or its file; None for `methods` on `datasets`, or for the quick
@@ -53,13 +56,9 @@ class Request:
         settings: `KEY=VALUE` hyper-parameters, added to the study's and winning over them.
         judge: fields of `bench.records.spec.Judge` to change; `test_rows` is one of them.
         jobs: runs at a time.
-        threads: threads per run; None shares the cores between the jobs.
-        memory: memory limit per run in GiB; None for 90 % of this machine's.
-        checkpoint_every: seconds between two checkpoints of a run.
         timeout: time limit per run in seconds, counted anew when a run resumes.
         scheduler: address of a Dask scheduler that the runs are sent to.
         cluster: kind of Dask cluster to start, of `jobs` workers.
-        reference_timing: whether steps are timed by `bench.training.reference_timing`.
         resume: whether runs go on from the checkpoints of earlier calls.
     """
 
@@ -76,16 +75,12 @@ class Request:
     include: Sequence[str | Path] = ()
     device: str = "cpu"
     jobs: int = 1
-    threads: int | None = None
-    memory: float | None = None
-    checkpoint_every: float = 60.0
     timeout: float | None = None
     only: Only = "missing"
     scheduler: str | None = None
     cluster: Cluster | None = None
     results: str | Path | None = None
     data: str | Path | None = None
-    reference_timing: bool = False
     resume: bool = True
 
     @property
@@ -96,17 +91,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A planned study, ready to run: its plan, the results folder, and what each run may use.
+    """A planned study, ready to run: its plan, the results folder, and what each run may use."""
 
-    `threads` is None where a SLURM job's cores decide.
-    """
-
-    request: Request
+    request: StudyRequest
     plan: Plan
     folder: Path
     device: str
     jobs: int
-    threads: int | None
+    limits: Limits
 
 
 @dataclass(frozen=True)
@@ -126,7 +118,7 @@ class StudyResult:
     failures: Mapping[str, Failure]
 
 
-def prepare(request: Request, notify: Notify = lambda text: None) -> Prepared:
+def prepare(request: StudyRequest, notify: Notify = lambda text: None) -> Prepared:
     """Plan what is asked for; nothing is run, and nothing is written but the array cache.
 
     Args:
@@ -143,9 +135,7 @@ def prepare(request: Request, notify: Notify = lambda text: None) -> Prepared:
     study = study_of(request, notify)
     folder = results_dir(request.results, write=True)
     device = device_of(request.device, request.elsewhere)
-    jobs, threads = request.jobs, request.threads
-    if not request.elsewhere:
-        jobs, threads = _share_cores(jobs, threads, notify)
+    jobs, limits = _limits(request, notify)
     root = data_root(request.data)
     for file in study.include:
         plugins.include(file)
@@ -154,7 +144,7 @@ def prepare(request: Request, notify: Notify = lambda text: None) -> Prepared:
     planned = plan(study, folder, root, device, request.only, request.timeout)
     for spec in planned.damaged:
         notify(f"{spec.run}: its record can't be read.")
-    return Prepared(request, planned, folder, device, jobs, threads)
+    return Prepared(request, planned, folder, device, jobs, limits)
 
 
 def _no_display(
@@ -211,7 +201,7 @@ def unfinished(prepared: Prepared) -> int:
     return sum(store.part(prepared.folder, spec.run).is_dir() for spec in prepared.plan.todo)
 
 
-def study_of(request: Request, notify: Notify = lambda text: None) -> Study:
+def study_of(request: StudyRequest, notify: Notify = lambda text: None) -> Study:
     """Return the study that is asked for, with what replaces its own.
 
     Raises:
@@ -258,7 +248,7 @@ def _expected(prepared: Prepared) -> list[float | None]:
         return []
 
 
-def _check(request: Request) -> None:
+def _check(request: StudyRequest) -> None:
     """Refuse values that no run can have."""
     for name, least in (("jobs", 1), ("threads", 1), ("test_rows", 2), ("checkpoint_every", 0)):
         value = getattr(request, name)
@@ -293,7 +283,7 @@ def _is_taken(assignment: str, methods: Sequence[str], notify: Notify) -> bool:
     return True
 
 
-def _judge(judge: Judge, request: Request) -> Judge:
+def _judge(judge: Judge, request: StudyRequest) -> Judge:
     changes = dict(request.judge)
     if request.test_rows is not None:
         changes["test_rows"] = request.test_rows
@@ -324,39 +314,40 @@ def device_of(name: str, elsewhere: bool = False) -> str:
     return "cpu"
 
 
-def _share_cores(jobs: int, threads: int | None, notify: Notify) -> tuple[int, int]:
-    """Return how many runs are made at a time, and the threads of each: no more than cores."""
+def _limits(request: StudyRequest, notify: Notify) -> tuple[int, Limits]:
+    """Return how many runs are made at a time and what each may use.
+
+    All together have no more threads than there are cores. Nothing is known of other machines.
+    """
+    import psutil
+
+    limits = Limits(**{each.name: getattr(request, each.name) for each in fields(Limits)})
+    if request.elsewhere:
+        return request.jobs, limits
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    most = max(1, cores // (threads or 1))
-    if jobs > most:
-        each = f" with {threads} threads each" if threads else ""
-        notify(f"Running {most} at a time, not {jobs}{each}: {cores} cores are available.")
-        jobs = most
-    return jobs, threads or max(1, cores // jobs)
+    jobs = min(request.jobs, max(1, cores // (request.threads or 1)))
+    if jobs < request.jobs:
+        per_run = f" with {request.threads} threads each" if request.threads else ""
+        notify(f"Running {jobs} at a time, not {request.jobs}{per_run}: there are {cores} cores.")
+    return jobs, replace(
+        limits,
+        threads=request.threads or max(1, cores // jobs),
+        memory=request.memory or 0.9 * psutil.virtual_memory().total / 2**30,
+    )
 
 
 @contextmanager
 def _engine(prepared: Prepared) -> Iterator[Engine]:
     """What makes the runs: child processes here, or a Dask cluster."""
-    import psutil
-
-    request = prepared.request
-    memory = None
-    if request.memory is not None:
-        memory = int(request.memory * 2**30)
-    elif not request.elsewhere:
-        memory = int(0.9 * psutil.virtual_memory().total)
-    limits = Limits(
-        prepared.threads or 1, memory, request.checkpoint_every, request.reference_timing
-    )
+    request, jobs, limits = prepared.request, prepared.jobs, prepared.limits
     again = request.only in ("failed", "all")
     if request.scheduler or request.cluster:
         from bench.launch.dask import engine
 
-        where = request.scheduler, request.cluster, prepared.jobs, prepared.threads
+        where = request.scheduler, request.cluster, jobs
         with engine(*where, prepared.device, limits, again) as made:
             yield made
         return
@@ -368,7 +359,7 @@ def _engine(prepared: Prepared) -> Iterator[Engine]:
 
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         gpus = visible.split(",") if visible else [str(k) for k in range(torch.cuda.device_count())]
-    yield partial(run_all, jobs=prepared.jobs, limits=limits, gpus=gpus, again=again)
+    yield partial(run_all, jobs=jobs, limits=limits, gpus=gpus, again=again)
 
 
 def _result(planned: Plan, folder: Path, reasons: Mapping[str, str]) -> StudyResult:

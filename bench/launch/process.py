@@ -1,4 +1,4 @@
-"""One run in a child process: starting it, listening to it, ending it in time, its last record."""
+"""One run in a child process: start it, listen to it, end it in time, record how it ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,68 +24,42 @@ from filelock import FileLock, Timeout
 from bench.launch.worker import lock_file
 from bench.records import store
 from bench.records.spec import RunSpec
+from bench.training.session import Limits
 
 Event = dict[str, Any]
 
-#: Seconds that a run gets, past its time limit, to write its own record. It stops by itself
-#: between two steps; at half that time it is interrupted wherever it is, then killed.
+#: Seconds past its time limit after which a run is killed. It stops by itself between two steps,
+#: and is interrupted wherever it is after half of them.
 GRACE = 20.0
 
-#: Seconds that a run gets to finish its step and write a checkpoint when it is asked to stop.
+#: Seconds that a run has to finish its step and to write a checkpoint when it is asked to stop.
 PATIENCE = 120.0
 
-#: How often a run that somebody kills is taken up again without a new checkpoint in between.
+#: How often a run is started that is killed each time before it writes a new checkpoint.
 LIVES = 3
 
-#: Lines of a run's log that a record keeps where its process ended without a word.
+#: Lines of its log that the record of a run keeps whose process died.
 KEPT_LINES = 40
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What one run may use.
-
-    Attributes:
-        threads: its threads.
-        memory: its resident memory in bytes, None for no limit.
-        checkpoint_every: seconds between two checkpoints.
-        yardstick: whether its steps are measured by `bench.training.reference_timing`.
-    """
-
-    threads: int = 1
-    memory: int | None = None
-    checkpoint_every: float = 60.0
-    yardstick: bool = False
-
-
-@dataclass(frozen=True)
 class Job:
-    """A run that a child shall make.
+    """A run for a child process, below a results folder.
 
-    Attributes:
-        spec: the run.
-        results: the results folder.
-        limits: what it may use.
-        gpu: the GPU that it sees, all where None.
-        seen: the stamp of the record that the run has already and shall be made again in spite of;
-            any other record means that it is made.
+    `gpu` is the GPU that it sees, None for all. `seen` is the stamp of the record that it is to
+    replace: any other record means that the run is done.
     """
 
     spec: RunSpec
     results: Path
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     gpu: str | None = None
     seen: list[Any] | None = None
 
 
 @dataclass(frozen=True)
 class Halt:
-    """How runs are ended from outside; a run so ended leaves no record.
-
-    Attributes:
-        stop: when set, a run finishes its step, writes a checkpoint and ends.
-        kill: when set, a run is killed.
-    """
+    """Ends runs without a record: `stop` after a step and a checkpoint, `kill` at once."""
 
     stop: threading.Event = field(default_factory=threading.Event)
     kill: threading.Event = field(default_factory=threading.Event)
@@ -93,7 +67,7 @@ class Halt:
 
 @dataclass
 class Ending:
-    """How a child ended: by its own word (`status`), or by what else (`cause`).
+    """How a child ended: with a status of its own, or else by a cause.
 
     `status` is the record's, `busy` or `interrupted`; `cause` is `timeout`, `oom`, `killed` or
     `error`.
@@ -107,19 +81,18 @@ class Ending:
 def make(job: Job, tell: Callable[[Event], None], halt: Halt) -> str:
     """Make one run in a child process, which leaves a record however it ends.
 
-    A child that somebody kills, and not the time or the memory limit, is taken up again from its
-    last checkpoint.
+    A child that is killed, but not for its time or memory, is resumed from its last checkpoint.
 
     Args:
         job: the run.
-        tell: is called with what the child reports, as it reports it.
+        tell: gets the events of the child as they come.
         halt: ends it from outside.
 
     Returns:
-        The record's status; `busy` where another process makes the run; `interrupted`.
+        The record's status; `busy` if another process makes the run; `interrupted`.
 
     Raises:
-        OSError: no process can be started, or its last record can't be written.
+        OSError: no process can be started, or the record of one that died can't be written.
     """
     lives, last, began = LIVES, None, store.utc()
     while True:
@@ -128,23 +101,24 @@ def make(job: Job, tell: Callable[[Event], None], halt: Halt) -> str:
             if halt.stop.is_set() or halt.kill.is_set():
                 return ending.status or "interrupted"
             if ending.status == "interrupted":
-                ending = Ending(cause="killed", reason="the process was told to end (SIGTERM)")
+                ending = Ending(cause="killed", reason="Stopped by SIGTERM")
             if ending.status:
                 return ending.status
             output = _last_lines(job, errors)
         found = store.read(job.results, job.spec.run)
         if found and (found.finished or "") >= began:  # killed when all was done
             return found.status
-        checkpoint = _last_checkpoint(job)
+        paths = store.part(job.results, job.spec.run).glob(store.CHECKPOINTS)
+        checkpoint = max((path.stat().st_mtime_ns for path in paths), default=None)
         lives = LIVES if checkpoint != last else lives - 1
         last = checkpoint
         if ending.cause != "killed" or lives <= 0:
             return _record_lost(job, ending, output, began)
-        tell({"event": "note", "note": f"{ending.reason}; it is taken up again"})
+        tell({"event": "note", "note": f"{ending.reason}; it will be resumed."})
 
 
 def _attempt(job: Job, tell: Callable[[Event], None], halt: Halt, errors: IO[bytes]) -> Ending:
-    """Start a child and listen to it until it ends."""
+    """Start a child and pass its events on until it ends."""
     ending, killed_before = Ending(), _killed_for_memory()
     child = _start(job, errors)
     watch = threading.Thread(target=_watch, args=(child, job, halt, ending), daemon=True)
@@ -165,11 +139,11 @@ def _attempt(job: Job, tell: Callable[[Event], None], halt: Halt, errors: IO[byt
 
 
 def _cause(code: int, short_of_memory: bool) -> tuple[str, str]:
-    """Why a process ended without a word, by its exit code."""
+    """Return why a process died, and the reason in words, by its exit code."""
     if code == -signal.SIGKILL and short_of_memory:
         return "oom", "killed (SIGKILL) while the kernel, out of memory, killed a process"
     if code in (-signal.SIGKILL, -signal.SIGTERM):
-        return "killed", f"the process was killed by somebody ({signal.Signals(-code).name})"
+        return "killed", f"Killed by {signal.Signals(-code).name}"
     if code < 0:
         return "error", f"the process ended by {signal.Signals(-code).name}"
     return "error", f"the process ended with exit code {code}"
@@ -178,7 +152,7 @@ def _cause(code: int, short_of_memory: bool) -> tuple[str, str]:
 def _start(job: Job, errors: IO[bytes]) -> subprocess.Popen[str]:
     environment = dict(os.environ)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        environment[name] = str(job.limits.threads)
+        environment[name] = str(job.limits.threads or 1)
     environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # deterministic cuBLAS
     if job.gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = job.gpu
@@ -194,8 +168,7 @@ def _start(job: Job, errors: IO[bytes]) -> subprocess.Popen[str]:
     request = {
         "spec": job.spec.to_json(),
         "results": str(job.results.absolute()),
-        "checkpoint_every": job.limits.checkpoint_every,
-        "yardstick": job.limits.yardstick,
+        "limits": asdict(job.limits),
         "seen": job.seen,
     }
     _say(child, json.dumps(request))
@@ -210,7 +183,7 @@ def _say(child: subprocess.Popen[str], line: str) -> None:
 
 
 def _watch(child: subprocess.Popen[str], job: Job, halt: Halt, ending: Ending) -> None:
-    """Ask, interrupt and kill the child as its limits and the study's end want it."""
+    """Stop, interrupt and kill the child as its limits and `halt` demand."""
     start = time.monotonic()
     timeout, memory = job.spec.timeout, job.limits.memory
     asked = math.inf
@@ -222,51 +195,41 @@ def _watch(child: subprocess.Popen[str], job: Job, halt: Halt, ending: Ending) -
             _say(child, "stop")
         if over > GRACE / 2 and not ending.cause:
             ending.cause = "timeout"
-            ending.reason = f"it was interrupted {over:.3g} s after its time limit of {timeout:g} s"
+            ending.reason = f"interrupted {over:.3g} s after its time limit of {timeout:g} s"
             child.terminate()
         if over > GRACE:
             ending.reason = f"killed {over:.3g} s after its time limit of {timeout:g} s"
-        taken = _resident(child.pid) if memory else 0
+        taken = _resident(child.pid) if memory else 0.0
         too_much = memory is not None and taken > memory
         if memory and too_much:
             ending.cause = "oom"
-            ending.reason = (
-                f"killed: it took {taken / 2**30:.2f} GiB of memory, "
-                f"and a run may take {memory / 2**30:.2f} GiB"
-            )
+            ending.reason = f"killed: it used {taken:.2f} GiB of memory, the limit is {memory:.2f}"
         if halt.kill.is_set() or now - asked > PATIENCE or over > GRACE or too_much:
             break
         time.sleep(0.05)
-    _kill(child)  # and what it has started, also where it ended by itself
-
-
-def _kill(child: subprocess.Popen[str]) -> None:
-    """Kill the child and all that it has started."""
-    with suppress(ProcessLookupError):
+    with suppress(ProcessLookupError):  # also the processes that a child has left behind
         os.killpg(child.pid, signal.SIGKILL)
 
 
-def _resident(pid: int) -> int:
-    """The resident memory of a process in bytes, 0 where it is gone."""
+def _resident(pid: int) -> float:
+    """Return the resident memory of a process in GiB, 0 if it has ended."""
     try:
-        return int(psutil.Process(pid).memory_info().rss)
+        return float(psutil.Process(pid).memory_info().rss / 2**30)
     except psutil.Error:
         return 0
 
 
 def _killed_for_memory() -> int:
-    """How many processes the kernel has killed for want of memory so far (Linux; elsewhere 0)."""
-    try:
+    """Return how many processes the kernel has killed for lack of memory (Linux; elsewhere 0)."""
+    with suppress(OSError):
         for line in Path("/proc/vmstat").read_text(encoding="ascii").splitlines():
             if line.startswith("oom_kill "):
                 return int(line.split()[1])
-    except OSError:
-        pass
     return 0
 
 
 def _last_lines(job: Job, errors: IO[bytes]) -> list[str]:
-    """The last lines of output: of the run's log, and of what came before there was one."""
+    """Return the last lines of the run's log, and of the output before there was one."""
     errors.seek(0)
     said = errors.read()
     with suppress(OSError):
@@ -275,18 +238,8 @@ def _last_lines(job: Job, errors: IO[bytes]) -> list[str]:
     return [line for line in lines if not line.startswith("Extension modules:")][-KEPT_LINES:]
 
 
-def _last_checkpoint(job: Job) -> int | None:
-    """When the run under way wrote its last checkpoint; None where there is none."""
-    paths = store.part(job.results, job.spec.run).glob(store.CHECKPOINTS)
-    return max((path.stat().st_mtime_ns for path in paths), default=None)
-
-
 def _record_lost(job: Job, ending: Ending, output: list[str], began: str) -> str:
-    """Write the record of a run whose process ended without a word.
-
-    Returns:
-        Its status; `busy` where another process has taken the run up meanwhile.
-    """
+    """Write the record of a run whose process died; its status, or `busy` if another has it now."""
     status = ending.cause if ending.cause in ("timeout", "oom") else "error"
     reason = ": ".join([ending.reason, *_telling(output)])
     content = store.outline(job.spec) | {
@@ -306,7 +259,7 @@ def _record_lost(job: Job, ending: Ending, output: list[str], began: str) -> str
 
 
 def _telling(output: list[str]) -> list[str]:
-    """The lines that tell most: those of Python's own fault handler, or else the last one."""
+    """Return the most telling lines: those of Python's fault handler, or else the last one."""
     for k, line in enumerate(output):
         if line.startswith("Fatal Python error"):
             current = itertools.dropwhile(lambda line: "urrent thread" not in line, output[k:])

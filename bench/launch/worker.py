@@ -1,8 +1,8 @@
 """The child process that makes one run: `python -P -m bench.launch.worker`.
 
-It reads one line of JSON, the run's specification, and writes one line of JSON for each event.
-Whatever else prints goes to the run's log. A line `stop` on standard input asks it to stop after
-the step in hand; when standard input ends, its parent is gone, and it ends too.
+It reads one line of JSON, the job, and writes one line of JSON for each event. All other output
+goes to the run's log. A line `stop` on standard input asks it to stop after the current step; when
+standard input ends, its parent is gone, and it ends too.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -25,10 +26,10 @@ from filelock import FileLock, Timeout
 from bench.records import store
 from bench.records.spec import RunSpec
 
-#: Seconds between two reports of steps; every step would choke the parent.
+#: Seconds between two reports of steps: a report for each would choke the parent.
 REPORT_EVERY = 0.2
 
-#: Seconds between two lines on steps in the log.
+#: Seconds between two steps in the log.
 LOG_EVERY = 30.0
 
 
@@ -37,53 +38,51 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     channel = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
-    _first_to_go()
+    _be_killed_first()
     request = json.loads(sys.stdin.readline())
-    stop, judging = threading.Event(), threading.Event()
-    threading.Thread(target=_listen, args=(stop, judging), daemon=True).start()
+    stop, evaluating = threading.Event(), threading.Event()
+    threading.Thread(target=_listen, args=(stop, evaluating), daemon=True).start()
     results, spec = Path(request["results"]), RunSpec.from_json(request["spec"])
-    lock = FileLock(lock_file(results, spec.run))
     try:
-        lock.acquire(timeout=0)
+        lock = FileLock(lock_file(results, spec.run)).acquire(timeout=0)
     except Timeout:
         _send(channel, {"event": "busy"})
         return
     with lock:
-        made = store.finish(results, spec.run) or store.read(results, spec.run)
-        if made and store.stamp(made) != request.get("seen"):
-            _send(channel, {"event": "end", "status": made.status, "elsewhere": True})
+        found = store.finish(results, spec.run) or store.read(results, spec.run)
+        if found and store.stamp(found) != request["seen"]:
+            _send(channel, {"event": "end", "status": found.status, "elsewhere": True})
             return
         _log_to(store.part(results, spec.run))
-        every, yardstick = request.get("checkpoint_every", 60.0), request.get("yardstick", False)
-        _run(spec, results, channel, stop, judging, every, yardstick)
+        _run(spec, results, request["limits"], channel, stop, evaluating)
 
 
 def lock_file(results: Path, run: str) -> Path:
-    """The lock that whoever writes a run's folder holds."""
+    """Return the path of the lock that is held to write a run's folder."""
     return results / ".locks" / f"{run}.lock"
 
 
 def _run(
     spec: RunSpec,
     results: Path,
+    limits: Mapping[str, Any],
     channel: IO[str],
     stop: threading.Event,
-    judging: threading.Event,
-    every: float,
-    yardstick: bool,
+    evaluating: threading.Event,
 ) -> None:
     import torch
 
     from bench.training.loop import TimedOut
     from bench.training.run import execute
+    from bench.training.session import Limits
 
     began = time.monotonic()
 
     def interrupt(*_: object) -> None:
-        """SIGTERM: the parent's, when the time limit is over, or anybody's who wants an end."""
+        """On SIGTERM: from the parent past the time limit, or from anybody who wants an end."""
         if spec.timeout and time.monotonic() - began > spec.timeout:
-            raise TimedOut(f"interrupted: the time limit of {spec.timeout:g} s was over")
-        if judging.is_set():  # nothing is kept half-way; the last checkpoint is there already
+            raise TimedOut(f"interrupted past the time limit of {spec.timeout:g} s")
+        if evaluating.is_set():  # nothing half-way is kept; the last checkpoint is written
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
         stop.set()
@@ -96,19 +95,24 @@ def _run(
         nonlocal sent, logged
         now, kind = time.monotonic(), event["event"]
         if kind == "stage":
-            judging.set()
-        plain = kind == "step" and "validation_nll" not in event
-        if not plain or now - logged >= LOG_EVERY:
+            evaluating.set()
+        always = kind != "step" or "validation_nll" in event
+        if always or now - logged >= LOG_EVERY:
             logged = now
-            _log(_line(event))
-        if not plain or now - sent >= REPORT_EVERY:
+            text = str(event.get(kind))
+            if kind == "step":
+                left_out = ("event", "total", "minibatch")
+                values = [f"{k} {v:.6g}" for k, v in event.items() if k not in left_out]
+                text = f"mini-batch {event['minibatch']} of {event['total']}: {', '.join(values)}"
+            _log(text)
+        if always or now - sent >= REPORT_EVERY:
             sent = now
             _send(channel, event)
 
     _log(f"process {os.getpid()}, {torch.get_num_threads()} threads, {spec.device}")
-    content = execute(spec, results, report, stop, every, yardstick)
-    _log(" ".join(str(content[name]) for name in ("status", "reason") if content[name]))
-    _send(channel, {"event": "end", "status": content["status"]})
+    draft = execute(spec, results, report, stop, Limits(**limits))
+    _log(" ".join(filter(None, (draft["status"], draft["reason"]))))
+    _send(channel, {"event": "end", "status": draft["status"]})
 
 
 def _send(channel: IO[str], event: dict[str, Any]) -> None:
@@ -116,14 +120,13 @@ def _send(channel: IO[str], event: dict[str, Any]) -> None:
 
 
 def _log_to(folder: Path) -> None:
-    """Have all output of this process go to the end of the run's log; where it can't, on as it was.
+    """Append all output of this process to the run's log, if that can be written.
 
-    What brings the process down is written there too, with the Python lines that led to it.
+    What crashes the process is written there too, with the lines of Python that led to it.
     """
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        log = os.open(folder / "log.txt", flags, 0o666)
+        log = os.open(folder / "log.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.close(log)
@@ -136,19 +139,10 @@ def _log(text: str) -> None:
         os.write(2, f"{now} {text}\n".encode())
 
 
-def _line(event: dict[str, Any]) -> str:
-    """An event as a line of the log."""
-    if event["event"] == "step":
-        left_out = ("event", "total", "minibatch")
-        figures = [f"{k} {v:.6g}" for k, v in event.items() if k not in left_out]
-        return f"mini-batch {event['minibatch']} of {event['total']}: {', '.join(figures)}"
-    return str(event[event["event"]])
+def _be_killed_first() -> None:
+    """Make the kernel end this process rather than its parent when memory runs out (Linux).
 
-
-def _first_to_go() -> None:
-    """Where memory runs out, the kernel shall end a run and not the parent of all runs (Linux).
-
-    And when the parent dies, the kernel ends this process, even one that is stuck in C.
+    It also ends this process, even one that is stuck in C, when the parent dies.
     """
     with suppress(OSError, AttributeError):
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
@@ -156,14 +150,14 @@ def _first_to_go() -> None:
         prctl(on_parents_death, signal.SIGKILL)
 
 
-def _listen(stop: threading.Event, judging: threading.Event) -> None:
+def _listen(stop: threading.Event, evaluating: threading.Event) -> None:
     """Do what the parent asks. Standard input stays open as long as it lives."""
     for line in sys.stdin:
         if line.strip() == "stop":
             stop.set()
-            if judging.is_set():
+            if evaluating.is_set():
                 os._exit(0)
-    if os.getpgrp() == os.getpid():  # what the run has started goes too
+    if os.getpgrp() == os.getpid():  # together with the processes that the run has started
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
 

@@ -1,1 +1,1 @@
-"""Training one run: the loop, checkpoints, and what a run may touch meanwhile."""
+"""Training one run: the loop, checkpoints, and what a method may not open meanwhile."""

@@ -1,7 +1,7 @@
-"""Checkpoints of a run under way: written whole, the last two kept, checked when they are read.
+"""Checkpoints of a run: written atomically, the last two kept, verified when read.
 
-A checkpoint is a file: the SHA-256 of its content, then the content as `torch.save` writes it.
-(torch itself does not notice a flipped bit.) It loads with `weights_only=True`.
+A checkpoint is the SHA-256 of its content, since torch does not notice a flipped bit, then the
+content as `torch.save` writes it. It loads with `weights_only=True`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _DIGEST = 32  # bytes of a SHA-256
 
 
 class Corrupt(ValueError):
-    """A file that is not a checkpoint, or not the one that was written."""
+    """A file that is not a checkpoint, or is not as it was written."""
 
 
 def write(folder: Path, content: Mapping[str, Any]) -> None:
-    """Make `content` the last checkpoint in the folder; the one before it is kept.
+    """Write `content` as the last checkpoint in the folder; the one before it is kept.
 
     Raises:
-        OSError: it can't be written; the last one is as it was.
+        OSError: it can't be written; the last one is unchanged.
     """
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **content}, buffer)
@@ -55,16 +55,16 @@ def write(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What a checkpoint holds, its tensors on the CPU.
+    """Return the content of a checkpoint, its tensors on the CPU.
 
     Raises:
-        Corrupt: it is cut off, was changed, or is something else.
-        OSError: it is not there, or can't be read.
+        Corrupt: it is truncated, was changed, or is no checkpoint.
+        OSError: it can't be read.
     """
     raw = path.read_bytes()
     digest, payload = raw[:_DIGEST], raw[_DIGEST:]
     if hashlib.sha256(payload).digest() != digest:
-        raise Corrupt("its content does not have the checksum that stands before it")
+        raise Corrupt("its content does not match its checksum")
     try:
         content: dict[str, Any] = torch.load(
             io.BytesIO(payload), weights_only=True, map_location="cpu"
@@ -75,12 +75,12 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def newest(folder: Path, key: str) -> tuple[dict[str, Any] | None, list[str]]:
-    """The newest good checkpoint of the run with that key, None where there is none.
+    """Return the newest good checkpoint of the run with that key, or None.
 
-    One that is corrupt, or another run's, is set aside: it gets the ending `.aside`.
+    One that is corrupt or belongs to another run is renamed with the ending `.aside`.
 
     Returns:
-        What it holds, and a sentence for each one that was set aside.
+        The content of the checkpoint, and a sentence for each one that was set aside.
     """
     notes: list[str] = []
     for name in NAMES:
@@ -89,11 +89,11 @@ def newest(folder: Path, key: str) -> tuple[dict[str, Any] | None, list[str]]:
             content = read(path)
             if content["key"] == key and content["format"] == FORMAT:
                 return content, notes
-            problem = "it is of another run, or of another version"
+            problem = "it belongs to another run or another version"
         except FileNotFoundError:
             continue
         except (Corrupt, OSError, KeyError) as error:
             problem = str(error)
         os.replace(path, path.with_name(f"{name}.aside"))
-        notes.append(f"the checkpoint {name} was set aside: {problem}")
+        notes.append(f"Set aside the checkpoint {name}: {problem}.")
     return None, notes

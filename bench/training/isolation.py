@@ -1,4 +1,4 @@
-"""Keeping files shut while a method learns: the test split is the judge's alone."""
+"""Files that a method may not open while it trains: the test split is for the evaluation alone."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from typing import Any
 
 from bench.api.method import ContractBroken
 
-#: What is shut now: files, and folders with a separator at their ends.
-_shut: tuple[str, ...] = ()
-#: What was opened all the same, and is not reported yet.
+#: What is blocked now: files, and folders with a separator at their ends.
+_blocked: tuple[str, ...] = ()
+#: Blocked paths that something tried to open within the innermost `sealed`.
 _tried: list[str] = []
-_watching = False
+_hooked = False
 
 
 @contextmanager
 def sealed(folder: Path, files: Sequence[Path]) -> Iterator[None]:
-    """Within it, opening one of `files` or a file below `folder` raises, from any Python code.
+    """Block `files` and all files below `folder`: opening one raises, from any Python code.
 
-    Rows that were mapped before stay readable: a mini-batch needs no file to be opened. An audit
-    hook can't be taken away again, so there is one for the process, idle outside of a seal.
+    Rows that were mapped before stay readable, as mini-batches open no file. An audit hook can't be
+    removed, so there is one per process, idle while nothing is blocked.
 
     Raises:
-        ContractBroken: where a file is opened, naming it; again at the end, where that was caught.
+        ContractBroken: a file was opened, at once; again at the end, if that was caught.
     """
-    global _shut, _watching
-    if not _watching:
-        sys.addaudithook(_watch)
-        _watching = True
-    before = _shut
-    _shut = (
+    global _blocked, _hooked
+    if not _hooked:
+        sys.addaudithook(_audit)
+        _hooked = True
+    before = _blocked
+    _blocked = (
         *before,
         os.path.join(os.path.realpath(folder), ""),
         *(os.path.realpath(file) for file in files),
@@ -42,19 +42,19 @@ def sealed(folder: Path, files: Sequence[Path]) -> Iterator[None]:
     try:
         yield
     finally:
-        _shut = before
+        _blocked = before
     if _tried:
-        raise ContractBroken(_said(_tried[0]))
+        raise ContractBroken(_message(_tried[0]))
 
 
-def _watch(event: str, arguments: tuple[Any, ...]) -> None:
-    if event != "open" or not _shut or not isinstance(arguments[0], str | bytes | os.PathLike):
+def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+    if event != "open" or not _blocked or not isinstance(arguments[0], str | bytes | os.PathLike):
         return
     path = os.path.realpath(os.fsdecode(arguments[0]))
-    if any(path.startswith(shut) if shut.endswith(os.sep) else path == shut for shut in _shut):
+    if any(path == each or (each.endswith(os.sep) and path.startswith(each)) for each in _blocked):
         _tried.append(path)
-        raise ContractBroken(_said(path))
+        raise ContractBroken(_message(path))
 
 
-def _said(path: str) -> str:
-    return f"while it learned, the method opened {path}; it learns from its mini-batches alone"
+def _message(path: str) -> str:
+    return f"the method opened {path} while training; it must learn from its mini-batches alone"

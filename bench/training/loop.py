@@ -1,4 +1,4 @@
-"""Driving a method through its generator: counting, timing, validating, stopping."""
+"""The training loop: drives a method's generator, counts, times, validates and stops it."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from bench.records.spec import Judge
 
 
 class Diverged(ArithmeticError):
-    """Learning broke: a loss that is not finite, or a field that can't be solved any more."""
+    """Training failed: a loss that is not finite, or a field that can no longer be solved."""
 
 
 class Interrupted(Exception):
-    """The run was asked to stop, and can go on from its checkpoint."""
+    """The run was asked to stop, and can resume from its checkpoint."""
 
 
 class TimedOut(TimeoutError):
-    """The run's time limit is over."""
+    """The run exceeded its time limit."""
 
 
 @dataclass
 class Training:
-    """What learning came to: counts, seconds, the best state."""
+    """The outcome of training so far: counts, seconds, the state with the best validation NLL."""
 
     minibatches: int = 0
     samples_seen: int = 0
@@ -50,9 +50,10 @@ class Training:
 
 
 def validator(rows: Tensor, judge: Judge) -> Callable[[Method], float]:
-    """The NLL on validation rows, by the reference solver at the validation tolerance.
+    """Return a function that gives a method's NLL on validation rows, in nats per row.
 
-    A model that can't be solved at all yet has NLL infinity.
+    The reference solver integrates at the validation tolerance. The NLL of a model that can't be
+    solved is infinite.
     """
     solver = Solver(judge.solver, judge.validation_tol, judge.validation_tol, judge.max_num_steps)
 
@@ -75,30 +76,30 @@ def train(
     report: Report,
     deadline: float = math.inf,
     done: Training | None = None,
-    between: Callable[[Training], None] = lambda done: None,
+    after_step: Callable[[Training], None] = lambda done: None,
 ) -> Training:
-    """Drive `method` until the stream ends; load the state that was best on validation.
+    """Train `method` until the stream ends, then load the state that was best on validation.
 
-    States before the method's first candidate are validated, for the curve, and not chosen.
+    States before the method's first candidate are validated, for the curve, but not chosen.
 
-    Training seconds are those spent inside the method's generator, the device synchronised at
+    Training seconds are those spent inside the method's generator, with the device synchronised at
     both ends; validation is timed apart.
 
     Args:
         method: a method on its device.
-        stream: its mini-batches; the first is the first that it has not seen.
-        validate: gives the validation NLL.
-        validations: how often to ask it, evenly, the last time after the last step.
-        report: is told of every step and validation.
+        stream: its mini-batches; the first is the first one that it has not seen.
+        validate: returns the validation NLL.
+        validations: how many validations to make, evenly spaced, the last after the last step.
+        report: gets an event for every step.
         deadline: the `time.monotonic()` at which to stop.
-        done: kept up to date, so that the caller has it when learning fails; that of a run that is
-            continued, as it was after the stream's last mini-batch.
-        between: is called after every step, and may raise.
+        done: updated in place, so that the caller has it when training fails; of a run that
+            resumes, as it was after the last mini-batch before `stream`.
+        after_step: is called after every step, and may raise.
 
     Raises:
-        Diverged: a loss that is not finite, a solve that failed, or no state that can be scored.
+        Diverged: a loss that is not finite, a failed solve, or no state that can be scored.
         TimedOut: the deadline passed.
-        ContractBroken: not one update a mini-batch.
+        ContractBroken: the method did not make one update per mini-batch.
     """
     done = done if done is not None else Training()
     done.minibatches = stream.dealt
@@ -119,7 +120,7 @@ def train(
         if stream.dealt != step:
             raise ContractBroken(
                 f"{type(method).__name__} took {stream.dealt} mini-batches for {step} updates; "
-                "it has to yield once for each"
+                "it must yield once per update"
             )
         if "loss" not in log:
             raise ContractBroken(f"{type(method).__name__} yielded a log without a loss")
@@ -132,22 +133,22 @@ def train(
         if step in due:
             entry["validation_nll"] = _validate(method, validate, done, step >= first)
         report({"event": "step", "total": stream.total, **entry})
-        between(done)
+        after_step(done)
         if time.monotonic() > deadline:
-            raise TimedOut(f"the time limit was over at mini-batch {step} of {stream.total}")
+            raise TimedOut(f"exceeded the time limit at mini-batch {step} of {stream.total}")
     if done.minibatches != stream.total:
         raise ContractBroken(
             f"{type(method).__name__} stopped after {done.minibatches} of {stream.total} "
-            "mini-batches; it has to use its whole budget"
+            "mini-batches; it must use its whole budget"
         )
     if not done.best_state:
-        raise Diverged("no state that was validated has a density that can be solved for")
+        raise Diverged("no validated state has a density that can be solved for")
     method.load_state_dict(done.best_state)
     return done
 
 
 def _advance(generator: Any, method: Method, step: int) -> Any:
-    """The log of the next update; None at the end. Failed solves are named."""
+    """Return the log of the next update, None at the end; failed solves become `Diverged`."""
     try:
         return next(generator, None)
     except (SolverFailed, RowsNotFinite) as error:

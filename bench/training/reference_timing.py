@@ -1,9 +1,9 @@
-"""A computation of known work: what a step costs is told in these, not in a machine's seconds.
+"""A reference computation, the unit in which the cost of a step is compared between machines.
 
 One pass is a step of a small perceptron, forward and backward, as most methods' steps are: a
-machine that is busy, slow or clocked down slows both alike. It is measured between the steps of a
-run, in the same process and with the same threads, in CPU seconds, in which waiting for other
-programs does not count. It draws no random numbers of the run's and leaves its result as it is.
+machine that is busy, slow or clocked down slows both alike. It is timed between the steps of a run,
+in the same process and with the same threads, in CPU seconds, which don't count waiting for other
+programs. It draws none of the run's random numbers and does not change its result.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch import Tensor
 ROWS, WIDTH = 128, 64
 
 
-class Yardstick:
-    """The computation, made ready, on the CPU."""
+class ReferenceTimer:
+    """Times the reference computation, on the CPU; warmed up when it is made."""
 
     def __init__(self) -> None:
         self._rows = _waves(ROWS, WIDTH)
@@ -28,7 +28,7 @@ class Yardstick:
             self.measure()
 
     def measure(self) -> float:
-        """CPU seconds that one pass takes."""
+        """Return the CPU seconds of one pass."""
         start = time.process_time()
         for _ in range(2):
             torch.autograd.grad(_perceptron(self._rows, self._weights).sum(), self._weights)
@@ -36,11 +36,11 @@ class Yardstick:
 
 
 def arithmetic() -> str:
-    """A hash of the bits that torch's arithmetic gives here, with this many threads.
+    """Return a hash of the bits of torch's arithmetic on this machine with this many threads.
 
-    The operations are those that methods and the judge are made of, in both precisions. Where two
-    machines agree in it and in the versions of their libraries, a run ends with the same bits on
-    both; that is what a comparison of runs to the bit rests on.
+    The operations are those of methods and metrics, in both precisions. Where two machines agree in
+    it and in the versions of their libraries, a run ends with the same bits on both; an exact
+    comparison of runs rests on this.
     """
     digest = hashlib.sha256()
     for result in _results():
@@ -79,6 +79,6 @@ def _perceptron(x: Tensor, weights: list[Tensor]) -> Tensor:
 
 
 def _waves(rows: int, columns: int, k: int = 0) -> Tensor:
-    """Numbers of the size of 1 / sqrt(rows) that are the same everywhere, `(rows, columns)`."""
+    """Return `(rows, columns)` numbers within +-1/8 that are the same on every machine."""
     index = torch.arange(rows * columns, dtype=torch.int64)
     return ((index * 7_919 + 104_729 * k) % 2_003 - 1_001).reshape(rows, columns) / 8_192

@@ -1,13 +1,15 @@
-"""One run: load, learn, judge, record. `bench.launch.worker` makes it, in a process of its own."""
+"""One run from start to record: load, train, evaluate, write. `bench.launch.worker` calls it."""
 
 from __future__ import annotations
 
 import os
 import pickle
+import platform
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +23,18 @@ from bench.evaluation.evaluate import evaluate
 from bench.evaluation.flow import Flow
 from bench.evaluation.protocol import Report, reference_flow
 from bench.numerics.ode import SolverFailed
+from bench.paths import commit
 from bench.records import store
 from bench.records.model import Record
 from bench.records.spec import Judge, RunSpec
 from bench.registry import plugins
 from bench.registry.sources import reaches
-from bench.training import environment
 from bench.training.loop import Diverged, Interrupted, TimedOut
-from bench.training.reference_timing import Yardstick, arithmetic
-from bench.training.session import Control, learn
+from bench.training.reference_timing import ReferenceTimer, arithmetic
+from bench.training.session import Control, Limits, learn, peak_rss_bytes
+
+#: The packages whose versions every record has.
+PACKAGES = ("cnf-bench", "torch", "torchdiffeq", "numpy", "scipy", "scikit-learn", "pandas")
 
 
 def execute(
@@ -37,54 +42,54 @@ def execute(
     results: Path,
     report: Report,
     stop: threading.Event | None = None,
-    every: float = 60.0,
-    yardstick: bool = False,
+    limits: Limits | None = None,
 ) -> store.Draft:
-    """Run `spec`, or go on with it, and publish its record below `results`, however it ends.
+    """Start or resume a run, and publish its record below `results`, however it ends.
 
     Args:
         spec: the run.
         results: the results folder.
-        report: is told of every step, validation and stage.
-        stop: when set, the run is left after the step in hand: its status is `interrupted`, it has
-            no record, and goes on where it stopped when it is made again.
-        every: seconds between two checkpoints.
-        yardstick: whether each step is measured by `reference_timing` beside its seconds.
+        report: gets every step, validation and stage.
+        stop: when set, the run ends after the current step: its status is `interrupted`, it has no
+            record, and it resumes from there the next time.
+        limits: how the run is kept; its process enforces the limits on threads and memory.
+
+    Returns:
+        The record as it was written.
     """
+    limits = limits or Limits()
     folder = store.begin(results, spec.run)
-    content = store.outline(spec)
+    draft = store.outline(spec)
     control = Control(
-        stop or threading.Event(),
-        every,
-        time.monotonic() + spec.timeout if spec.timeout else float("inf"),
-        Yardstick() if yardstick and spec.device == "cpu" else None,
+        limits=limits,
+        stop=stop or threading.Event(),
+        deadline=time.monotonic() + spec.timeout if spec.timeout else float("inf"),
+        timer=ReferenceTimer() if limits.reference_timing and spec.device == "cpu" else None,
     )
     try:
-        _fill(content, spec, folder, report, control)
-        content["status"] = "ok"
+        _run(draft, spec, folder, report, control)
+        draft["status"] = "ok"
     except Interrupted as error:
-        return content | {"status": "interrupted", "reason": str(error)}
+        return draft | {"status": "interrupted", "reason": str(error)}
     except (Diverged, SolverFailed) as error:
-        _failed(content, "diverged", str(error))
+        draft |= {"status": "diverged", "reason": str(error)}
     except TimedOut as error:
-        _failed(content, "timeout", str(error))
+        draft |= {"status": "timeout", "reason": str(error)}
     except (MemoryError, torch.OutOfMemoryError) as error:
-        _failed(content, "oom", str(error) or "out of memory")
+        draft |= {"status": "oom", "reason": str(error) or "out of memory"}
     except Exception as error:  # a failed run is a record too
         reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-        _failed(content, "error", reason)
+        draft |= {"status": "error", "reason": reason}
         (folder / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
-    content["finished"] = store.utc()
-    store.publish(results, spec.run, content)
-    return content
+    draft["finished"] = store.utc()
+    store.publish(results, spec.run, draft)
+    return draft
 
 
-def _fill(
-    content: store.Draft, spec: RunSpec, folder: Path, report: Report, control: Control
-) -> None:
-    """Run, and put what came out into the record as it comes."""
+def _run(draft: store.Draft, spec: RunSpec, folder: Path, report: Report, control: Control) -> None:
+    """Train and evaluate; each result goes into the draft as soon as it is known."""
     if spec.device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("There is no CUDA device any more.", "See `bench doctor`.")
+        raise UsageError("The CUDA device is no longer available.", "See `bench doctor`.")
     for file in spec.include:
         plugins.include(file)
     if plugins.version(plugins.methods()[spec.method]) != spec.version:
@@ -98,10 +103,10 @@ def _fill(
     if data.revision != spec.revision:
         raise DataError(f"The rows of {spec.label} changed since this run was planned.")
     extra = plugins.packages(plugins.methods()[spec.method])
-    content["environment"] = environment.describe(spec.device, extra)
-    if control.yardstick:
-        content["environment"]["arithmetic"] = arithmetic()
-    content["dataset"] |= {
+    draft["environment"] = _environment(spec.device, extra)
+    if control.timer:
+        draft["environment"]["arithmetic"] = arithmetic()
+    draft["dataset"] |= {
         "kind": data.kind,
         "note": data.note,
         "notes": dict(data.notes),
@@ -111,18 +116,51 @@ def _fill(
         "rows": {split: len(getattr(data, split)) for split in ("train", "validation", "test")},
     }
     _warm_up(spec.device)
-    content["cost"]["baseline_rss_bytes"] = environment.peak_rss_bytes()
+    draft["cost"]["baseline_rss_bytes"] = peak_rss_bytes()
     method = build(spec, dataset.d)
-    learn(content, method, data, spec, folder, report, control)
+    learn(draft, method, data, spec, folder, report, control)
     _save_model(folder / "model.pt", spec, method)
     measured = evaluate(method, data, spec.judge, report)
-    content["metrics"], content["cost"] = measured.metrics, content["cost"] | measured.cost
+    draft["metrics"], draft["cost"] = measured.metrics, draft["cost"] | measured.cost
     kept: dict[str, Any] = measured.arrays()
     _save(folder / "samples.npz", lambda file: np.savez(file, **kept))
 
 
+def _environment(device: str, packages: Iterable[str] = ()) -> dict[str, Any]:
+    """Describe the environment of a run: package versions, CPU, device, threads, commit."""
+    return {
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "cpu": _cpu(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in (*PACKAGES, *packages)},
+        "commit": commit(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()
+
+
 def _warm_up(device: str) -> None:
-    """Have torch load what it loads at first use, so that no method pays for it.
+    """Make torch load what it loads at first use, so that it is no method's cost.
 
     An optimiser's first step imports 80 MB, in a second.
     """
@@ -134,7 +172,7 @@ def _warm_up(device: str) -> None:
 
 
 def build(spec: RunSpec, d: int) -> Method:
-    """A fresh method on its device; the seed determines its parameters and all that it draws."""
+    """Return a new method on its device; the seed determines all its random numbers."""
     torch.manual_seed(spec.seed)
     kind = plugins.method(spec.method)
     method: Method = kind(d, kind.Config(**spec.config)).to(spec.device)
@@ -144,7 +182,7 @@ def build(spec: RunSpec, d: int) -> Method:
 
 
 def _save_model(path: Path, spec: RunSpec, method: Method) -> None:
-    """What `bench.load` needs; plain tensors and numbers, so that it loads with weights_only."""
+    """Write what `bench.load` needs, as tensors and plain numbers: it loads with weights_only."""
     content = {
         "method": spec.method,
         "config": dict(spec.config),
@@ -155,7 +193,7 @@ def _save_model(path: Path, spec: RunSpec, method: Method) -> None:
 
 
 def load_flow(record: Record, results: Path) -> Flow:
-    """The flow that a finished run has learned.
+    """Return the flow of a finished run.
 
     Raises:
         DataError: there is no model, or it can't be read.
@@ -197,7 +235,3 @@ def _save(path: Path, write: Callable[[Any], None]) -> None:
         write(file)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _failed(content: store.Draft, status: str, reason: str) -> None:
-    content["status"], content["reason"] = status, reason

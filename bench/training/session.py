@@ -1,13 +1,15 @@
-"""The learning of one run: from its start or its last checkpoint, with checkpoints on the way."""
+"""Training one run: from its start or its last checkpoint, with a curve and further checkpoints."""
 
 from __future__ import annotations
 
 import json
+import resource
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,34 +24,52 @@ from bench.evaluation.protocol import Report, pick
 from bench.records import store
 from bench.records.spec import RunSpec
 from bench.registry import plugins
-from bench.training import checkpoint, environment
+from bench.training import checkpoint
 from bench.training.isolation import sealed
 from bench.training.loop import Interrupted, Training, train, validator
-from bench.training.reference_timing import Yardstick
+from bench.training.reference_timing import ReferenceTimer
 
 #: The curve of a run: a line of JSON for each step.
 CURVE = "curve.jsonl"
 
 
-@dataclass(frozen=True)
-class Control:
-    """How a run is to be stopped and kept.
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a run may use and how it is kept; none of it changes the result.
 
-    When `stop` is set, the run ends after the step in hand, with a checkpoint. Otherwise it writes
-    one `every` so many seconds, and one after its last step. Past `deadline`, a
-    `time.monotonic()`, it has timed out. With a `yardstick` the curve has for each step its CPU
-    seconds (`step_cpu_seconds`; at a validation with that) and one pass of the yardstick's after it
-    (`yardstick_cpu_seconds`).
+    Attributes:
+        threads: its threads; None until they are decided.
+        memory: its resident memory in GiB; None for no limit.
+        checkpoint_every: seconds between two checkpoints.
+        reference_timing: whether a reference computation is timed after each step.
     """
 
-    stop: threading.Event = field(default_factory=threading.Event)
-    every: float = 60.0
-    deadline: float = float("inf")
-    yardstick: Yardstick | None = None
+    threads: int | None = None
+    memory: float | None = None
+    checkpoint_every: float = 60.0
+    reference_timing: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """When a run ends early, and what it is kept by.
+
+    Attributes:
+        limits: what the run may use.
+        stop: when set, the run ends after the current step, with a checkpoint.
+        deadline: the `time.monotonic()` at which it times out.
+        timer: adds to each line of the curve the CPU seconds of the step, a validation included
+            (`step_cpu_seconds`), and of one pass of the timer after it (`yardstick_cpu_seconds`).
+    """
+
+    limits: Limits
+    stop: threading.Event
+    deadline: float
+    timer: ReferenceTimer | None = None
 
 
 def learn(
-    content: store.Draft,
+    draft: store.Draft,
     method: Method,
     data: Loaded,
     spec: RunSpec,
@@ -57,9 +77,9 @@ def learn(
     report: Report,
     control: Control,
 ) -> None:
-    """Train; what came of it goes into the record, also where it fails half-way.
+    """Train a method; the outcome goes into the draft of the record, after a failure too.
 
-    A run that has a good checkpoint in its folder goes on from there, and on a CPU with the same
+    A run that has a good checkpoint in its folder resumes from it, and on a CPU with the same
     number of threads ends with the same bits as one that was never stopped.
 
     Raises:
@@ -71,9 +91,12 @@ def learn(
         report({"event": "note", "note": note})
     done = Training(**found["training"]) if found else Training()
     if found:
-        content["started"] = found["started"]
-        report({"event": "note", "note": f"goes on after mini-batch {done.minibatches}"})
-    sessions = [*(found["sessions"] if found else []), _session(done)]
+        draft["started"] = found["started"]
+        report({"event": "note", "note": f"Resuming after mini-batch {done.minibatches:,}."})
+    draft["sessions"] = [
+        *(found["sessions"] if found else []),
+        {"after": done.minibatches, "started": store.utc(), "threads": torch.get_num_threads()},
+    ]
     _begin(method, data, found, done)
     stream = Stream(
         data.train,
@@ -85,74 +108,129 @@ def learn(
         first=method.affine,
         pushes=found["pushes"] if found else 0,
     )
-    validate = _validator(data, spec)
+    judge = spec.judge
+    rows = torch.from_numpy(np.array(pick(data.validation, judge.validation_rows, judge.seed)))
+    validate = validator(rows, judge)
     peaks = found["peaks"] if found else {}
+    sources = plugins.dataset(spec.dataset).sources
+    files = [Path(spec.data_root) / name for source in sources for name in source.files]
     with _curve(folder / CURVE, found["curve_bytes"] if found else 0) as curve:
-        spent = time.process_time()
-
-        def keep(event: dict[str, Any]) -> None:
-            nonlocal spent
-            entry = {k: v for k, v in event.items() if k not in ("event", "total")}
-            if control.yardstick:
-                entry["step_cpu_seconds"] = time.process_time() - spent
-                entry["yardstick_cpu_seconds"] = control.yardstick.measure()
-                spent = time.process_time()
-            curve.write(json.dumps(store.finite(entry)).encode() + b"\n")
-            report(event)
-
-        def save() -> None:
-            began = time.perf_counter()
-            curve.flush()
-            state = {
-                "key": spec.key,
-                "started": content["started"],
-                "sessions": sessions,
-                "training": dict(vars(done)),
-                "state": method.state_dict(),
-                "progress": method.progress(),
-                "pushes": stream.pushes,
-                "random": _random(spec.device),
-                "peaks": _peaks(spec.device, peaks),
-                "curve_bytes": curve.tell(),
-            }
-            try:
-                checkpoint.write(folder, state)
-            except OSError as error:
-                report({"event": "note", "note": f"no checkpoint can be written: {error}"})
-            done.checkpoint_seconds += time.perf_counter() - began
-
-        due = time.monotonic() + control.every
-
-        def between(done: Training) -> None:
-            nonlocal due
-            stopped, now = control.stop.is_set(), time.monotonic()
-            finished = done.minibatches == stream.total
-            if stopped or finished or now >= due or now > control.deadline:
-                save()
-                due = time.monotonic() + control.every
-            if stopped:
-                raise Interrupted(f"stopped after mini-batch {done.minibatches}")
-
+        session = _Session(draft, method, stream, spec, folder, report, control, curve, peaks)
         try:
             if found:
-                _set_random(found["random"], spec.device)
-            with sealed(paths.array_cache(), _files(spec)):
+                torch.set_rng_state(found["random"]["cpu"])
+                if spec.device == "cuda":
+                    torch.cuda.set_rng_state(found["random"]["cuda"])
+            with sealed(paths.array_cache(), files):
                 train(
-                    *(method, stream, validate, spec.judge.validations, keep),
-                    *(control.deadline, done, between),
+                    method,
+                    stream,
+                    validate,
+                    judge.validations,
+                    session.write,
+                    control.deadline,
+                    done,
+                    session.after_step,
                 )
         finally:
-            content["method"]["params"] = method.size() + method.affine.size()
-            content["training"] = _outcome(done)
-            content["sessions"] = sessions
-            content["cost"] |= _cost(done) | _peaks(spec.device, peaks)
+            draft["method"]["params"] = method.size() + method.affine.size()
+            counts = ("minibatches", "samples_seen", "best_step", "best_validation_nll")
+            draft["training"] = {name: getattr(done, name) for name in (*counts, "last_loss")}
+            costs = ("train_seconds", "validation_seconds", "checkpoint_seconds", "nfe_train")
+            draft["cost"] |= {name: getattr(done, name) for name in costs}
+            draft["cost"] |= _peaks(spec.device, peaks)
     if control.stop.is_set():
-        raise Interrupted("stopped after the last mini-batch")
+        raise Interrupted("Stopped after the last mini-batch.")
+
+
+class _Session:
+    """Keeps a run while it trains: writes its curve and its checkpoints, and stops it."""
+
+    def __init__(
+        self,
+        draft: store.Draft,
+        method: Method,
+        stream: Stream,
+        spec: RunSpec,
+        folder: Path,
+        report: Report,
+        control: Control,
+        curve: IO[bytes],
+        peaks: Mapping[str, int],
+    ) -> None:
+        self.draft, self.method, self.stream, self.spec = draft, method, stream, spec
+        self.folder, self.report, self.control = folder, report, control
+        self.curve, self.peaks = curve, peaks
+        self.cpu_seconds = time.process_time()
+        self.due = time.monotonic() + control.limits.checkpoint_every
+
+    def write(self, event: dict[str, Any]) -> None:
+        """Write a step to the curve, and report it."""
+        entry = {k: v for k, v in event.items() if k not in ("event", "total")}
+        if self.control.timer:
+            entry["step_cpu_seconds"] = time.process_time() - self.cpu_seconds
+            entry["yardstick_cpu_seconds"] = self.control.timer.measure()
+            self.cpu_seconds = time.process_time()
+        self.curve.write(json.dumps(store.finite(entry)).encode() + b"\n")
+        self.report(event)
+
+    def after_step(self, done: Training) -> None:
+        """Write a checkpoint if one is due.
+
+        Raises:
+            Interrupted: the run was asked to stop.
+        """
+        stopped, now = self.control.stop.is_set(), time.monotonic()
+        finished = done.minibatches == self.stream.total
+        if stopped or finished or now >= self.due or now > self.control.deadline:
+            self._save(done)
+            self.due = time.monotonic() + self.control.limits.checkpoint_every
+        if stopped:
+            raise Interrupted(f"Stopped after mini-batch {done.minibatches:,}.")
+
+    def _save(self, done: Training) -> None:
+        began = time.perf_counter()
+        self.curve.flush()
+        random = {"cpu": torch.get_rng_state()}
+        if self.spec.device == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state()
+        content = {
+            "key": self.spec.key,
+            "started": self.draft["started"],
+            "sessions": self.draft["sessions"],
+            "training": dict(vars(done)),
+            "state": self.method.state_dict(),
+            "progress": self.method.progress(),
+            "pushes": self.stream.pushes,
+            "random": random,
+            "peaks": _peaks(self.spec.device, self.peaks),
+            "curve_bytes": self.curve.tell(),
+        }
+        try:
+            checkpoint.write(self.folder, content)
+        except OSError as error:
+            self.report({"event": "note", "note": f"No checkpoint can be written: {error}"})
+        done.checkpoint_seconds += time.perf_counter() - began
+
+
+def peak_rss_bytes() -> int:
+    """Return the peak resident memory of this process so far.
+
+    On Linux it is VmHWM: `ru_maxrss` starts at what the parent had when it started this process.
+    """
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _peaks(device: str, before: Mapping[str, int]) -> dict[str, int]:
-    """Peak memory in bytes over all sessions of a run, by the names that a record's cost has."""
-    here = {"peak_rss_bytes": environment.peak_rss_bytes()}
+    """Return peak memory in bytes over all sessions of a run, by the names in a record's cost."""
+    here = {"peak_rss_bytes": peak_rss_bytes()}
     if device == "cuda":
         here["peak_gpu_bytes"] = torch.cuda.max_memory_allocated()
         here["peak_gpu_reserved_bytes"] = torch.cuda.max_memory_reserved()
@@ -160,7 +238,7 @@ def _peaks(device: str, before: Mapping[str, int]) -> dict[str, int]:
 
 
 def _begin(method: Method, data: Loaded, found: Mapping[str, Any] | None, done: Training) -> None:
-    """Fit the first layer, or take up what a checkpoint holds."""
+    """Fit the first layer, or load what a checkpoint holds."""
     if found:
         method.load_state_dict(found["state"])
         method.resume(found["progress"])
@@ -170,56 +248,9 @@ def _begin(method: Method, data: Loaded, found: Mapping[str, Any] | None, done: 
     done.train_seconds += time.perf_counter() - start
 
 
-def _session(done: Training) -> dict[str, Any]:
-    """Where a stretch of a run began, when, and with how many threads."""
-    return {"after": done.minibatches, "started": store.utc(), "threads": torch.get_num_threads()}
-
-
-def _validator(data: Loaded, spec: RunSpec) -> Callable[[Method], float]:
-    judge = spec.judge
-    rows = torch.from_numpy(np.array(pick(data.validation, judge.validation_rows, judge.seed)))
-    return validator(rows, judge)
-
-
-def _files(spec: RunSpec) -> list[Path]:
-    """The files that the data set can be read from."""
-    sources = plugins.dataset(spec.dataset).sources
-    return [Path(spec.data_root) / name for source in sources for name in source.files]
-
-
 @contextmanager
 def _curve(path: Path, kept: int) -> Iterator[IO[bytes]]:
-    """The curve's file, cut off after the first `kept` bytes, to be appended to."""
+    """Open the curve's file to append to, cut off after its first `kept` bytes."""
     with open(path, "ab") as file:
         file.truncate(min(kept, path.stat().st_size))
         yield file
-
-
-def _random(device: str) -> dict[str, Any]:
-    state: dict[str, Any] = {"cpu": torch.get_rng_state()}
-    return state | {"cuda": torch.cuda.get_rng_state()} if device == "cuda" else state
-
-
-def _set_random(state: Mapping[str, Any], device: str) -> None:
-    torch.set_rng_state(state["cpu"])
-    if device == "cuda":
-        torch.cuda.set_rng_state(state["cuda"])
-
-
-def _outcome(done: Training) -> dict[str, Any]:
-    return {
-        "minibatches": done.minibatches,
-        "samples_seen": done.samples_seen,
-        "best_step": done.best_step,
-        "best_validation_nll": done.best_validation_nll,
-        "last_loss": done.last_loss,
-    }
-
-
-def _cost(done: Training) -> dict[str, Any]:
-    return {
-        "train_seconds": done.train_seconds,
-        "validation_seconds": done.validation_seconds,
-        "checkpoint_seconds": done.checkpoint_seconds,
-        "nfe_train": done.nfe_train,
-    }

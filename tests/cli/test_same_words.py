@@ -125,9 +125,8 @@ def test_a_command_and_a_call_plan_the_same_runs(
     assert isinstance(other, Prepared)
     assert [spec.key for spec in other.plan.runs] == [spec.key for spec in one.plan.runs]
     assert other.plan == one.plan
-    assert (other.folder, other.device, other.jobs, other.threads) == (
-        *(one.folder, one.device, one.jobs, one.threads),
-    )
+    assert (other.folder, other.device, other.jobs) == (one.folder, one.device, one.jobs)
+    assert other.limits == one.limits
     assert one.plan.runs
 
 

@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from bench.cli import main
 from bench.errors import UsageError
 from bench.launch.dask import connecting
-from bench.launch.process import Limits
 from bench.records import store
+from bench.training.session import Limits
 
 from ..harness.small import table
 from .processes import WAIT, Cluster, until
@@ -54,7 +54,7 @@ def test_what_can_not_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connecting, "find_spec", lambda name: None)
     with (
         pytest.raises(UsageError, match=r"pip install 'cnf-bench\[cluster\]'"),
-        connecting.engine("tcp://x:1", None, 1, None, "cpu", Limits()),
+        connecting.engine("tcp://x:1", None, 1, "cpu", Limits()),
     ):
         pass
 

@@ -13,10 +13,10 @@ from distributed import Client
 from bench.errors import UsageError
 from bench.launch.dask import connecting, run_on
 from bench.launch.dask.errors import ClusterLost
-from bench.launch.process import Limits
 from bench.records.spec import RunSpec
 from bench.study.planning import plan
 from bench.study.studies import Study
+from bench.training.session import Limits
 
 from ..harness.small import table
 from .processes import WAIT, Cluster, long_run, until
@@ -36,7 +36,7 @@ def refused(client: Client, spec: RunSpec, results: Path, **options: Any) -> str
 def test_workers_that_have_not_what_a_run_needs(
     two: Cluster, client: Client, specs: tuple[RunSpec, ...], folder: Path
 ) -> None:
-    said = refused(client, specs[0], folder / "none", limits=Limits(99))
+    said = refused(client, specs[0], folder / "none", limits=Limits(threads=99))
     assert "needs 99 of the resource cores" in said
     assert "the most that one announces is 1" in said
     assert f'dask worker {two.address} --nthreads 1 --resources "cores=99"' in said
@@ -102,7 +102,9 @@ def test_no_worker_and_then_no_scheduler(
             said = refused(client, specs[0], folder / "none")
             assert f"No worker has joined the scheduler {own.address}" in said
             worker = own.add("--resources", "cores=2")
-            events = run_on(client, [long_run(specs)], folder / "lost", Limits(2), patience=30)
+            events = run_on(
+                client, [long_run(specs)], folder / "lost", Limits(threads=2), patience=30
+            )
             assert next(events)[1] == {"event": "start"}
             worker.kill()
             with pytest.raises(ClusterLost, match="Finished runs are kept"):

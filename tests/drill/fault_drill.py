@@ -259,9 +259,9 @@ def check(folder: Path) -> Iterator[str]:
         elif not other["reason"]:
             yield f"{run}: {other['status']}, and no reason"
     resumed = sum(len(r.get("sessions", [])) > 1 for r in wild.values())
-    say(f"{len(wild)} records, {resumed} of runs that were taken up again")
+    say(f"{len(wild)} records, {resumed} of resumed runs")
     if not resumed:
-        yield "no run was taken up again: nothing was tested"
+        yield "no run was resumed: nothing was tested"
 
 
 def differences(

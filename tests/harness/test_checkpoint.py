@@ -74,7 +74,7 @@ def test_a_corrupt_one_is_set_aside_and_the_one_before_is_read(tmp_path: Path, d
     found, notes = newest(tmp_path, KEY)
     assert step(found) == 1
     assert len(notes) == 1
-    assert "checkpoint.bin was set aside" in notes[0]
+    assert "checkpoint.bin" in notes[0]
     assert (tmp_path / "checkpoint.bin.aside").is_file()
 
 
@@ -93,7 +93,7 @@ def test_another_runs_is_not_taken(tmp_path: Path, change: dict[str, Any]) -> No
     write(tmp_path, state(1) | change)
     found, notes = newest(tmp_path, KEY)
     assert found is None
-    assert "of another run, or of another version" in notes[0]
+    assert "another run" in notes[0]
 
 
 def test_it_loads_weights_only(tmp_path: Path) -> None:
@@ -191,7 +191,8 @@ def test_a_run_that_can_not_write_checkpoints_goes_on(
             notes.append(event["note"])
 
     assert execute(spec, tmp_path / "runs", report)["status"] == "ok"
-    assert notes == ["no checkpoint can be written: [Errno 28] No space left on device"]
+    (note,) = notes
+    assert "No space left on device" in note
 
 
 def test_threads_that_changed_are_in_the_record(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_memory_is_what_the_method_took(tmp_path: Path) -> None:
 SCORE = """
 import numpy as np, torch
 from bench.data.arrays import Loaded
-from bench.training.environment import peak_rss_bytes
+from bench.training.session import peak_rss_bytes
 from bench.evaluation.flow import Flow
 from bench.evaluation.log_density import likelihood
 from bench.evaluation.protocol import reference_solver

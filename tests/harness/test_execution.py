@@ -171,7 +171,7 @@ def test_a_method_that_reaches_for_the_test_split(
     monkeypatch.setattr(Gaussian, "learn", peek)
     content = made(spec, tmp_path)
     assert content["status"] == "error"
-    assert "while it learned, the method opened" in content["reason"]
+    assert "the method opened" in content["reason"]
     assert content["metrics"] == {}
 
 

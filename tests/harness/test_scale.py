@@ -19,7 +19,6 @@ import pytest
 
 from bench.data import arrays
 from bench.launch.pool import run_all
-from bench.launch.process import Limits
 from bench.records import store
 from bench.records.frame import records
 from bench.records.spec import Judge, RunSpec
@@ -32,6 +31,7 @@ from bench.study.planning import plan
 from bench.study.studies import Study
 from bench.tables.comparison import comparison
 from bench.tables.render import render
+from bench.training.session import Limits
 
 METHODS = ("gaussian", "flow-matching", "ffjord", "ot-flow", "jko")
 TOYS = (
@@ -150,7 +150,7 @@ def test_ten_thousand_records(tmp_path: Path, seeds: int) -> None:
     results = tmp_path / "runs"
     first = Study(METHODS[:1], TOYS[:1], (10**6,), "quick", JUDGE)
     [made] = plan(first, tmp_path / "first", tmp_path).runs
-    assert [e["event"] for _, e in run_all([made], tmp_path / "first", 1, Limits(1))][-1] == "end"
+    assert [e["event"] for _, e in run_all([made], tmp_path / "first", 1, Limits())][-1] == "end"
     like = store.read(tmp_path / "first", made.run)
     assert like is not None
     judges = [replace(JUDGE, test_rows=40 + k) for k in range(200 // seeds)]
@@ -186,7 +186,7 @@ def test_a_hundred_thousand_cells(tmp_path: Path) -> None:
     code = f"""
 import time
 from pathlib import Path
-from bench.training.environment import peak_rss_bytes
+from bench.training.session import peak_rss_bytes
 from bench.study.planning import plan
 from bench.study.studies import Study
 start = time.process_time()

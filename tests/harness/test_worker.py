@@ -44,7 +44,8 @@ def start(run: RunSpec, folder: Path) -> subprocess.Popen[str]:
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
-    request = {"spec": run.to_json(), "results": str(folder / "runs")}
+    where = {"spec": run.to_json(), "results": str(folder / "runs")}
+    request = where | {"seen": None, "limits": {}}
     pipe(child.stdin).write(json.dumps(request) + "\n")
     pipe(child.stdin).flush()
     return child
@@ -64,7 +65,7 @@ def test_one_line_of_json_an_event_and_a_clean_exit(tmp_path: Path) -> None:
     assert {e["event"] for e in events} == {"step", "stage", "end"}
     content = store.read(tmp_path / "runs", run.run)
     assert content is not None
-    assert content["environment"]["threads"] == 1
+    assert content.environment.threads == 1
 
 
 def test_busy(tmp_path: Path) -> None:

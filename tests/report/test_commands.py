@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bench.cli.run import run as bench_run
-from bench.launch.driver import Request, study_of
+from bench.launch.driver import StudyRequest, study_of
 from bench.records.model import Record, decode
 from bench.records.spec import Judge
 from bench.records.store import outline, read_all
@@ -31,7 +31,7 @@ def parsed(command: Command, folder: Path) -> Study:
         words = [str(folder / w) if w == "study.toml" else w for w in words]
     given = bench_run.make_context("run", words[2:]).params
     given.pop("dry_run")
-    return study_of(Request(**given))
+    return study_of(StudyRequest(**given))
 
 
 def cells(study: Study) -> list[tuple[str, str, int]]:

@@ -15,10 +15,11 @@ from bench.errors import DataError
 from bench.launch.dask import result_transfer, worker_checks
 from bench.launch.dask.result_transfer import Home, Parcel
 from bench.launch.dask.worker_checks import Needs, Unfit
-from bench.launch.process import Event, Halt, Job, Limits, make
+from bench.launch.process import Event, Halt, Job, make
 from bench.records import store
 from bench.records.model import Record
 from bench.records.spec import RunSpec
+from bench.training.session import Limits
 
 if TYPE_CHECKING:
     from distributed import Worker

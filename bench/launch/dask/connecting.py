@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import UsageError
 from bench.launch.dask.running import PATIENCE, run_on
-from bench.launch.process import Event, Limits
+from bench.launch.process import Event
 from bench.records.spec import RunSpec
+from bench.training.session import Limits
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -38,7 +39,6 @@ def engine(
     scheduler: str | None,
     cluster: str | None,
     jobs: int,
-    threads: int | None,
     device: str,
     limits: Limits,
     again: bool = False,
@@ -49,9 +49,8 @@ def engine(
         scheduler: the address of a running scheduler, `tcp://host:8786`; or None.
         cluster: `local` or `slurm`: the cluster to start; None with a scheduler's address.
         jobs: the workers to start, each for one run at a time.
-        threads: the threads of a run; else one, or with `slurm` the cores of a job.
         device: the runs' device.
-        limits: what a run may use, but for its threads.
+        limits: what a run may use; without threads one, or with `slurm` the cores of a job.
         again: whether runs that have records now are made again.
 
     Raises:
@@ -62,16 +61,14 @@ def engine(
 
     logging.getLogger("distributed").setLevel(logging.ERROR)
     with ExitStack() as stack:
-        patience = PATIENCE
+        threads, patience = limits.threads or 1, PATIENCE
         if scheduler:
-            threads = threads or 1
             client = connect(scheduler)
         elif cluster == "local":
-            threads = threads or 1
             client = connect(stack.enter_context(closing(_local(jobs, threads, device))))
         else:
             _need("dask_jobqueue")
-            threads, patience = threads or _configured("cores") or 1, QUEUE
+            threads, patience = limits.threads or _configured("cores") or 1, QUEUE
             client = connect(stack.enter_context(_slurm(jobs, threads, device)))
         stack.enter_context(closing(client))
 

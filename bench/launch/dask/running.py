@@ -24,12 +24,13 @@ from bench.launch.dask.result_transfer import Home
 from bench.launch.dask.slots import Ask
 from bench.launch.dask.worker_checks import Needs, Unfit
 from bench.launch.pool import jobs_of
-from bench.launch.process import Event, Limits
+from bench.launch.process import Event
 from bench.launch.worker import lock_file
 from bench.records import store
 from bench.records.model import Record
 from bench.records.spec import RunSpec
 from bench.registry import plugins
+from bench.training.session import Limits
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -73,8 +74,8 @@ def run_on(
         return
     with result_transfer.home(results) as home:
         store.restore(results)
-        limits = limits or Limits()
-        ask = slots.wait(client, specs[0].device, limits.threads, patience)
+        limits = limits or Limits(threads=1)
+        ask = slots.wait(client, specs[0].device, limits.threads or 1, patience)
         sendable = {spec.run: _sendable(spec) for spec in specs}
         need = worker_checks.needs(list(sendable.values()))
         worker_checks.examine(client, need)

@@ -1,4 +1,4 @@
-"""The yardstick: it measures, it disturbs nothing, and its arithmetic is told."""
+"""The reference timer measures, changes no run, and hashes the arithmetic."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import torch
 from bench.records.spec import Judge
 from bench.study.planning import plan
 from bench.study.studies import Study
-from bench.training.reference_timing import Yardstick, arithmetic
+from bench.training.reference_timing import ReferenceTimer, arithmetic
 from bench.training.run import execute
+from bench.training.session import Limits
 
 JUDGE = Judge(
     test_rows=50, error_rows=20, integral_cells=16, mmd_n=50, permutations=19, validations=1,
@@ -24,16 +25,16 @@ JUDGE = Judge(
 
 def test_a_pass_takes_time_and_no_random_numbers() -> None:
     state = torch.get_rng_state()
-    yardstick = Yardstick()
-    passes = [yardstick.measure() for _ in range(20)]
+    timer = ReferenceTimer()
+    passes = [timer.measure() for _ in range(20)]
     assert torch.equal(torch.get_rng_state(), state)
     assert 0 < statistics.median(passes) < 0.1
 
 
 def test_twice_the_work_takes_twice_the_passes() -> None:
-    yardstick = Yardstick()
-    one = statistics.median(yardstick.measure() for _ in range(50))
-    two = statistics.median(yardstick.measure() + yardstick.measure() for _ in range(50))
+    timer = ReferenceTimer()
+    one = statistics.median(timer.measure() for _ in range(50))
+    two = statistics.median(timer.measure() + timer.measure() for _ in range(50))
     assert 1.5 < two / one < 2.7
 
 
@@ -64,7 +65,12 @@ def test_a_run_that_is_measured_ends_with_the_same_bits(tmp_path: Path) -> None:
     )
     (spec,) = plan(study, tmp_path / "none", tmp_path).runs
     records = [
-        execute(spec, tmp_path / name, lambda event: None, yardstick=name == "measured")
+        execute(
+            spec,
+            tmp_path / name,
+            lambda event: None,
+            limits=Limits(reference_timing=name == "measured"),
+        )
         for name in ("plain", "measured")
     ]
     assert records[0]["status"] == "ok", records[0]["reason"]
