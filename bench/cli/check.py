@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -245,9 +246,10 @@ def _make(study: Study, folder: Path, jobs: int, timeout: float, data: str | Non
         reference_timing=True,
         resume=False,
     )
-    prepared = driver.prepare(request)
+    notify = partial(click.echo, err=True)
+    prepared = driver.prepare(request, notify)
     try:
-        result = driver.run(prepared, display)
+        result = driver.run(prepared, display, notify)
     except KeyboardInterrupt:
         click.echo("\nStopped; nothing was compared.", err=True)
         sys.exit(130)

@@ -1,4 +1,4 @@
-"""The driver of a study: plan it from what was asked for, run it, say how it ended.
+"""The driver of a study: plan it from what was asked for, run it, return how it ended.
 
 `bench run`, `bench.run` and `bench check` fill in a `StudyRequest` and call `prepare`, then `run`:
 the same words mean the same runs everywhere. Nothing is printed here: what a person should know
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -35,31 +35,31 @@ if TYPE_CHECKING:
 
 Device = Literal["cpu", "cuda", "auto"]
 Cluster = Literal["local", "slurm"]
+Notify = Callable[[str], object]
 
 #: Shows the events of runs, given what each is expected to take: `bench.launch.progress.display`.
 Display = Callable[
     [Sequence[RunSpec], Sequence[float | None]],
     AbstractContextManager[Callable[[RunSpec, Event], object]],
 ]
-Notify = Callable[[str], object]
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRequest(Limits):
     """What to run, on what and how: the options of `bench run`, with their defaults.
 
-    Without `threads` the jobs share the cores, without `memory` a run may use 90 % of the machine.
+    Without `threads` the jobs share the cores; without `memory` a run may use 90 % of the machine.
 
     Attributes:
         study: a study, its name or its file; None for `methods` on `datasets`, or for the quick
-            study where neither is given. What is given beside it replaces its own.
+            study if neither is given. What is given beside it replaces its own.
         settings: `KEY=VALUE` hyper-parameters, added to the study's and winning over them.
         judge: fields of `bench.records.spec.Judge` to change; `test_rows` is one of them.
         jobs: runs at a time.
         timeout: time limit per run in seconds, counted anew when a run resumes.
-        scheduler: address of a Dask scheduler that the runs are sent to.
+        scheduler: address of a Dask scheduler to send the runs to.
         cluster: kind of Dask cluster to start, of `jobs` workers.
-        resume: whether runs go on from the checkpoints of earlier calls.
+        resume: whether runs resume from the checkpoints of earlier calls.
     """
 
     study: Study | str | Path | None = None
@@ -85,7 +85,7 @@ class StudyRequest(Limits):
 
     @property
     def elsewhere(self) -> bool:
-        """Whether the runs are made on machines of which nothing is known here."""
+        """Whether the runs are made on other machines, of which nothing is known here."""
         return bool(self.scheduler or self.cluster == "slurm")
 
 
@@ -118,25 +118,20 @@ class StudyResult:
     failures: Mapping[str, Failure]
 
 
-def prepare(request: StudyRequest, notify: Notify = lambda text: None) -> Prepared:
-    """Plan what is asked for; nothing is run, and nothing is written but the array cache.
-
-    Args:
-        request: what is asked for.
-        notify: gets one line for everything that a person should know before the runs start.
+def prepare(request: StudyRequest, notify: Notify) -> Prepared:
+    """Plan what is asked for; nothing is written but the array cache.
 
     Raises:
-        UsageError: an unknown name, an impossible value, a device that is not there.
+        UsageError: an unknown name, an impossible value, a device that does not exist.
         DataError: missing or damaged data; a record of a newer version of the program.
     """
     _check(request)
     for file in request.include:
         plugins.include(str(file))
     study = study_of(request, notify)
-    folder = results_dir(request.results, write=True)
+    folder, root = results_dir(request.results, write=True), data_root(request.data)
     device = device_of(request.device, request.elsewhere)
     jobs, limits = _limits(request, notify)
-    root = data_root(request.data)
     for file in study.include:
         plugins.include(file)
     if new := [name for name in study.datasets if arrays.is_new(plugins.dataset(name), root)]:
@@ -147,26 +142,11 @@ def prepare(request: StudyRequest, notify: Notify = lambda text: None) -> Prepar
     return Prepared(request, planned, folder, device, jobs, limits)
 
 
-def _no_display(
-    runs: Sequence[RunSpec], seconds: Sequence[float | None]
-) -> AbstractContextManager[Callable[[RunSpec, Event], object]]:
-    return nullcontext(lambda spec, event: None)
-
-
-def run(
-    prepared: Prepared,
-    display: Display = _no_display,
-    notify: Notify = lambda text: None,
-) -> StudyResult:
+def run(prepared: Prepared, display: Display, notify: Notify) -> StudyResult:
     """Run what a plan has to run, and return the records of all its runs.
 
     On KeyboardInterrupt the runs finish their steps, write checkpoints and end; a second one kills
     them.
-
-    Args:
-        prepared: the planned study.
-        display: shows the progress of the runs.
-        notify: gets one line for each damaged record that is replaced.
 
     Raises:
         UsageError: the results folder can't be written, or the cluster can't be used.
@@ -182,11 +162,15 @@ def run(
             for place in (store.part(folder, spec.run), folder / spec.run):
                 for checkpoint in place.glob(store.CHECKPOINTS):
                     checkpoint.unlink()
-    reasons: dict[str, str] = {}
+    reasons: dict[str, str] = {}  # why runs have left no record
     if todo:
+        try:
+            expected = [each.seconds for each in estimates(planned.todo, folder)]
+        except DataError:  # another run's record is of a newer version of the program
+            expected = []
         with (
             _engine(prepared) as engine,
-            display(planned.todo, _expected(prepared)) as show,
+            display(planned.todo, expected) as show,
             closing(engine(planned.todo, folder)) as events,
         ):
             for spec, event in events:
@@ -201,7 +185,7 @@ def unfinished(prepared: Prepared) -> int:
     return sum(store.part(prepared.folder, spec.run).is_dir() for spec in prepared.plan.todo)
 
 
-def study_of(request: StudyRequest, notify: Notify = lambda text: None) -> Study:
+def study_of(request: StudyRequest, notify: Notify) -> Study:
     """Return the study that is asked for, with what replaces its own.
 
     Raises:
@@ -223,73 +207,17 @@ def study_of(request: StudyRequest, notify: Notify = lambda text: None) -> Study
     kept = [one for one in study.settings if not methods or _is_taken(one, methods, notify)]
     if kept:
         settings = presets.merged(kept, settings, methods or study.methods)
-    study = replace(
-        study,
-        methods=methods or study.methods,
-        datasets=datasets or study.datasets,
-        seeds=_several(request.seeds) or study.seeds,
-        settings=settings,
-        judge=_judge(study.judge, request),
-    )
-    if request.budget:  # with that budget's numbers
+    changes: dict[str, Any] = {
+        "methods": methods,
+        "datasets": datasets,
+        "seeds": _several(request.seeds),
+        "settings": settings,
+    }
+    if request.budget:  # it comes with its numbers
         study = replace(study, budget=request.budget, minibatches=None, batch_size=None)
-    if request.minibatches is not None:
-        study = replace(study, minibatches=request.minibatches)
-    if request.batch_size is not None:
-        study = replace(study, batch_size=request.batch_size)
-    return study
-
-
-def _expected(prepared: Prepared) -> list[float | None]:
-    """Return the seconds that each run will take, None where no earlier record tells."""
-    try:
-        return [each.seconds for each in estimates(prepared.plan.todo, prepared.folder)]
-    except DataError:  # a record of a newer version of the program, of other runs
-        return []
-
-
-def _check(request: StudyRequest) -> None:
-    """Refuse values that no run can have."""
-    for name, least in (("jobs", 1), ("threads", 1), ("test_rows", 2), ("checkpoint_every", 0)):
-        value = getattr(request, name)
-        if value is not None and not value >= least:
-            raise UsageError(f"{name} must be at least {least}, got {value}.")
-    for name in ("timeout", "memory"):
-        value = getattr(request, name)
-        if value is not None and not value > 0:
-            raise UsageError(f"{name} must be positive, got {value}.")
-    for name, kind in (("device", Device), ("only", Only), ("cluster", Cluster)):
-        value = getattr(request, name)
-        if value is not None and value not in get_args(kind):
-            raise unknown("value", str(value), get_args(kind), of=f"for {name}")
-    if request.scheduler and request.cluster:
-        raise UsageError("Can't use both a scheduler and a new cluster.", "Give one of them.")
-
-
-def _several(given: Any) -> tuple[Any, ...]:
-    """Return what is given, without repetitions; a single name or number is one of several."""
-    if isinstance(given, str | Path | int):
-        given = [given]
-    return tuple(dict.fromkeys(str(one) if isinstance(one, Path) else one for one in given))
-
-
-def _is_taken(assignment: str, methods: Sequence[str], notify: Notify) -> bool:
-    """Return whether one of these methods has the hyper-parameter that a study sets."""
-    try:
-        presets.share([assignment], methods)
-    except UsageError:
-        notify(f"Ignoring the study's setting {assignment}: no method in this call takes it.")
-        return False
-    return True
-
-
-def _judge(judge: Judge, request: StudyRequest) -> Judge:
-    changes = dict(request.judge)
-    if request.test_rows is not None:
-        changes["test_rows"] = request.test_rows
-    if not changes:
-        return judge
-    return judge_of({name: getattr(judge, name) for name in JUDGE} | changes)
+    changes |= {"minibatches": request.minibatches, "batch_size": request.batch_size}
+    changes = {name: value for name, value in changes.items() if value not in ((), None)}
+    return replace(study, judge=_judge(study.judge, request), **changes)
 
 
 def device_of(name: str, elsewhere: bool = False) -> str:
@@ -314,20 +242,60 @@ def device_of(name: str, elsewhere: bool = False) -> str:
     return "cpu"
 
 
-def _limits(request: StudyRequest, notify: Notify) -> tuple[int, Limits]:
-    """Return how many runs are made at a time and what each may use.
+def _check(request: StudyRequest) -> None:
+    """Refuse values that no run can have."""
+    for name, least in (("jobs", 1), ("threads", 1), ("test_rows", 2), ("checkpoint_every", 0)):
+        value = getattr(request, name)
+        if value is not None and not value >= least:
+            raise UsageError(f"{name} must be at least {least}, got {value}.")
+    for name in ("timeout", "memory"):
+        value = getattr(request, name)
+        if value is not None and not value > 0:
+            raise UsageError(f"{name} must be positive, got {value}.")
+    for name, kind in (("device", Device), ("only", Only), ("cluster", Cluster)):
+        value = getattr(request, name)
+        if value is not None and value not in get_args(kind):
+            raise unknown("value", str(value), get_args(kind), of=f"for {name}")
+    if request.scheduler and request.cluster:
+        raise UsageError("Can't use both a scheduler and a new cluster.", "Give one of them.")
 
-    All together have no more threads than there are cores. Nothing is known of other machines.
+
+def _several(given: Any) -> tuple[Any, ...]:
+    """Return what is given, without duplicates; a single name or number counts as a list of one."""
+    if isinstance(given, str | Path | int):
+        given = [given]
+    return tuple(dict.fromkeys(str(one) if isinstance(one, Path) else one for one in given))
+
+
+def _is_taken(assignment: str, methods: Sequence[str], notify: Notify) -> bool:
+    """Return whether one of these methods has the hyper-parameter that a study sets."""
+    try:
+        presets.share([assignment], methods)
+    except UsageError:
+        notify(f"Ignoring the study's setting {assignment}: no method in this call takes it.")
+        return False
+    return True
+
+
+def _judge(judge: Judge, request: StudyRequest) -> Judge:
+    changes = dict(request.judge)
+    if request.test_rows is not None:
+        changes["test_rows"] = request.test_rows
+    return judge_of({name: getattr(judge, name) for name in JUDGE} | changes) if changes else judge
+
+
+def _limits(request: StudyRequest, notify: Notify) -> tuple[int, Limits]:
+    """Return how many runs are made at a time, with no more threads than cores, and their limits.
+
+    Nothing is known of other machines.
     """
     import psutil
 
     limits = Limits(**{each.name: getattr(request, each.name) for each in fields(Limits)})
     if request.elsewhere:
         return request.jobs, limits
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     jobs = min(request.jobs, max(1, cores // (request.threads or 1)))
     if jobs < request.jobs:
         per_run = f" with {request.threads} threads each" if request.threads else ""
@@ -363,7 +331,7 @@ def _engine(prepared: Prepared) -> Iterator[Engine]:
 
 
 def _result(planned: Plan, folder: Path, reasons: Mapping[str, str]) -> StudyResult:
-    """Read the records of all runs; `reasons` says why a run of this call has left none."""
+    """Read the records of all runs; `reasons` says why a run has left none."""
     records, failures = {}, {}
     for name in (spec.run for spec in planned.runs):
         try:

@@ -9,14 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench.records.format import duration
 from bench.records.spec import RunSpec
@@ -29,12 +22,10 @@ QUIET = 15.0
 
 
 class Clock:
-    """The times of a study's runs: when they started, how fast they are, what is left.
+    """When the runs of a study started, how fast they are, and how long they will take.
 
-    Args:
-        runs: the runs.
-        seconds: what each is expected to take, None where that is not known.
-        now: gives the time in seconds.
+    Made of the runs, the seconds that each is expected to take (None if not known), and a function
+    that gives the time.
     """
 
     def __init__(
@@ -44,12 +35,11 @@ class Clock:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.now = now
-        self.waiting = {spec.run: spec for spec in runs}  # and those under way
+        self.count = len(runs)
+        self.unfinished = {spec.run: spec for spec in runs}
         self.started: dict[str, float] = {}
-        self._steps: dict[str, tuple[float, int, int]] = {}  # time, first and last step
-        self._expected = {
-            self._cell(spec): each for spec, each in zip(runs, seconds, strict=False) if each
-        }
+        self._steps: dict[str, tuple[float, int, int]] = {}  # time, first and last mini-batch
+        self._expected = {_cell(r): each for r, each in zip(runs, seconds, strict=False) if each}
         self._at_a_time = 1
 
     def update(self, spec: RunSpec, event: Event) -> None:
@@ -57,11 +47,12 @@ class Clock:
         if event["event"] == "start":
             self.started[spec.run] = self.now()
             self._steps.pop(spec.run, None)
-            self._at_a_time = max(self._at_a_time, len(self.started.keys() & self.waiting))
+            under_way = self.started.keys() & self.unfinished
+            self._at_a_time = max(self._at_a_time, len(under_way))
         elif event["event"] == "end":
-            self.waiting.pop(spec.run, None)
+            self.unfinished.pop(spec.run, None)
             if spec.run in self.started and event["status"] == "ok":
-                self._expected[self._cell(spec)] = self.now() - self.started[spec.run]
+                self._expected[_cell(spec)] = self.now() - self.started[spec.run]
 
     def rate(self, spec: RunSpec, event: Event) -> float:
         """Return the mini-batches per second up to a step event; 0 at the first one."""
@@ -73,46 +64,36 @@ class Clock:
         return float((minibatch - first) / (now - then)) if now > then else 0.0
 
     def left(self) -> float | None:
-        """Return the seconds until all runs have ended, None where one's time is not known."""
-        now, seconds = self.now(), []
-        for run, spec in self.waiting.items():
-            expected = self._expected.get(self._cell(spec))
+        """Return the seconds until all runs have ended; None if that of any run is not known."""
+        now, seconds = self.now(), [0.0]
+        for run, spec in self.unfinished.items():
+            expected = self._expected.get(_cell(spec))
             if expected is None:
                 return None
             seconds.append(max(expected - (now - self.started.get(run, now)), 0))
-        return max(*seconds, sum(seconds) / self._at_a_time, 0) if seconds else 0
-
-    @staticmethod
-    def _cell(spec: RunSpec) -> tuple[str, str]:
-        return spec.method, spec.label
+        return max(max(seconds), sum(seconds) / self._at_a_time)
 
 
 @contextmanager
 def display(runs: Sequence[RunSpec], seconds: Sequence[float | None] = ()) -> Iterator[Show]:
-    """A function that shows the events of these runs, as suits standard error.
+    """Return a function that shows the events of these runs, as suits standard error.
 
-    `seconds` are what each is expected to take, None where that is not known.
+    `seconds` are what each is expected to take, None if not known.
     """
     console, clock = Console(stderr=True), Clock(runs, seconds)
     if not console.is_terminal:
-        yield _plain(clock, len(runs))
+        yield _plain(clock)
         return
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=console,
-    )
-    with progress:
-        yield _bars(progress, clock, len(runs))
+    columns = BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    description, note = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
+    with Progress(description, *columns, note, console=console) as progress:
+        yield _bars(progress, clock)
 
 
-def _bars(progress: Progress, clock: Clock, count: int) -> Show:
+def _bars(progress: Progress, clock: Clock) -> Show:
     """A bar for each run under way and one for all."""
-    study = progress.add_task("all runs", total=count, note="")
-    tasks: dict[str, TaskID] = {}
+    study = progress.add_task("all runs", total=clock.count, note="")
+    tasks: dict[str, Any] = {}
 
     def show(spec: RunSpec, event: Event) -> None:
         kind = event["event"]
@@ -136,33 +117,36 @@ def _bars(progress: Progress, clock: Clock, count: int) -> Show:
     return show
 
 
-def _plain(clock: Clock, count: int) -> Show:
+def _plain(clock: Clock) -> Show:
     """A line when a run starts, is evaluated and ends, and now and then between."""
     printed: dict[str, float] = {}
 
     def show(spec: RunSpec, event: Event) -> None:
         kind, now = event["event"], clock.now()
         clock.update(spec, event)
-        if kind == "start":
-            text = "started"
-        elif kind == "step":
-            rate = clock.rate(spec, event)
-            if now - printed[spec.run] < QUIET:
-                return
-            text = f"{event['minibatch']}/{event['total']}  {_step(event, rate)}"
-        elif kind in ("stage", "note"):
-            if kind == "stage" and now - printed[spec.run] < QUIET:
-                return
-            text = event[kind]
-        else:
+        text = "started" if kind == "start" else event.get(kind, "")
+        quiet = now - printed.get(spec.run, now - QUIET) < QUIET
+        if kind == "step":
+            text = f"{event['minibatch']}/{event['total']}  {_step(event, clock.rate(spec, event))}"
+        elif kind == "end":
             started = clock.started.get(spec.run)
             took = "" if started is None else f" after {duration(now - started)}"
-            left = f", {_left(clock)}" if clock.waiting and _left(clock) else ""
-            text = f"{_ended(event)}{took} ({count - len(clock.waiting)}/{count}{left})"
+            counts = f"{clock.count - len(clock.unfinished)}/{clock.count}"
+            text = f"{_ended(event)}{took} ({', '.join(filter(None, (counts, _left(clock))))})"
+        if quiet and kind in ("step", "stage"):
+            return
         printed[spec.run] = now
         print(f"{_name(spec)}: {text}", file=sys.stderr, flush=True)
 
     return show
+
+
+def _cell(spec: RunSpec) -> tuple[str, str]:
+    return spec.method, spec.label
+
+
+def _name(spec: RunSpec) -> str:
+    return f"{spec.method} {spec.label} seed {spec.seed}"
 
 
 def _left(clock: Clock) -> str:
@@ -171,7 +155,7 @@ def _left(clock: Clock) -> str:
 
 
 def _step(event: Event, rate: float) -> str:
-    """A step's numbers; the time left for training where the rate is known."""
+    """Return a step's numbers, and the time left for training if the rate is known."""
     parts = [f"{rate:.3g}/s"] if rate else []
     parts.append(f"loss {event['loss']:.4g}")
     if "validation_nll" in event:
@@ -185,7 +169,3 @@ def _ended(event: Event) -> str:
     by = ", by another process" if event.get("elsewhere") else ""
     reason = f": {event['reason']}" if event.get("reason") else ""
     return f"{event['status']}{by}{reason}"
-
-
-def _name(spec: RunSpec) -> str:
-    return f"{spec.method} {spec.label} seed {spec.seed}"

@@ -6,14 +6,15 @@ import copy
 import functools
 import math
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench.api.method import ContractBroken, Method, evaluations
+from bench.api.method import ContractBroken, Log, Method, evaluations
 from bench.api.stream import RowsNotFinite, Stream
 from bench.evaluation.flow import Flow
 from bench.evaluation.protocol import Report
@@ -80,10 +81,8 @@ def train(
 ) -> Training:
     """Train `method` until the stream ends, then load the state that was best on validation.
 
-    States before the method's first candidate are validated, for the curve, but not chosen.
-
-    Training seconds are those spent inside the method's generator, with the device synchronised at
-    both ends; validation is timed apart.
+    States before the method's first candidate are validated, for the curve, but not chosen. The
+    seconds of training are those in the method's generator, the device synchronised at both ends.
 
     Args:
         method: a method on its device.
@@ -111,7 +110,7 @@ def train(
     counted = evaluations(method)
     while True:
         step, start = done.minibatches + 1, _now(stream) - restored.seconds
-        log = _advance(generator, method, step)
+        log = _advance(generator, step)
         done.train_seconds += _now(stream) - restored.seconds - start
         before, counted = counted, evaluations(method) - restored.evaluations
         done.nfe_train += counted - before
@@ -147,7 +146,7 @@ def train(
     return done
 
 
-def _advance(generator: Any, method: Method, step: int) -> Any:
+def _advance(generator: Iterator[Log], step: int) -> Log | None:
     """Return the log of the next update, None at the end; failed solves become `Diverged`."""
     try:
         return next(generator, None)
@@ -155,16 +154,10 @@ def _advance(generator: Any, method: Method, step: int) -> Any:
         raise Diverged(f"at mini-batch {step}: {error}") from error
     except AssertionError as error:
         # torchdiffeq asserts inside backward() of the adjoint, out of the solver's reach
-        if "torchdiffeq" not in _deepest_module(error):
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        if "torchdiffeq" not in frame.f_globals.get("__name__", ""):
             raise
         raise Diverged(f"at mini-batch {step}, backward: {failure(error)}") from error
-
-
-def _deepest_module(error: BaseException) -> str:
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    return str(trace.tb_frame.f_globals.get("__name__", "")) if trace else ""
 
 
 def _validate(

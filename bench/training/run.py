@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,13 @@ def _run(draft: store.Draft, spec: RunSpec, folder: Path, report: Report, contro
     draft["cost"]["baseline_rss_bytes"] = peak_rss_bytes()
     method = build(spec, dataset.d)
     learn(draft, method, data, spec, folder, report, control)
-    _save_model(folder / "model.pt", spec, method)
+    model = {  # tensors and plain numbers, so that it loads with weights_only
+        "method": spec.method,
+        "config": dict(spec.config),
+        "d": method.d,
+        "state": method.state_dict(),
+    }
+    _save(folder / "model.pt", lambda file: torch.save(model, file))
     measured = evaluate(method, data, spec.judge, report)
     draft["metrics"], draft["cost"] = measured.metrics, draft["cost"] | measured.cost
     kept: dict[str, Any] = measured.arrays()
@@ -150,12 +157,10 @@ def _version(package: str) -> str | None:
 
 
 def _cpu() -> str:
-    try:
+    with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    except OSError:
-        pass
     return platform.processor()
 
 
@@ -181,17 +186,6 @@ def build(spec: RunSpec, d: int) -> Method:
     return method
 
 
-def _save_model(path: Path, spec: RunSpec, method: Method) -> None:
-    """Write what `bench.load` needs, as tensors and plain numbers: it loads with weights_only."""
-    content = {
-        "method": spec.method,
-        "config": dict(spec.config),
-        "d": method.d,
-        "state": method.state_dict(),
-    }
-    _save(path, lambda file: torch.save(content, file))
-
-
 def load_flow(record: Record, results: Path) -> Flow:
     """Return the flow of a finished run.
 
@@ -203,18 +197,16 @@ def load_flow(record: Record, results: Path) -> Flow:
         saved = torch.load(path, weights_only=True, map_location="cpu")
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
         raise DataError(
-            f"The run {record.run} ({record.status}) has no model that can be read: "
-            f"{path}: {error}."
+            f"The run {record.run} ({record.status}) has no model that can be read: {error}."
         ) from error
     try:
         kind = plugins.method(saved["method"])
     except UsageError as error:
-        files = record.include
-        if not files:
+        if not record.include:
             raise
         raise UsageError(
-            f"{error.problem} The run {record.run} had included {', '.join(files)}.",
-            "Name the file with --include.",
+            f"{error.problem} It was in {', '.join(record.include)}.",
+            "Use --include with that file.",
         ) from error
     try:
         method = kind(saved["d"], kind.Config(**saved["config"]))
@@ -223,8 +215,8 @@ def load_flow(record: Record, results: Path) -> Flow:
         raise DataError(
             f"The model of the run {record.run} does not fit {saved['method']} as it is now: "
             f"{' '.join(str(error).split()):.200}.",
-            f"Its source has changed since (then version {record.method.version}, now "
-            f"{plugins.version(plugins.methods()[saved['method']])}): run that cell again.",
+            f"Its source has changed from version {record.method.version} to "
+            f"{plugins.version(plugins.methods()[saved['method']])}: run it again.",
         ) from error
     settings: dict[str, Any] = record.judge
     return reference_flow(method, Judge(**settings))

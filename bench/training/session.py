@@ -7,8 +7,8 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -35,13 +35,11 @@ CURVE = "curve.jsonl"
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a run may use and how it is kept; none of it changes the result.
+    """What a run may use and how it is kept, which does not change its result.
 
-    Attributes:
-        threads: its threads; None until they are decided.
-        memory: its resident memory in GiB; None for no limit.
-        checkpoint_every: seconds between two checkpoints.
-        reference_timing: whether a reference computation is timed after each step.
+    `threads` is None until it is decided, `memory` is in GiB, None for no limit; there are
+    `checkpoint_every` seconds between two checkpoints. With `reference_timing` a reference
+    computation is timed after each step.
     """
 
     threads: int | None = None
@@ -52,14 +50,11 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """When a run ends early, and what it is kept by.
+    """When a run ends early: after the current step if `stop` is set, or past `deadline`.
 
-    Attributes:
-        limits: what the run may use.
-        stop: when set, the run ends after the current step, with a checkpoint.
-        deadline: the `time.monotonic()` at which it times out.
-        timer: adds to each line of the curve the CPU seconds of the step, a validation included
-            (`step_cpu_seconds`), and of one pass of the timer after it (`yardstick_cpu_seconds`).
+    `deadline` is a `time.monotonic()`. With a `timer` each line of the curve has the CPU seconds of
+    the step, a validation included (`step_cpu_seconds`), and of one pass of the timer after it
+    (`yardstick_cpu_seconds`).
     """
 
     limits: Limits
@@ -97,7 +92,13 @@ def learn(
         *(found["sessions"] if found else []),
         {"after": done.minibatches, "started": store.utc(), "threads": torch.get_num_threads()},
     ]
-    _begin(method, data, found, done)
+    if found:
+        method.load_state_dict(found["state"])
+        method.resume(found["progress"])
+    else:
+        start = time.perf_counter()
+        method.affine.fit(data.train)
+        done.train_seconds += time.perf_counter() - start
     stream = Stream(
         data.train,
         spec.batch_size,
@@ -114,7 +115,8 @@ def learn(
     peaks = found["peaks"] if found else {}
     sources = plugins.dataset(spec.dataset).sources
     files = [Path(spec.data_root) / name for source in sources for name in source.files]
-    with _curve(folder / CURVE, found["curve_bytes"] if found else 0) as curve:
+    with open(folder / CURVE, "ab") as curve:
+        curve.truncate(min(found["curve_bytes"] if found else 0, curve.tell()))
         session = _Session(draft, method, stream, spec, folder, report, control, curve, peaks)
         try:
             if found:
@@ -143,26 +145,23 @@ def learn(
         raise Interrupted("Stopped after the last mini-batch.")
 
 
+@dataclass
 class _Session:
     """Keeps a run while it trains: writes its curve and its checkpoints, and stops it."""
 
-    def __init__(
-        self,
-        draft: store.Draft,
-        method: Method,
-        stream: Stream,
-        spec: RunSpec,
-        folder: Path,
-        report: Report,
-        control: Control,
-        curve: IO[bytes],
-        peaks: Mapping[str, int],
-    ) -> None:
-        self.draft, self.method, self.stream, self.spec = draft, method, stream, spec
-        self.folder, self.report, self.control = folder, report, control
-        self.curve, self.peaks = curve, peaks
+    draft: store.Draft
+    method: Method
+    stream: Stream
+    spec: RunSpec
+    folder: Path
+    report: Report
+    control: Control
+    curve: IO[bytes]
+    peaks: Mapping[str, int]
+
+    def __post_init__(self) -> None:
         self.cpu_seconds = time.process_time()
-        self.due = time.monotonic() + control.limits.checkpoint_every
+        self.due = time.monotonic() + self.control.limits.checkpoint_every
 
     def write(self, event: dict[str, Any]) -> None:
         """Write a step to the curve, and report it."""
@@ -218,12 +217,10 @@ def peak_rss_bytes() -> int:
 
     On Linux it is VmHWM: `ru_maxrss` starts at what the parent had when it started this process.
     """
-    try:
+    with suppress(OSError):
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
-    except OSError:
-        pass
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
@@ -235,22 +232,3 @@ def _peaks(device: str, before: Mapping[str, int]) -> dict[str, int]:
         here["peak_gpu_bytes"] = torch.cuda.max_memory_allocated()
         here["peak_gpu_reserved_bytes"] = torch.cuda.max_memory_reserved()
     return {name: max(value, before.get(name, 0)) for name, value in here.items()}
-
-
-def _begin(method: Method, data: Loaded, found: Mapping[str, Any] | None, done: Training) -> None:
-    """Fit the first layer, or load what a checkpoint holds."""
-    if found:
-        method.load_state_dict(found["state"])
-        method.resume(found["progress"])
-        return
-    start = time.perf_counter()
-    method.affine.fit(data.train)
-    done.train_seconds += time.perf_counter() - start
-
-
-@contextmanager
-def _curve(path: Path, kept: int) -> Iterator[IO[bytes]]:
-    """Open the curve's file to append to, cut off after its first `kept` bytes."""
-    with open(path, "ab") as file:
-        file.truncate(min(kept, path.stat().st_size))
-        yield file

@@ -268,7 +268,7 @@ def test_a_run_and_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     asked = ["sample", name, "-n", "3", "-o", str(tmp_path / "s.csv"), "--results", str(runs)]
     without = call(*asked)
     assert without.exit_code == 2
-    assert "had included my_flow.py, square.py. Name the file with --include." in without.stderr
+    assert "my_flow.py, square.py" in without.stderr
     assert not (tmp_path / "s.csv").exists()
     with_it = call(*asked, "--include", str(files[0]))
     assert with_it.exit_code == 0, with_it.output

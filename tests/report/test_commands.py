@@ -31,7 +31,7 @@ def parsed(command: Command, folder: Path) -> Study:
         words = [str(folder / w) if w == "study.toml" else w for w in words]
     given = bench_run.make_context("run", words[2:]).params
     given.pop("dry_run")
-    return study_of(StudyRequest(**given))
+    return study_of(StudyRequest(**given), print)
 
 
 def cells(study: Study) -> list[tuple[str, str, int]]:
