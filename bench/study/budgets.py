@@ -58,7 +58,7 @@ def budgets() -> dict[str, Budget]:
     """Every named budget, from `budgets.toml`."""
     path = Path(__file__).parent / "budgets.toml"
     found = {}
-    for name, table in toml_files.tables(path.read_bytes(), path).items():
+    for name, table in toml_files.tables(path).items():
         own = {key: table.pop(key) for key in ("summary", "methods") if key in table}
         budget = {"name": name, "amounts": table} | own
         found[name] = toml_files.convert(budget, Budget, f"{path}: {name}: ")

@@ -1,13 +1,13 @@
-"""What the runs of a plan will take, in seconds and bytes, by the records of earlier ones.
+"""What the runs of a plan will take, in seconds and bytes, from the records of earlier runs.
 
-A figure rests on records of the same method on the same device, or there is none.
+An estimate rests on records of the same method on the same device; without any there is none.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,16 +20,15 @@ from bench.records.spec import RunSpec
 from bench.records.store import read_undamaged
 from bench.registry import plugins
 
-#: Sizes that differ by more than this share are not alike.
-ALIKE = 0.25
+#: Sizes of data sets that differ by more than this share are not similar.
+SIMILAR = 0.25
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one run will take: seconds from start to end, bytes of memory at the peak.
+    """Seconds from start to end of a run, and its peak memory in bytes; None where unknown.
 
-    Each is None where no record tells; `basis` says on how many records they rest, and in what
-    those differ from the run.
+    `basis` says how many records they rest on, and how those differ from the run.
     """
 
     seconds: float | None
@@ -39,7 +38,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Total:
-    """What all runs will take side by side; `unknown` of them have no estimate and are left out."""
+    """What all runs will take together; `unknown` of them have no estimate and are left out."""
 
     seconds: float
     memory_bytes: int
@@ -48,61 +47,60 @@ class Total:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a run took that ended well: `step` in seconds a mini-batch, `rest` all but training.
+    """What a successful run took: `step` seconds per mini-batch, `rest` seconds for all else.
 
-    `scored` are the test rows that the judge had.
+    `size` is the dimension of its data, and the number of test rows that were scored.
     """
 
-    dataset: str
-    config: Mapping[str, Any]
-    judge: Mapping[str, Any]
-    batch_size: int
-    d: int
-    scored: int
+    record: Record
+    size: tuple[int, int]
     step: float
     rest: float
     memory_bytes: int
 
 
 def estimates(specs: Iterable[RunSpec], results: Path) -> list[Estimate]:
-    """An estimate for each run of one study, which differ in their seeds or in more.
+    """Return an estimate for each run of a study.
 
     Raises:
         DataError: a record can't be read, or a newer program wrote it.
     """
-    seen = _seen(read_undamaged(results))
+    seen = defaultdict(list)
+    for record in read_undamaged(results):
+        if taken := _seen(record):
+            seen[record.method.name, record.environment.device].append(taken)
     known: dict[tuple[object, ...], Estimate] = {}
     found = []
     for spec in specs:
         cell = spec.method, spec.dataset, spec.minibatches, spec.batch_size, spec.device
         if cell not in known:
-            known[cell] = estimate(spec, seen.get((spec.method, spec.device), ()))
+            known[cell] = _estimate(spec, seen[spec.method, spec.device])
         found.append(known[cell])
     return found
 
 
-def estimate(spec: RunSpec, seen: Sequence[Seen]) -> Estimate:
-    """What a run will take, by runs of its method on its device.
+def _estimate(spec: RunSpec, seen: Sequence[Seen]) -> Estimate:
+    """Estimate a run from runs of its method on its device.
 
-    The median of seconds a mini-batch, in proportion to the rows in it, and of what the judge and
-    all else took; the largest memory. Of the runs that are there the nearest count: on the same
-    data with the same hyper-parameters, on the same data with others, with the same
-    hyper-parameters on other data alike in size; among these, with the same batch size.
+    That is the median of the seconds per mini-batch, in proportion to the rows in it, and of the
+    rest, and the largest memory. The nearest records count: on the same data with the same
+    hyper-parameters, on the same data with others, with the same hyper-parameters on other data of
+    similar size; of these, those with the same batch size.
     """
     near, difference = _nearest(spec, seen)
     if not near:
         return Estimate(None, None, "no record")
-    same = [s for s in near if s.batch_size == spec.batch_size]
+    same = [s for s in near if s.record.budget.batch_size == spec.batch_size]
     if not same:
-        sizes = sorted({s.batch_size for s in near})
-        difference += f", of batches of {' or '.join(map(str, sizes))}"
+        sizes = sorted({s.record.budget.batch_size for s in near})
+        difference += f", with batches of {' or '.join(map(str, sizes))}"
     near = same or near
-    judged = [s for s in near if dict(s.judge) == vars(spec.judge)]
+    judged = [s for s in near if s.record.judge == vars(spec.judge)]
     if not judged:
-        difference += ", another judge's"
-    steps = median(s.step * spec.batch_size / s.batch_size for s in near)
-    # What smaller batches took says nothing of larger ones.
-    memory = [s.memory_bytes for s in near if s.batch_size >= spec.batch_size]
+        difference += ", with another judge"
+    steps = median(s.step * spec.batch_size / s.record.budget.batch_size for s in near)
+    # The memory of smaller batches says nothing about larger ones.
+    memory = [s.memory_bytes for s in near if s.record.budget.batch_size >= spec.batch_size]
     return Estimate(
         seconds=steps * spec.minibatches + median(s.rest for s in judged or near),
         memory_bytes=max(memory, default=None),
@@ -111,9 +109,9 @@ def estimate(spec: RunSpec, seen: Sequence[Seen]) -> Estimate:
 
 
 def in_all(estimates: Iterable[Estimate], jobs: int) -> Total:
-    """The time until the last run ends, `jobs` at a time in this order, and the most memory.
+    """Return the time until the last run ends, `jobs` at a time in this order, and the memory.
 
-    That is of the `jobs` runs that take the most, as if these met.
+    The memory is that of the `jobs` largest runs, as if they ran at the same time.
     """
     ends, memory, unknown = [0.0] * jobs, [], 0
     for each in estimates:
@@ -126,54 +124,37 @@ def in_all(estimates: Iterable[Estimate], jobs: int) -> Total:
 
 
 def _nearest(spec: RunSpec, seen: Sequence[Seen]) -> tuple[list[Seen], str]:
-    """The nearest runs, and in what they differ."""
-    here = [s for s in seen if s.dataset == spec.label]
-    equal = [s for s in here if s.config == spec.config]
-    if equal or here:
+    """The nearest runs, and how they differ from this one."""
+    here = [s for s in seen if s.record.dataset.name == spec.label]
+    equal = [s for s in here or seen if s.record.method.config == spec.config]
+    if here or not equal:
         return (equal, "") if equal else (here, " with other settings")
-    there = [s for s in seen if s.config == spec.config]
-    if there:
-        dataset = plugins.dataset(spec.dataset)
-        test = len(arrays.load(dataset, Path(spec.data_root)).test)
-        scored = min(test, spec.judge.test_rows)
-        there = [s for s in there if _alike(s.d, dataset.d) and _alike(s.scored, scored)]
-    return there, f" on {', '.join(sorted({s.dataset for s in there}))}"
+    dataset = plugins.dataset(spec.dataset)
+    test = len(arrays.load(dataset, Path(spec.data_root)).test)
+    size = dataset.d, min(test, spec.judge.test_rows)
+    similar = [s for s in equal if all(map(_similar, s.size, size))]
+    return similar, f" on {', '.join(sorted({s.record.dataset.name for s in similar}))}"
 
 
-def _alike(one: int, other: int) -> bool:
-    return abs(one - other) <= ALIKE * max(one, other)
+def _similar(one: int, other: int) -> bool:
+    return abs(one - other) <= SIMILAR * max(one, other)
 
 
-def _seen(records: Iterable[Record]) -> dict[tuple[str, str], list[Seen]]:
-    """What the records tell, by method and device; failed runs tell nothing."""
-    found = defaultdict(list)
-    for record in records:
-        try:
-            if record["status"] == "ok":
-                where = record["method"]["name"], record["environment"]["device"]
-                found[where].append(_of(record))
-        except (KeyError, TypeError, ValueError, ZeroDivisionError):
-            continue  # edited by hand: it says less than it should
-    return found
-
-
-def _of(record: Record) -> Seen:
-    cost, dataset, judge = record["cost"], record["dataset"], record["judge"]
-    train = float(cost["train_seconds"])
-    began, ended = (datetime.fromisoformat(record[name]) for name in ("started", "finished"))
-    stopped = len(record.get("sessions", ())) > 1
-    known = sum(
-        float(cost.get(f"{part}_seconds") or 0) for part in ("validation", "sample", "density")
-    )
-    return Seen(
-        dataset=dataset["name"],
-        config=record["method"]["config"],
-        judge=judge,
-        batch_size=int(record["budget"]["batch_size"]),
-        d=int(dataset["d"]),
-        scored=min(int(dataset["rows"]["test"]), int(judge["test_rows"])),
-        step=train / int(record["training"]["minibatches"]),
-        # Of a run that was stopped, the time from start to end counts the pause too.
-        rest=known if stopped else max((ended - began).total_seconds() - train, known),
-        memory_bytes=int(cost.get("peak_gpu_bytes") or cost["peak_rss_bytes"]),
-    )
+def _seen(record: Record) -> Seen | None:
+    """What a run took; None where it failed or does not say."""
+    cost, dataset, minibatches = record.cost, record.dataset, record.training.minibatches
+    train, memory = cost.train_seconds, cost.peak_gpu_bytes or cost.peak_rss_bytes
+    if record.status != "ok" or not (minibatches and dataset.d and dataset.rows):
+        return None
+    if train is None or memory is None:
+        return None
+    try:
+        began, ended = map(datetime.fromisoformat, (record.started, record.finished or ""))
+    except ValueError:
+        return None
+    rest = sum(filter(None, (cost.validation_seconds, cost.sample_seconds, cost.density_seconds)))
+    if len(record.sessions) < 2:  # else the time from start to end includes a pause
+        rest = max((ended - began).total_seconds() - train, rest)
+    asked: Any = record.judge.get("test_rows")
+    scored = min(dataset.rows.test or 0, asked or 0)
+    return Seen(record, (dataset.d, scored), train / minibatches, rest, memory)

@@ -48,7 +48,7 @@ def read(method: str) -> dict[str, Preset]:
 @cache  # a study needs the presets of each method on each data set
 def _presets(path: Path, content: bytes) -> dict[str, Preset]:
     found = {}
-    for name, table in toml_files.tables(content, path).items():
+    for name, table in toml_files.tables(path).items():
         d = 2 if name == "2-D" else None
         if name in plugins.datasets() and name != plugins.PATH:
             d = plugins.dataset(name).d

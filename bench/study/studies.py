@@ -93,24 +93,22 @@ def read(path: Path) -> Study:
     Raises:
         UsageError: the file can't be read or is not a study; names the key.
     """
-    try:
-        content = toml_files.parse(path)
-    except FileNotFoundError:
+    if not path.exists():
         raise UsageError(
             f"There is no study file {path}.",
             f"Shipped studies are given by name alone: {', '.join(shipped())}.",
-        ) from None
+        )
+    content = toml_files.parse(path)
     study = toml_files.convert(content, Study, f"{path}: ")
     for key in ("methods", "datasets", "seeds", "settings", "include"):
         values = getattr(study, key)
         for i, value in enumerate(values):
             if value in values[:i]:
                 raise UsageError(f"{path}: {key}[{i}]: {value!r} is given twice.")
-    include = []
-    for i, name in enumerate(study.include):
-        include.append(str(path.parent / Path(name).expanduser()))
+    include = tuple(str(path.parent / Path(name).expanduser()) for name in study.include)
+    for i, file in enumerate(include):
         with _at(path, f"include[{i}]"):
-            plugins.include(include[-1])
+            plugins.include(file)
     for i, name in enumerate(study.methods):
         with _at(path, f"methods[{i}]"):
             if name not in plugins.methods():
@@ -121,14 +119,14 @@ def read(path: Path) -> Study:
             datasets.append(_dataset(name, path.parent))
     with _at(path, "budget"):
         budget(study.budget)
+    with _at(path, "judge"):
+        judge = judge_of(content.get("judge", {}))
     if study.settings:
         from bench.study import presets
 
         with _at(path, "settings"):
             presets.share(study.settings, study.methods)
-    with _at(path, "judge"):
-        judge = judge_of(content.get("judge", {}))
-    return replace(study, datasets=tuple(datasets), include=tuple(include), judge=judge)
+    return replace(study, datasets=tuple(datasets), include=include, judge=judge)
 
 
 def judge_of(values: Mapping[str, Any]) -> Judge:
@@ -137,18 +135,18 @@ def judge_of(values: Mapping[str, Any]) -> Judge:
     Raises:
         UsageError: an unknown field, a wrong type, or an impossible value; names the field.
     """
-    for name, value in values.items():
+    for name in values:
         if name not in JUDGE:
             raise unknown("field of the judge", name, JUDGE)
-        if name in _CHOICES and value not in _CHOICES[name]:
-            raise unknown(f"value of {name}", str(value), _CHOICES[name])
     judge = toml_files.convert(values, Judge, "")
     for name in values:
         value = getattr(judge, name)
-        if name in _CHOICES or 0 < value < math.inf or (value == 0 and name in _MAY_BE_0):
-            continue
-        least = "must not be negative" if name in _MAY_BE_0 else "must be positive and finite"
-        raise UsageError(f"{name} {least}, got {value}.")
+        if name in _CHOICES:
+            if value not in _CHOICES[name]:
+                raise unknown(f"value of {name}", value, _CHOICES[name])
+        elif not 0 <= value < math.inf or (value == 0 and name not in _MAY_BE_0):
+            least = "must not be negative" if name in _MAY_BE_0 else "must be positive and finite"
+            raise UsageError(f"{name} {least}, got {value}.")
     if judge.alpha >= 1:
         raise UsageError(f"alpha must be below 1, got {judge.alpha}.")
     return judge

@@ -15,33 +15,27 @@ from bench.errors import UsageError, unknown
 
 _T = TypeVar("_T")
 
-#: msgspec's names of types, in the words of TOML.
-_WORDS = {"`object`": "table", "`str`": "string", "`float`": "number", "`null`": "nothing"}
+#: The words of msgspec's errors, and those of TOML.
+_WORDS = {
+    "Object missing required field": "missing key",
+    "Expected": "expected",
+    "`object`": "table",
+    "`str`": "string",
+    "`": "",
+}
 
 
 def parse(path: Path) -> dict[str, Any]:
     """Return the content of a TOML file.
 
     Raises:
-        FileNotFoundError: it does not exist.
-        UsageError: it can't be read, or as `loads`.
+        UsageError: it can't be read, or is not TOML; names the line.
     """
     try:
-        return loads(path.read_bytes(), path)
-    except FileNotFoundError:
-        raise
+        raw = path.read_bytes()
+        return tomllib.loads(raw.decode("utf-8-sig").replace("\r\n", "\n"))
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror}.") from error
-
-
-def loads(raw: bytes, path: Path) -> dict[str, Any]:
-    """Return the content of a TOML file that has been read.
-
-    Raises:
-        UsageError: it is not TOML; names the line and the column.
-    """
-    try:
-        return tomllib.loads(raw.decode("utf-8-sig").replace("\r\n", "\n"))
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise UsageError(f"{path} is not UTF-8 text (line {line}).", "Save it as UTF-8.") from error
@@ -49,13 +43,13 @@ def loads(raw: bytes, path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not valid TOML: {error}.") from error
 
 
-def tables(raw: bytes, path: Path) -> dict[str, dict[str, Any]]:
+def tables(path: Path) -> dict[str, dict[str, Any]]:
     """Return the content of a TOML file that consists of named tables.
 
     Raises:
-        UsageError: it is not TOML, or has a key that is not a table.
+        UsageError: as `parse`, or the file has a key that is not a table.
     """
-    return convert(loads(raw, path), dict[str, dict[str, Any]], f"{path}: ")
+    return convert(parse(path), dict[str, dict[str, Any]], f"{path}: ")
 
 
 def convert(content: object, kind: type[_T], where: str) -> _T:
@@ -74,13 +68,10 @@ def convert(content: object, kind: type[_T], where: str) -> _T:
         found = msgspec.convert(content, kind)
     except msgspec.ValidationError as error:
         problem, _, place = str(error).partition(" - at `$")
-        key = place.strip("`.").replace("[...]", "")
         for word, plain in _WORDS.items():
             problem = problem.replace(word, plain)
-        problem = problem.replace("Object missing required field", "missing key")
-        problem = problem.replace("`", "")
-        problem = f"{problem[:1].lower()}{problem[1:]}"
-        raise UsageError(f"{where}{key + ': ' if key else ''}{problem}.") from error
+        key = place.strip("`.").replace("[...]", "")
+        raise UsageError(f"{where}{key and f'{key}: '}{problem}.") from error
     # msgspec leaves out of vars() what has its default; __init__ does not.
     return replace(found) if is_dataclass(found) else found  # type: ignore[type-var]
 

@@ -1,4 +1,4 @@
-"""What a plan will take, by records of earlier runs; where none tells, nothing is made up."""
+"""What a plan will take, from records of earlier runs; unknown where there are none."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ def test_other_rows_in_a_mini_batch(results: Path, leave: Leave) -> None:
     """In proportion; what a smaller one took in memory says nothing of a larger."""
     leave()
     more, less = (estimate(results, batch_size=size) for size in (200, 50))
-    assert more == Estimate(205.0, None, "1 record, of batches of 100")
-    assert less == Estimate(55.0, 500 * MIB, "1 record, of batches of 100")
+    assert more == Estimate(205.0, None, "1 record, with batches of 100")
+    assert less == Estimate(55.0, 500 * MIB, "1 record, with batches of 100")
     leave(train=30, wall=35, batch_size=200, mib=700)
     assert estimate(results, batch_size=200) == Estimate(305.0, 700 * MIB, "1 record")
 
@@ -134,7 +134,7 @@ def test_what_is_too_far_is_unknown(results: Path, leave: Leave, other: dict[str
     assert estimate(results).seconds is None
 
 
-def test_runs_that_failed_or_were_edited_tell_nothing(results: Path, leave: Leave) -> None:
+def test_runs_that_failed_or_were_edited_do_not_count(results: Path, leave: Leave) -> None:
     leave(edit=lambda content: content.update(status="diverged"))
     leave(edit=lambda content: content.update(cost={}))
     leave(edit=lambda content: content["training"].update(minibatches=0))
@@ -148,9 +148,9 @@ def test_runs_that_failed_or_were_edited_tell_nothing(results: Path, leave: Leav
 
 
 def test_another_judge(results: Path, leave: Leave) -> None:
-    """Its seconds stand where there are no others, and it is said."""
+    """Its seconds count where there are no others, and the basis says so."""
     leave(judge=Judge(test_rows=50), wall=40)
-    assert estimate(results) == Estimate(130.0, 500 * MIB, "1 record, another judge's")
+    assert estimate(results) == Estimate(130.0, 500 * MIB, "1 record, with another judge")
     leave(wall=12)
     assert estimate(results) == Estimate(102.0, 500 * MIB, "2 records")
 
