@@ -14,7 +14,6 @@ from bench.api.method import Continuous, Method
 from bench.data.arrays import Loaded
 from bench.errors import UsageError
 from bench.evaluation.checks import check_formulas, integral, movements, round_trip
-from bench.evaluation.flow import Flow, Path
 from bench.evaluation.log_density import likelihood
 from bench.evaluation.protocol import Report, choose, now, pick, reference_flow
 from bench.evaluation.two_samples import evaluated, quality, sample_size, two_samples
@@ -58,8 +57,12 @@ def evaluate(method: Method, data: Loaded, judge: Judge, report: Report) -> Meas
     flow = reference_flow(method, judge)
     few = torch.from_numpy(np.array(pick(data.test, judge.error_rows, judge.seed)))
     check_formulas(flow, few[:8], flow.noise(8, judge.seed))
-    log_prob, metrics, density_cost = likelihood(flow, data, judge, report)
-    path, sample_cost = _sample(flow, judge, report, sample_size(data, judge))
+    log_prob, metrics, cost = likelihood(flow, data, judge, report)
+    report({"event": "stage", "stage": "sampling"})
+    noise = flow.noise(sample_size(data, judge), judge.seed)
+    start = now(flow)
+    path = flow.decode(noise)
+    cost |= {"sample_seconds": now(flow) - start, "nfe_sample": flow.nfe, "samples": len(noise)}
     if isinstance(method, Continuous):
         report({"event": "stage", "stage": "round trip"})
         metrics |= round_trip(flow, few)
@@ -76,8 +79,8 @@ def evaluate(method: Method, data: Loaded, judge: Judge, report: Report) -> Meas
         report({"event": "stage", "stage": "quality by evaluations"})
         n = min(judge.aggregated_n, len(samples))
         test = torch.from_numpy(np.array(pick(data.test, n, judge.seed)))
-        noise, nfe = path.start[:n], sample_cost["nfe_sample"]
-        metrics["quality"] = quality(flow, noise, test, metrics["gamma_m"], rows.samples[:n], nfe)
+        drawn, gamma, nfe = rows.samples[:n], metrics["gamma_m"], cost["nfe_sample"]
+        metrics["quality"] = quality(flow, path.start[:n], test, gamma, drawn, nfe)
     if path.kinetic is not None:
         moved = transport(path.start.to(path.end), path.end, path.kinetic)
         metrics |= {"transport_cost": moved.cost, "straightness": moved.straightness}
@@ -85,7 +88,7 @@ def evaluate(method: Method, data: Loaded, judge: Judge, report: Report) -> Meas
     scored = choose(len(data.test), judge.test_rows, judge.seed)
     return Measurements(
         metrics,
-        density_cost | sample_cost,
+        cost,
         samples.float().numpy(),
         log_prob.float().cpu().numpy(),
         data.test_groups(scored) if data.test_groups else None,
@@ -112,11 +115,3 @@ def _catalogued(rows: Evaluated, report: Report) -> dict[str, float]:
                 f"The metric {metric.name!r} failed: {type(error).__name__}: {error}."
             ) from error
     return found
-
-
-def _sample(flow: Flow, judge: Judge, report: Report, n: int) -> tuple[Path, dict[str, Any]]:
-    report({"event": "stage", "stage": "sampling"})
-    noise = flow.noise(n, judge.seed)
-    start = now(flow)
-    path = flow.decode(noise)
-    return path, {"sample_seconds": now(flow) - start, "nfe_sample": flow.nfe, "samples": n}

@@ -90,13 +90,11 @@ class Flow:
     def decode(self, z: Tensor) -> Path:
         """Return the path of noise `(n, d)` to rows."""
         paths = list(self._in_chunks(self._decode, z))
-        kinetic = [p.kinetic for p in paths if p.kinetic is not None]
-        return Path(
-            torch.cat([p.start for p in paths]),
-            torch.cat([p.end for p in paths]),
-            torch.cat([p.rows for p in paths]),
-            torch.cat(kinetic) if kinetic else None,
+        start, end, rows = (
+            torch.cat([getattr(path, name) for path in paths]) for name in ("start", "end", "rows")
         )
+        kinetic = [path.kinetic for path in paths if path.kinetic is not None]
+        return Path(start, end, rows, torch.cat(kinetic) if kinetic else None)
 
     def sample(self, n: int, seed: int = 0) -> Tensor:
         """Return `n` rows `(n, d)` drawn from the flow; a seed fixes the noise of every method."""

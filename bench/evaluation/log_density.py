@@ -94,30 +94,30 @@ def certify(flow: Flow, x: Tensor, log_prob: Tensor, judge: Judge, report: Repor
         report: called with every stage.
     """
     error_rows = slice(0, None, max(1, len(x) // judge.error_rows))
-    rows = len(x[error_rows])
-    solver, error, worst = reference_solver(judge), None, None
+    solver, error, worst, reason = reference_solver(judge), None, None, None
     for tightening in range(judge.tightenings + 1):
         finer = solver.tighter(10)
         report({"event": "stage", "stage": f"density, rtol {finer.rtol:g}"})
         try:
             change = _in_float64(flow, finer).log_prob(x[error_rows]) - log_prob[error_rows]
         except SolverFailed as failed:
+            error, worst = None, None
             reason = f"at rtol {finer.rtol:g} the solver gave up: {failed}"
-            return Certified(log_prob, None, None, rows, solver.rtol, reason)
+            break
         error, worst = abs(change.mean().item()), change.abs().max().item()
         if error < judge.error_bound:
-            return Certified(log_prob, error, worst, rows, solver.rtol, None)
+            break
         if tightening == judge.tightenings:
+            reason = f"at rtol {solver.rtol:g} it is still {error:.2g} nat"
             break
         report({"event": "stage", "stage": f"density, all rows at rtol {finer.rtol:g}"})
         try:
             log_prob = _in_float64(flow, finer).log_prob(x)
         except SolverFailed as failed:
             reason = f"at rtol {finer.rtol:g} the solver gave up on some rows: {failed}"
-            return Certified(log_prob, error, worst, rows, solver.rtol, reason)
+            break
         solver = finer
-    reason = f"at rtol {solver.rtol:g} it is still {error:.2g} nat"
-    return Certified(log_prob, error, worst, rows, solver.rtol, reason)
+    return Certified(log_prob, error, worst, len(x[error_rows]), solver.rtol, reason)
 
 
 def _in_float64(flow: Flow, solver: Solver) -> Flow:
