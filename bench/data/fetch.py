@@ -94,7 +94,16 @@ def fetch(
         DataError: no network, a wrong checksum, an unexpected archive, or a disk that can't be
             written.
     """
-    wanted = _incomplete(root, names)
+    names, wanted = tuple(names), {}
+    for dataset in _named(names):
+        files = arrays.archived(dataset)
+        if names and not files:
+            raise UsageError(
+                f"The data set {dataset.name!r} is not in the archive: it is generated, comes with "
+                "a package or is your own."
+            )
+        if not all((root / file).is_file() for file in files):
+            wanted[dataset.name] = files
     if not wanted:
         return []
     try:
@@ -161,23 +170,6 @@ def verify(root: Path, names: Iterable[str] = ()) -> list[Verified]:
 def _named(names: Iterable[str]) -> list[Dataset]:
     known = (name for name in plugins.datasets() if name != plugins.PATH)
     return [plugins.dataset(name) for name in (tuple(names) or known)]
-
-
-def _incomplete(root: Path, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Return the archive's files of each data set that has not all of them on disk."""
-    names = tuple(names)
-    files = {dataset.name: arrays.archived(dataset) for dataset in _named(names)}
-    for name in names:
-        if not files.get(name):
-            raise UsageError(
-                f"The data set {name!r} is not in the archive: it is generated, comes with a "
-                "package or is your own."
-            )
-    return {
-        name: found
-        for name, found in files.items()
-        if not all((root / file).is_file() for file in found)
-    }
 
 
 def _blob_id(path: Path) -> str:

@@ -126,14 +126,9 @@ def _finite(path: Path, block: Block, what: str, numbers: Sequence[int]) -> Bloc
 
 
 def write(path: Path, form: str, parts: Iterable[Block], n: int, names: Sequence[str]) -> None:
-    """Write `n` rows that come in parts `(k, d)` or `(k,)`.
+    """Write `n` rows that come in parts `(k, d)` or `(k,)`, as `.npy` or `.csv`.
 
-    Args:
-        path: the file.
-        form: `.npy` or `.csv`.
-        parts: the rows, in float32 or float64.
-        n: the number of rows of all parts.
-        names: the columns' names, for the first line of a `.csv`.
+    `names` are the columns' names, for the first line of a `.csv`.
 
     Raises:
         OSError: it can't be written.
@@ -173,12 +168,7 @@ class Units:
 
 
 def units_of(run: str, d: int, notes: Mapping[str, Any]) -> Units:
-    """Return the units of the table of `d` columns that a run was trained on.
-
-    Args:
-        run: the run's name.
-        d: the number of columns.
-        notes: what the record keeps of the data set (`bench.api.Splits.notes`).
+    """Return the units of the table of `d` columns that a run was trained on, from its notes.
 
     Raises:
         UsageError: they do not say how the rows were standardised.
