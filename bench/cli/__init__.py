@@ -15,17 +15,17 @@ COMMANDS = {
     "run": "Run methods on data sets; with none named, the quick study.",
     "list": "List methods, data sets, metrics, budgets, studies and runs.",
     "info": "Show a method, a data set or a run in full.",
-    "data": "See, fetch and check the data.",
+    "data": "Show, download and check data sets.",
     "table": "The comparison, for the terminal or a paper.",
     "plot": "A figure: samples, density, trajectories, curves, pareto, ranks and others.",
     "report": "Write one HTML page with the whole comparison.",
     "watch": "Show that page in a browser while runs are made.",
     "export": "Bundle records, tables and figures in one folder, with checksums.",
-    "sample": "Draw rows from a trained flow, into a file.",
-    "score": "The log-density of rows under a trained flow.",
+    "sample": "Draw rows from a trained flow.",
+    "score": "Compute the log-density of rows under a trained flow.",
     "test": "The contract, asked of a method: one's own, or one that is installed.",
     "check": "The regression gate: a small study against its baseline.",
-    "doctor": "Versions, devices, data, and what is missing.",
+    "doctor": "Check the installation: versions, devices, data, plug-ins.",
 }
 #: command -> its module, where that has another name
 MODULES = {

@@ -34,7 +34,7 @@ def data() -> None:
 @_names
 @data_option
 def status(names: tuple[str, ...], data: str | None) -> None:
-    """Show what is on disk of the named data sets, or of all.
+    """Show what is on disk of data sets.
 
     \b
     Example:
@@ -60,10 +60,10 @@ def status(names: tuple[str, ...], data: str | None) -> None:
 @click.option("--keep", is_flag=True, help="Keep the archive after extracting it.")
 @click.option("--url", metavar="URL", help="Another address of the same archive.")
 def fetch(names: tuple[str, ...], data: str | None, keep: bool, url: str | None) -> None:
-    """Download the named data sets, or all; those on disk are left alone.
+    """Download data sets: those named, or all.
 
-    The archive (0.8 GB) is checked by its MD5 before it is opened. Repeat the command to resume an
-    interrupted download.
+    Those on disk are left alone. The archive (0.8 GB) is checked by its MD5 before it is opened.
+    Repeat the command to resume an interrupted download.
 
     \b
     Examples:
@@ -85,7 +85,9 @@ def fetch(names: tuple[str, ...], data: str | None, keep: bool, url: str | None)
 @_names
 @data_option
 def verify(names: tuple[str, ...], data: str | None) -> None:
-    """Read the data sets on disk and check them; exit code 1 if one is damaged.
+    """Check the data sets on disk.
+
+    Each is read in full; the exit code is 1 if one is damaged.
 
     \b
     Example:

@@ -26,7 +26,7 @@ class Path:
     Attributes:
         start: the points, in the ODEs' coordinates.
         end: where they arrived, in the same coordinates.
-        rows: the end in the coordinates of the rows, beyond the affine layer if that lies there.
+        rows: the end in the coordinates of the rows, with the affine layer undone at the data end.
         kinetic: `(n,)`, over one unit of time, which the pieces share equally; None for a method
             without a velocity.
     """
@@ -76,7 +76,7 @@ class Flow:
         """Return the score, the gradient of log p, of rows `(n, d)`: `(n, d)`.
 
         Rows are encoded to noise z, whose score is -z, and come back with it. Continuous methods
-        with a reference solver only: native steps there and back are no inverses.
+        with a reference solver only: native steps forth and back are not inverses.
 
         Raises:
             TypeError: the method is not continuous, or the flow has no solver.
@@ -105,12 +105,12 @@ class Flow:
         generator = torch.Generator().manual_seed(seed)
         return torch.randn(n, self.method.d, generator=generator, dtype=torch.float64)
 
-    def _in_chunks(self, ask: Callable[[Tensor], T], rows: Tensor) -> Iterator[T]:
+    def _in_chunks(self, f: Callable[[Tensor], T], rows: Tensor) -> Iterator[T]:
         before, chunks = evaluations(self.method), 0
         with torch.no_grad():
             for chunk in torch.split(rows, self.rows_at_once):
                 chunks += 1
-                yield ask(chunk.to(self.device, self.dtype))
+                yield f(chunk.to(self.device, self.dtype))
         if isinstance(self.method, Continuous):
             self.nfe = (evaluations(self.method) - before) / chunks
 
