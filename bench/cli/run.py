@@ -167,7 +167,9 @@ def _show_plan(prepared: Prepared) -> None:
     total = in_all(expected.values(), jobs)
     if total.unknown < len(todo):
         at_a_time = "one at a time" if jobs == 1 else f"{jobs} at a time"
-        text = f"about {duration(total.seconds)}, at most {memory(total.memory_bytes)}, {at_a_time}"
+        text = f"about {duration(total.seconds)}, {at_a_time}"
+        if total.memory_bytes:
+            text += f", at most {memory(total.memory_bytes)}"
         text += f", not counting {total.unknown} unknown" if total.unknown else ""
         click.echo(f"{text} (as measured on the machines of those records)")
 

@@ -141,12 +141,12 @@ def _attempt(job: Job, tell: Callable[[Event], None], halt: Halt, errors: IO[byt
 def _cause(code: int, short_of_memory: bool) -> tuple[str, str]:
     """Return why a process died, and the reason in words, by its exit code."""
     if code == -signal.SIGKILL and short_of_memory:
-        return "oom", "killed (SIGKILL) while the kernel, out of memory, killed a process"
+        return "oom", "Killed by SIGKILL when the kernel ran out of memory"
     if code in (-signal.SIGKILL, -signal.SIGTERM):
         return "killed", f"Killed by {signal.Signals(-code).name}"
     if code < 0:
-        return "error", f"the process ended by {signal.Signals(-code).name}"
-    return "error", f"the process ended with exit code {code}"
+        return "error", f"Ended by {signal.Signals(-code).name}"
+    return "error", f"Ended with exit code {code}"
 
 
 def _start(job: Job, errors: IO[bytes]) -> subprocess.Popen[str]:

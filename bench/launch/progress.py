@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench.records.format import duration
 from bench.records.spec import RunSpec
@@ -21,7 +21,7 @@ Show = Callable[[RunSpec, Event], None]
 QUIET = 15.0
 
 
-class Clock:
+class StudyClock:
     """When the runs of a study started, how fast they are, and how long they will take.
 
     Made of the runs, the seconds that each is expected to take (None if not known), and a function
@@ -73,6 +73,12 @@ class Clock:
             seconds.append(max(expected - (now - self.started.get(run, now)), 0))
         return max(max(seconds), sum(seconds) / self._at_a_time)
 
+    def summary(self) -> str:
+        """Return how many runs have ended, and the time left for the others if it is known."""
+        left = self.left()
+        about = f", about {duration(left)} left" if left else ""
+        return f"{self.count - len(self.unfinished)}/{self.count}{about}"
+
 
 @contextmanager
 def display(runs: Sequence[RunSpec], seconds: Sequence[float | None] = ()) -> Iterator[Show]:
@@ -80,65 +86,75 @@ def display(runs: Sequence[RunSpec], seconds: Sequence[float | None] = ()) -> It
 
     `seconds` are what each is expected to take, None if not known.
     """
-    console, clock = Console(stderr=True), Clock(runs, seconds)
+    console, clock = Console(stderr=True), StudyClock(runs, seconds)
     if not console.is_terminal:
-        yield _plain(clock)
+        yield _lines(clock)
         return
-    columns = BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     description, note = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
-    with Progress(description, *columns, note, console=console) as progress:
+    with Progress(description, BarColumn(), TimeElapsedColumn(), note, console=console) as progress:
         yield _bars(progress, clock)
 
 
-def _bars(progress: Progress, clock: Clock) -> Show:
-    """A bar for each run under way and one for all."""
+def _bars(progress: Progress, clock: StudyClock) -> Show:
+    """A bar for each run under way and one for all; what should stay is printed above them."""
     study = progress.add_task("all runs", total=clock.count, note="")
     tasks: dict[str, Any] = {}
 
     def show(spec: RunSpec, event: Event) -> None:
         kind = event["event"]
-        clock.update(spec, event)
+        text = _text(clock, spec, event)
         if kind == "start" and spec.run not in tasks:
             tasks[spec.run] = progress.add_task(_name(spec), total=spec.minibatches, note="")
-        elif kind == "step":
-            note = _step(event, clock.rate(spec, event))
-            progress.update(tasks[spec.run], completed=event["minibatch"], note=note)
-        elif kind == "stage":
-            progress.update(tasks[spec.run], note=event["stage"])
-        elif kind == "note":
-            progress.console.print(f"{_name(spec)}: {event['note']}", highlight=False)
-        elif kind == "end":
+        elif kind in ("step", "stage"):
+            progress.update(tasks[spec.run], completed=event.get("minibatch"), note=text)
+        elif kind in ("note", "end"):
+            progress.console.print(f"{_name(spec)}: {text}", highlight=False)
+        if kind == "end":
             if spec.run in tasks:
                 progress.remove_task(tasks.pop(spec.run))
-            progress.console.print(f"{_name(spec)}: {_ended(event)}", highlight=False)
             progress.advance(study)
-        progress.update(study, note=_left(clock))
+        progress.update(study, note=clock.summary())
 
     return show
 
 
-def _plain(clock: Clock) -> Show:
+def _lines(clock: StudyClock) -> Show:
     """A line when a run starts, is evaluated and ends, and now and then between."""
     printed: dict[str, float] = {}
 
     def show(spec: RunSpec, event: Event) -> None:
-        kind, now = event["event"], clock.now()
-        clock.update(spec, event)
-        text = "started" if kind == "start" else event.get(kind, "")
-        quiet = now - printed.get(spec.run, now - QUIET) < QUIET
-        if kind == "step":
-            text = f"{event['minibatch']}/{event['total']}  {_step(event, clock.rate(spec, event))}"
-        elif kind == "end":
-            started = clock.started.get(spec.run)
-            took = "" if started is None else f" after {duration(now - started)}"
-            counts = f"{clock.count - len(clock.unfinished)}/{clock.count}"
-            text = f"{_ended(event)}{took} ({', '.join(filter(None, (counts, _left(clock))))})"
-        if quiet and kind in ("step", "stage"):
+        text, now = _text(clock, spec, event), clock.now()
+        if event["event"] in ("step", "stage") and now - printed[spec.run] < QUIET:
             return
         printed[spec.run] = now
         print(f"{_name(spec)}: {text}", file=sys.stderr, flush=True)
 
     return show
+
+
+def _text(clock: StudyClock, spec: RunSpec, event: Event) -> str:
+    """Return an event in words, and let the clock take note of it."""
+    clock.update(spec, event)
+    kind = event["event"]
+    if kind == "start":
+        return "started"
+    if kind == "step":
+        rate, left = clock.rate(spec, event), event["total"] - event["minibatch"]
+        parts = [f"{event['minibatch']}/{event['total']}", f"loss {event['loss']:.4g}"]
+        if "validation_nll" in event:
+            parts.append(f"validation NLL {event['validation_nll']:.4g}")
+        if rate:
+            parts.append(f"{rate:.3g}/s")
+        if rate and left:
+            parts.append(f"{duration(left / rate)} left")
+        return "  ".join(parts)
+    if kind == "end":
+        by = ", by another process" if event.get("elsewhere") else ""
+        reason = f": {event['reason']}" if event.get("reason") else ""
+        started = clock.started.get(spec.run)
+        took = "" if started is None else f" after {duration(clock.now() - started)}"
+        return f"{event['status']}{by}{reason}{took} ({clock.summary()})"
+    return str(event[kind])
 
 
 def _cell(spec: RunSpec) -> tuple[str, str]:
@@ -147,25 +163,3 @@ def _cell(spec: RunSpec) -> tuple[str, str]:
 
 def _name(spec: RunSpec) -> str:
     return f"{spec.method} {spec.label} seed {spec.seed}"
-
-
-def _left(clock: Clock) -> str:
-    left = clock.left()
-    return f"about {duration(left)} left" if left else ""
-
-
-def _step(event: Event, rate: float) -> str:
-    """Return a step's numbers, and the time left for training if the rate is known."""
-    parts = [f"{rate:.3g}/s"] if rate else []
-    parts.append(f"loss {event['loss']:.4g}")
-    if "validation_nll" in event:
-        parts.append(f"validation NLL {event['validation_nll']:.4g}")
-    if rate and event["minibatch"] < event["total"]:
-        parts.append(f"{duration((event['total'] - event['minibatch']) / rate)} left")
-    return "  ".join(parts)
-
-
-def _ended(event: Event) -> str:
-    by = ", by another process" if event.get("elsewhere") else ""
-    reason = f": {event['reason']}" if event.get("reason") else ""
-    return f"{event['status']}{by}{reason}"

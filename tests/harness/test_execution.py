@@ -47,10 +47,9 @@ def spec(tmp_path: Path) -> RunSpec:
     return plan(study, tmp_path / "runs", tmp_path).runs[0]
 
 
-def made(spec: RunSpec, folder: Path) -> store.Record:
+def made(spec: RunSpec, folder: Path) -> dict[str, Any]:
     returned = execute(spec, folder / "runs", lambda event: None)
-    found = store.read(folder / "runs", spec.run)
-    assert found is not None
+    found = store.content(folder / "runs", spec.run)
     assert found["status"] == returned["status"]
     assert not store.part(folder / "runs", spec.run).exists()
     return found

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.launch.progress import Clock, display
+from bench.launch.progress import StudyClock, display
 from bench.records.spec import RunSpec
 
 ONE = RunSpec(
@@ -41,7 +41,7 @@ class Time:
 
 def test_the_time_left_needs_a_time_for_every_run() -> None:
     now = Time()
-    clock = Clock([ONE, TWO, THREE], [None, None, 50.0], now)
+    clock = StudyClock([ONE, TWO, THREE], [None, None, 50.0], now)
     assert clock.left() is None
     clock.update(ONE, START)
     now.at = 20.0
@@ -57,7 +57,7 @@ def test_the_time_left_needs_a_time_for_every_run() -> None:
 
 
 def test_a_failed_run_says_nothing_of_the_others_time() -> None:
-    clock = Clock([ONE, TWO], now=Time())
+    clock = StudyClock([ONE, TWO], now=Time())
     clock.update(ONE, START)
     clock.update(ONE, END | {"status": "diverged"})
     assert clock.left() is None
@@ -65,7 +65,7 @@ def test_a_failed_run_says_nothing_of_the_others_time() -> None:
 
 def test_the_rate_is_counted_anew_when_a_run_resumes() -> None:
     now = Time()
-    clock = Clock([ONE], now=now)
+    clock = StudyClock([ONE], now=now)
     clock.update(ONE, START)
     assert clock.rate(ONE, step(2)) == 0
     now.at = 2.0
