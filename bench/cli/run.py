@@ -124,6 +124,7 @@ def run(dry_run: bool, **options: Any) -> None:
     """
     from bench.launch import driver
     from bench.launch.progress import display
+    from bench.records import store
 
     notify = partial(click.echo, err=True)
     prepared = driver.prepare(driver.StudyRequest(**options), notify)
@@ -137,8 +138,9 @@ def run(dry_run: bool, **options: Any) -> None:
     try:
         result = driver.run(prepared, display, notify)
     except KeyboardInterrupt:
+        started = sum(store.part(prepared.folder, s.run).is_dir() for s in prepared.plan.todo)
         notify(
-            f"\nStopped. Finished runs are kept; {driver.unfinished(prepared)} will resume with:\n"
+            f"\nStopped. Finished runs are kept; {started} unfinished will resume with:\n"
             f"  {shlex.join(['bench', *sys.argv[1:]])}"
         )
         sys.exit(130)

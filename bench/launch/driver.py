@@ -22,7 +22,7 @@ from bench.paths import data_root
 from bench.records import store
 from bench.records.bundle import results_dir
 from bench.records.model import Record
-from bench.records.spec import Judge, RunSpec
+from bench.records.spec import RunSpec
 from bench.registry import plugins
 from bench.study import presets
 from bench.study.estimates import estimates
@@ -177,12 +177,20 @@ def run(prepared: Prepared, display: Display, notify: Notify) -> StudyResult:
                 show(spec, event)
                 if event.get("reason"):
                     reasons[spec.run] = event["reason"]
-    return _result(planned, folder, reasons)
-
-
-def unfinished(prepared: Prepared) -> int:
-    """Return how many runs of the plan have started and will resume."""
-    return sum(store.part(prepared.folder, spec.run).is_dir() for spec in prepared.plan.todo)
+    records, failures = {}, {}
+    for name in (spec.run for spec in planned.runs):
+        try:
+            found = None if name in reasons else store.read(folder, name)
+        except DataError as error:
+            failures[name] = Failure(name, "damaged", str(error))
+            continue
+        if found is None:
+            failures[name] = Failure(name, "no record", reasons.get(name, ""))
+            continue
+        records[name] = found
+        if found.status != "ok":
+            failures[name] = Failure(name, found.status, found.reason or "")
+    return StudyResult(records, failures)
 
 
 def study_of(request: StudyRequest, notify: Notify) -> Study:
@@ -207,17 +215,23 @@ def study_of(request: StudyRequest, notify: Notify) -> Study:
     kept = [one for one in study.settings if not methods or _is_taken(one, methods, notify)]
     if kept:
         settings = presets.merged(kept, settings, methods or study.methods)
+    if request.budget:  # it comes with its numbers
+        study = replace(study, budget=request.budget, minibatches=None, batch_size=None)
     changes: dict[str, Any] = {
         "methods": methods,
         "datasets": datasets,
         "seeds": _several(request.seeds),
         "settings": settings,
+        "minibatches": request.minibatches,
+        "batch_size": request.batch_size,
     }
-    if request.budget:  # it comes with its numbers
-        study = replace(study, budget=request.budget, minibatches=None, batch_size=None)
-    changes |= {"minibatches": request.minibatches, "batch_size": request.batch_size}
     changes = {name: value for name, value in changes.items() if value not in ((), None)}
-    return replace(study, judge=_judge(study.judge, request), **changes)
+    judge = dict(request.judge)
+    if request.test_rows is not None:
+        judge["test_rows"] = request.test_rows
+    if judge:
+        changes["judge"] = judge_of({name: getattr(study.judge, name) for name in JUDGE} | judge)
+    return replace(study, **changes)
 
 
 def device_of(name: str, elsewhere: bool = False) -> str:
@@ -277,13 +291,6 @@ def _is_taken(assignment: str, methods: Sequence[str], notify: Notify) -> bool:
     return True
 
 
-def _judge(judge: Judge, request: StudyRequest) -> Judge:
-    changes = dict(request.judge)
-    if request.test_rows is not None:
-        changes["test_rows"] = request.test_rows
-    return judge_of({name: getattr(judge, name) for name in JUDGE} | changes) if changes else judge
-
-
 def _limits(request: StudyRequest, notify: Notify) -> tuple[int, Limits]:
     """Return how many runs are made at a time, with no more threads than cores, and their limits.
 
@@ -328,21 +335,3 @@ def _engine(prepared: Prepared) -> Iterator[Engine]:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         gpus = visible.split(",") if visible else [str(k) for k in range(torch.cuda.device_count())]
     yield partial(run_all, jobs=jobs, limits=limits, gpus=gpus, again=again)
-
-
-def _result(planned: Plan, folder: Path, reasons: Mapping[str, str]) -> StudyResult:
-    """Read the records of all runs; `reasons` says why a run has left none."""
-    records, failures = {}, {}
-    for name in (spec.run for spec in planned.runs):
-        try:
-            found = None if name in reasons else store.read(folder, name)
-        except DataError as error:
-            failures[name] = Failure(name, "damaged", str(error))
-            continue
-        if found is None:
-            failures[name] = Failure(name, "no record", reasons.get(name, ""))
-            continue
-        records[name] = found
-        if found.status != "ok":
-            failures[name] = Failure(name, found.status, found.reason or "")
-    return StudyResult(records, failures)

@@ -22,8 +22,6 @@ FORMAT = 1
 #: The last checkpoint and the one before it, in the folder of a run.
 NAMES = ("checkpoint.bin", "checkpoint-before.bin")
 
-_DIGEST = 32  # bytes of a SHA-256
-
 
 class Corrupt(ValueError):
     """A file that is not a checkpoint, or is not as it was written."""
@@ -62,7 +60,7 @@ def read(path: Path) -> dict[str, Any]:
         OSError: it can't be read.
     """
     raw = path.read_bytes()
-    digest, payload = raw[:_DIGEST], raw[_DIGEST:]
+    digest, payload = raw[:32], raw[32:]
     if hashlib.sha256(payload).digest() != digest:
         raise Corrupt("its content does not match its checksum")
     try:
