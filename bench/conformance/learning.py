@@ -31,7 +31,9 @@ from bench.conformance.subject import (
     named,
     rows,
 )
+from bench.errors import UsageError
 from bench.numerics.ode import SolverFailed
+from bench.registry.plugins import look
 from bench.registry.sources import reaches
 from bench.training.isolation import sealed
 from bench.training.loop import Diverged, Training, train
@@ -79,7 +81,11 @@ def _check_options(config: type[Options]) -> None:
 
 
 def check_source(subject: Subject) -> str:
-    """It imports no clock, files, data or metric."""
+    """It imports no clock, files, data or metric, and its `LOOK` can be read."""
+    try:
+        look(subject.name)
+    except UsageError as error:
+        raise Broken("wrong-look", problem=error.problem, remedy=error.remedy) from error
     if not subject.files:
         raise NotTried("no-source")
     if found := reaches(subject.files):

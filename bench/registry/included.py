@@ -40,50 +40,33 @@ def read(path: Path) -> Included:
     Raises:
         UsageError: the file can't be read or imported, or there is nothing in it.
     """
+    from bench.api.method import Method
+
     module = _import(path)
-    found = Included(
-        _methods(module, path.stem.replace("_", "-")),
-        _objects(module, Dataset, "bench.datasets"),
-        _objects(module, Metric, "bench.metrics"),
-    )
+    found = Included({}, {}, {})
+    classes = []
+    for name, value in vars(module).items():
+        where = f"{module.__name__}:{name}"
+        if isinstance(value, Dataset):
+            found.datasets[value.name] = EntryPoint(value.name, where, "bench.datasets")
+        elif isinstance(value, Metric):
+            found.metrics[value.name] = EntryPoint(value.name, where, "bench.metrics")
+        elif inspect.isclass(value) and value.__module__ == module.__name__:
+            classes += [value] if issubclass(value, Method) and name[0] != "_" else []
+    stem = path.stem.replace("_", "-")
+    for kind in classes:
+        alone = stem if len(classes) == 1 else f"{stem}.{kind.__name__}"
+        name = str(vars(kind).get("name", alone))
+        if name in found.methods:
+            raise UsageError(f"Two methods in {path} have the name {name!r}.", "Rename one.")
+        where = f"{module.__name__}:{kind.__name__}"
+        found.methods[name] = EntryPoint(name, where, "bench.methods")
     if not (found.methods or found.datasets or found.metrics):
         raise UsageError(
             f"{path} defines no method, data set or metric.",
             "A method derives from bench.api.Continuous or Discrete; a data set is a "
             "bench.api.Dataset, a metric a bench.api.Metric.",
         )
-    return found
-
-
-def _objects(module: ModuleType, kind: type[Dataset | Metric], group: str) -> dict[str, EntryPoint]:
-    """The objects of a kind in the module, by their own names."""
-    return {
-        value.name: EntryPoint(value.name, f"{module.__name__}:{name}", group)
-        for name, value in vars(module).items()
-        if isinstance(value, kind)
-    }
-
-
-def _methods(module: ModuleType, stem: str) -> dict[str, EntryPoint]:
-    from bench.api.method import Method
-
-    kinds = [
-        value
-        for name, value in vars(module).items()
-        if inspect.isclass(value)
-        and issubclass(value, Method)
-        and value.__module__ == module.__name__
-        and not name.startswith("_")
-    ]
-    found: dict[str, EntryPoint] = {}
-    for kind in kinds:
-        alone = stem if len(kinds) == 1 else f"{stem}.{kind.__name__}"
-        name = str(vars(kind).get("name", alone))
-        if name in found:
-            raise UsageError(
-                f"Two methods in {stem} have the name {name!r}.", "Give one another name."
-            )
-        found[name] = EntryPoint(name, f"{module.__name__}:{kind.__name__}", "bench.methods")
     return found
 
 

@@ -18,7 +18,7 @@ from bench.errors import UsageError, unknown
 from bench.registry import included
 from bench.registry.sources import current_version as current_version
 from bench.registry.sources import former_versions as former_versions
-from bench.registry.sources import look_of, module_file
+from bench.registry.sources import look_in, module_file
 from bench.registry.sources import source as source
 from bench.registry.sources import sources as sources
 from bench.registry.sources import summary as summary
@@ -186,7 +186,7 @@ def look(name: str) -> Look:
     """
     plugin = methods().get(name)
     path = module_file(plugin.module) if plugin else None
-    return look_of(path) if path else Look()
+    return look_in(path.read_bytes(), path.name)[0] if path else Look()
 
 
 def packages(plugin: EntryPoint) -> list[str]:

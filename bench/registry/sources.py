@@ -19,29 +19,20 @@ from typing import Any
 from bench.api.declarations import Look
 from bench.errors import UsageError, unknown
 
-#: What a method that imports a module, or one below it, could do.
-FORBIDDEN = {
-    **dict.fromkeys(("time", "datetime", "timeit"), "read the clock"),
-    **dict.fromkeys(("os", "io", "pathlib", "shutil", "tempfile", "glob", "mmap"), "touch files"),
-    **dict.fromkeys(("pickle", "h5py", "pandas"), "touch files"),
-    **dict.fromkeys(("subprocess", "multiprocessing", "ctypes"), "leave the process"),
-    **dict.fromkeys(("socket", "urllib", "http", "requests"), "use the network"),
-    **dict.fromkeys(("gc", "inspect", "sys", "importlib"), "look into the harness"),
-    **dict.fromkeys(
-        ("bench.data", "bench.api.dataset", "bench_datasets", "bench.api.Dataset"),
-        "read a data set",
-    ),
-    **dict.fromkeys(("bench.paths", "bench.registry", "bench.records"), "read a data set"),
-    **dict.fromkeys(("bench.evaluation", "bench.metrics", "bench.training"), "judge itself"),
+#: What a method could do with these modules, or with those below them.
+MODULES = {
+    "read the clock": "time datetime timeit",
+    "touch files": "os io pathlib shutil tempfile glob mmap pickle h5py pandas",
+    "leave the process": "subprocess multiprocessing ctypes",
+    "use the network": "socket urllib http requests",
+    "look into the harness": "gc inspect sys importlib",
+    "read a data set": "bench.data bench.api.dataset bench.api.Dataset bench_datasets "
+    "bench.paths bench.registry bench.records",
+    "judge itself": "bench.evaluation bench.metrics bench.training",
 }
 
-#: Built-in functions that could do the same.
-CALLS = {
-    "open": "touch files",
-    "eval": "run text",
-    "exec": "run text",
-    "__import__": "import by name",
-}
+#: What it could do with these built-in functions.
+CALLS = {"touch files": "open", "run text": "eval exec", "import by name": "__import__"}
 
 
 def summary(plugin: EntryPoint) -> str:
@@ -64,7 +55,7 @@ def version(plugin: EntryPoint) -> str:
     digest = hashlib.sha256()
     for path in sources(plugin):
         try:
-            digest.update(_look(path.read_bytes(), path.name)[1])
+            digest.update(look_in(path.read_bytes(), path.name)[1])
         except UsageError:
             digest.update(path.read_bytes())
         if path.with_suffix(".toml").is_file():
@@ -90,18 +81,13 @@ def _moved() -> dict[str, dict[str, str]]:
     return tomllib.loads((Path(__file__).parent / "moved.toml").read_text(encoding="utf-8"))
 
 
-def look_of(path: Path) -> Look:
-    """Return the `LOOK` of a source file, the default where it has none.
+@cache
+def look_in(code: bytes, file: str) -> tuple[Look, bytes]:
+    """Return the look that a source declares, and the source without it.
 
     Raises:
-        UsageError: it is not `Look(...)` of literal values, or a field is wrong.
+        UsageError: `LOOK` is not `Look(...)` of literal values, or a field is wrong.
     """
-    return _look(path.read_bytes(), path.name)[0]
-
-
-@cache
-def _look(code: bytes, file: str) -> tuple[Look, bytes]:
-    """The look that a source declares, and the source without it: a look changes no result."""
     try:
         body = ast.parse(code).body if b"LOOK" in code else []
     except (SyntaxError, ValueError):  # reported by whoever imports it
@@ -216,9 +202,9 @@ def _harms(node: ast.AST) -> Iterator[tuple[str, str]]:
         names = [alias.name for alias in node.names]
     elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
         names = [f"{node.module}.{alias.name}" for alias in node.names]
-    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in CALLS:
-        yield node.func.id, CALLS[node.func.id]
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        yield from ((node.func.id, harm) for harm in CALLS if node.func.id in CALLS[harm].split())
     for name in names:
-        for module, harm in FORBIDDEN.items():
-            if name == module or name.startswith(f"{module}."):
+        for harm, modules in MODULES.items():
+            if any(f"{name}.".startswith(f"{module}.") for module in modules.split()):
                 yield f"import of {name}", harm
