@@ -41,16 +41,14 @@ def run(
     test_rows: int | None = None,
     device: str = "cpu",
     jobs: int = 1,
-    threads: int | None = None,
-    memory: float | None = None,
     timeout: float | None = None,
-    checkpoint_every: float = 60.0,
     only: Only = "missing",
     scheduler: str | None = None,
     cluster: Cluster | None = None,
     results: str | Path | None = None,
     data: str | Path | None = None,
     include: Sequence[str | Path] = (),
+    **limits: Any,
 ) -> pd.DataFrame:
     """Run methods on data sets, as `bench run` does, and return their rows of `bench.records()`.
 
@@ -63,21 +61,22 @@ def run(
         settings: `KEY=VALUE` hyper-parameters, as `--set` takes them.
         judge: fields of `bench.records.spec.Judge` to change; `test_rows` is one of them.
         device: `cpu`, `cuda` or `auto`.
-        jobs: runs at a time, each with `threads` threads: by default all cores are shared.
-        memory: memory limit per run in GiB.
+        jobs: runs at a time.
         timeout: time limit per run in seconds.
-        checkpoint_every: seconds between two checkpoints of a run.
         only: which runs to make: `missing`, `failed`, `stale` or `all`.
         scheduler, cluster: the Dask cluster to run on, as `--scheduler` and `--cluster`.
         results: the results folder.
         data: the data root.
         include: Python files with methods, data sets or metrics that no package installs.
+        limits: fields of `bench.records.spec.Limits`: `threads` (by default the jobs share the
+            cores) and `memory` in GiB per run, `checkpoint_every` seconds.
 
     Raises:
         bench.errors.UsageError: an unknown name or an impossible number.
         bench.errors.DataError: missing or damaged data.
     """
-    options = dict(locals())  # before any other name: exactly the parameters
+    options = locals() | limits | {"judge": judge or {}}
+    del options["limits"]
     import sys
     from functools import partial
 
@@ -85,7 +84,7 @@ def run(
     from bench.launch.progress import display
 
     notify = partial(print, file=sys.stderr)
-    prepared = driver.prepare(driver.StudyRequest(**options | {"judge": judge or {}}), notify)
+    prepared = driver.prepare(driver.StudyRequest(**options), notify)
     driver.run(prepared, display, notify)
     frame = records(prepared.folder)
     return frame[frame["run"].isin([spec.run for spec in prepared.plan.runs])]

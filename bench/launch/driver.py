@@ -22,13 +22,12 @@ from bench.paths import data_root
 from bench.records import store
 from bench.records.bundle import results_dir
 from bench.records.model import Record
-from bench.records.spec import RunSpec
+from bench.records.spec import Limits, RunSpec
 from bench.registry import plugins
 from bench.study import presets
 from bench.study.estimates import estimates
 from bench.study.planning import Only, Plan, plan
 from bench.study.studies import JUDGE, Study, find, judge_of
-from bench.training.session import Limits
 
 if TYPE_CHECKING:
     from bench.launch.dask.connecting import Engine

@@ -17,8 +17,7 @@ from bench.errors import BenchError, UsageError
 from bench.launch.process import Event, Halt, Job, make
 from bench.launch.worker import lock_file
 from bench.records import store
-from bench.records.spec import RunSpec
-from bench.training.session import Limits
+from bench.records.spec import Limits, RunSpec
 
 #: Seconds between two looks at a run that another process makes.
 LOOK_EVERY = 0.5

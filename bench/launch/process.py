@@ -23,8 +23,7 @@ from filelock import FileLock, Timeout
 
 from bench.launch.worker import lock_file
 from bench.records import store
-from bench.records.spec import RunSpec
-from bench.training.session import Limits
+from bench.records.spec import Limits, RunSpec
 
 Event = dict[str, Any]
 

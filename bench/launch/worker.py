@@ -24,7 +24,7 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from bench.records import store
-from bench.records.spec import RunSpec
+from bench.records.spec import Limits, RunSpec
 
 #: Seconds between two reports of steps: a report for each would choke the parent.
 REPORT_EVERY = 0.2
@@ -74,7 +74,6 @@ def _run(
 
     from bench.training.loop import TimedOut
     from bench.training.run import execute
-    from bench.training.session import Limits
 
     began = time.monotonic()
 

@@ -116,3 +116,18 @@ class RunSpec:
         parts = json.loads(line)
         parts |= {"judge": Judge(**parts["judge"]), "include": tuple(parts["include"])}
         return cls(**parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a run may use and how it is kept, which does not change its result.
+
+    `threads` is None until it is decided, `memory` is in GiB, None for no limit; there are
+    `checkpoint_every` seconds between two checkpoints. With `reference_timing` a reference
+    computation is timed after each step.
+    """
+
+    threads: int | None = None
+    memory: float | None = None
+    checkpoint_every: float = 60.0
+    reference_timing: bool = False

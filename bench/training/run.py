@@ -27,12 +27,12 @@ from bench.numerics.ode import SolverFailed
 from bench.paths import commit
 from bench.records import store
 from bench.records.model import Record
-from bench.records.spec import Judge, RunSpec
+from bench.records.spec import Judge, Limits, RunSpec
 from bench.registry import plugins
 from bench.registry.sources import reaches
 from bench.training.loop import Diverged, Interrupted, TimedOut
 from bench.training.reference_timing import ReferenceTimer, arithmetic
-from bench.training.session import Control, Limits, learn, peak_rss_bytes
+from bench.training.session import Control, learn, peak_rss_bytes
 
 #: The packages whose versions every record has.
 PACKAGES = ("cnf-bench", "torch", "torchdiffeq", "numpy", "scipy", "scikit-learn", "pandas")

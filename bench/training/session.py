@@ -22,7 +22,7 @@ from bench.api.stream import Stream
 from bench.data.arrays import Loaded
 from bench.evaluation.protocol import Report, pick
 from bench.records import store
-from bench.records.spec import RunSpec
+from bench.records.spec import Limits, RunSpec
 from bench.registry import plugins
 from bench.training import checkpoint
 from bench.training.isolation import sealed
@@ -31,21 +31,6 @@ from bench.training.reference_timing import ReferenceTimer
 
 #: The curve of a run: a line of JSON for each step.
 CURVE = "curve.jsonl"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What a run may use and how it is kept, which does not change its result.
-
-    `threads` is None until it is decided, `memory` is in GiB, None for no limit; there are
-    `checkpoint_every` seconds between two checkpoints. With `reference_timing` a reference
-    computation is timed after each step.
-    """
-
-    threads: int | None = None
-    memory: float | None = None
-    checkpoint_every: float = 60.0
-    reference_timing: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

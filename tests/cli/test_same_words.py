@@ -46,6 +46,8 @@ SAME: list[tuple[str, dict[str, Any]]] = [
      {**OWN, "budget": "quick", "settings": ["ridge=0.5"]}),
     ("-m gaussian -d own.npy --test-rows 50", {**OWN, "test_rows": 50}),
     ("-m gaussian -d own.npy --test-rows 50", {**OWN, "judge": {"test_rows": 50}}),
+    ("-m gaussian -d own.npy --threads 1 --memory 2 --checkpoint-every 5",
+     {**OWN, "threads": 1, "memory": 2.0, "checkpoint_every": 5.0}),
     ("--study study.toml", {"study": "study.toml"}),
     ("--study study.toml -m gaussian -s 1", {"study": "study.toml", "methods": ["gaussian"],
                                              "seeds": [1]}),

@@ -11,10 +11,9 @@ from distributed import Client
 
 from bench.launch.dask import connecting
 from bench.launch.pool import run_all
-from bench.records.spec import RunSpec
+from bench.records.spec import Limits, RunSpec
 from bench.study.planning import plan
 from bench.study.studies import Study
-from bench.training.session import Limits
 
 from ..harness.small import two_methods
 from .processes import Cluster

@@ -16,7 +16,7 @@ from bench.cli import main
 from bench.errors import UsageError
 from bench.launch.dask import connecting
 from bench.records import store
-from bench.training.session import Limits
+from bench.records.spec import Limits
 
 from ..harness.small import table
 from .processes import WAIT, Cluster, until

@@ -13,10 +13,9 @@ from distributed import Client
 from bench.errors import UsageError
 from bench.launch.dask import connecting, run_on
 from bench.launch.dask.errors import ClusterLost
-from bench.records.spec import RunSpec
+from bench.records.spec import Limits, RunSpec
 from bench.study.planning import plan
 from bench.study.studies import Study
-from bench.training.session import Limits
 
 from ..harness.small import table
 from .processes import WAIT, Cluster, long_run, until

@@ -18,11 +18,10 @@ import pytest
 from bench.launch import process
 from bench.launch.process import Halt, Job, make
 from bench.records import store
-from bench.records.spec import RunSpec
+from bench.records.spec import Limits, RunSpec
 from bench.registry import plugins
 from bench.study.planning import plan
 from bench.study.studies import Study
-from bench.training.session import Limits
 
 from .small import JUDGE, children
 

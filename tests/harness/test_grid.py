@@ -23,10 +23,9 @@ from bench.launch import process as one_child
 from bench.launch.pool import run_all
 from bench.launch.worker import lock_file
 from bench.records import store
-from bench.records.spec import RunSpec
+from bench.records.spec import Limits, RunSpec
 from bench.study.planning import Only, Plan, plan
 from bench.study.studies import Study
-from bench.training.session import Limits
 
 from .small import children, table, two_methods
 

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from bench.records.spec import Judge
+from bench.records.spec import Judge, Limits
 from bench.study.planning import plan
 from bench.study.studies import Study
 from bench.training.reference_timing import ReferenceTimer, arithmetic
 from bench.training.run import execute
-from bench.training.session import Limits
 
 JUDGE = Judge(
     test_rows=50, error_rows=20, integral_cells=16, mmd_n=50, permutations=19, validations=1,

@@ -21,7 +21,7 @@ from bench.data import arrays
 from bench.launch.pool import run_all
 from bench.records import store
 from bench.records.frame import records
-from bench.records.spec import Judge, RunSpec
+from bench.records.spec import Judge, Limits, RunSpec
 from bench.records.store import outline
 from bench.registry import plugins
 from bench.report.page import page
@@ -31,7 +31,6 @@ from bench.study.planning import plan
 from bench.study.studies import Study
 from bench.tables.comparison import comparison
 from bench.tables.render import render
-from bench.training.session import Limits
 
 METHODS = ("gaussian", "flow-matching", "ffjord", "ot-flow", "jko")
 TOYS = (

@@ -18,8 +18,7 @@ from bench.launch.dask.worker_checks import Needs, Unfit
 from bench.launch.process import Event, Halt, Job, make
 from bench.records import store
 from bench.records.model import Record
-from bench.records.spec import RunSpec
-from bench.training.session import Limits
+from bench.records.spec import Limits, RunSpec
 
 if TYPE_CHECKING:
     from distributed import Worker

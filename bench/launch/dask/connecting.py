@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import UsageError
 from bench.launch.dask.running import PATIENCE, run_on
 from bench.launch.process import Event
-from bench.records.spec import RunSpec
-from bench.training.session import Limits
+from bench.records.spec import Limits, RunSpec
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -28,9 +28,8 @@ from bench.launch.process import Event
 from bench.launch.worker import lock_file
 from bench.records import store
 from bench.records.model import Record
-from bench.records.spec import RunSpec
+from bench.records.spec import Limits, RunSpec
 from bench.registry import plugins
-from bench.training.session import Limits
 
 if TYPE_CHECKING:
     from distributed import Client, Future
