@@ -11,17 +11,8 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import NothingMeasured
+from bench.figures import style
 from bench.figures.request import Array, Group, Plot, Request, select
-from bench.figures.style import (
-    Style,
-    canvas,
-    dress,
-    horizontal_grid,
-    legend,
-    name_axes,
-    sample_line,
-    stage_word,
-)
 from bench.records.format import measured
 from bench.tables.details import movement_of
 
@@ -42,7 +33,7 @@ class Chain:
 
     label: str
     method: str
-    style: Style
+    look: style.Style
     seeds: tuple[Array, ...]
 
     def mean(self) -> Array | None:
@@ -116,23 +107,23 @@ def diagram(panels: dict[str, list[Chain]]) -> Figure:
     """Draw a panel for each title: movement against the number of the block."""
     across = min(3, len(panels))
     down = math.ceil(len(panels) / across)
-    with canvas(_WIDTHS[across - 1] * across, _HEIGHT * down + 0.4) as figure:
+    with style.canvas(_WIDTHS[across - 1] * across, _HEIGHT * down + 0.4) as figure:
         grid = figure.subplots(down, across, squeeze=False)
         log = _wide([np.concatenate([s for c in p for s in c.seeds]) for p in panels.values()])
-        block = stage_word(chain.method for chain in _every(panels))
+        block = style.stage_word(chain.method for chain in _every(panels))
         handles: dict[str, Any] = {}
         for place, (axes, title) in enumerate(zip(grid.flat, panels, strict=False)):
-            dress(axes, title)
-            horizontal_grid(axes)
+            style.dress(axes, title)
+            style.horizontal_grid(axes)
             for chain in panels[title]:
                 _chain(axes, chain)
-                handles.setdefault(chain.label, sample_line(**_line(chain), lw=1.4))
+                handles.setdefault(chain.label, style.key_line(**_line(chain), lw=1.4))
             _scale(axes, log=log)
             movement = "" if place % across else "W2 movement (unit²)"
-            name_axes(axes, f"{block}, from data to noise", movement)
+            style.name_axes(axes, f"{block}, from data to noise", movement)
         for axes in grid.flat[len(panels) :]:
             axes.remove()
-        legend(figure, handles)
+        style.legend(figure, handles)
     return figure
 
 
@@ -142,16 +133,16 @@ def _wide(panels: Sequence[Array]) -> bool:
 
 
 def _line(chain: Chain) -> dict[str, Any]:
-    fill = "white" if chain.style.place else chain.style.colour
-    return {**chain.style.line, "ms": 4, "mew": 1.0, "mfc": fill}
+    fill = "white" if chain.look.place else chain.look.colour
+    return {**chain.look.line, "ms": 4, "mew": 1.0, "mfc": fill}
 
 
 def _chain(axes: Axes, chain: Chain) -> None:
-    mean, colour = chain.mean(), chain.style.colour
+    mean, colour = chain.mean(), chain.look.colour
     for seed in chain.seeds if len(chain.seeds) > 1 or mean is None else ():
         (line,) = axes.plot(np.arange(1, len(seed) + 1), seed, color=colour, lw=0.5, alpha=0.6)
         if mean is None:  # with different numbers of blocks each seed counts for itself
-            line.set(marker=chain.style.look.marker, markersize=3.4, markeredgewidth=0, alpha=1.0)
+            line.set(marker=chain.look.marker, markersize=3.4, markeredgewidth=0, alpha=1.0)
     if mean is not None:
         axes.plot(np.arange(1, len(mean) + 1), mean, **_line(chain), lw=1.4, label=chain.label)
 

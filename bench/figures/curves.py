@@ -11,25 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.errors import NothingMeasured
+from bench.figures import style
 from bench.figures.request import Array, Group, Plot, Request, SelectedRun, select
-from bench.figures.style import (
-    INK,
-    NAME,
-    PAGE,
-    PALE,
-    TICK,
-    Style,
-    axis_name,
-    canvas,
-    dress,
-    few_ticks,
-    heading,
-    horizontal_grid,
-    legend,
-    name_axes,
-    sample_line,
-    stage_word,
-)
 from bench.records import catalogue
 from bench.records.curve import TrainingCurve, read_curve
 
@@ -47,8 +30,8 @@ _ACROSS, _TOP, _LOSS, _LETTERS = 3, 2.1, 1.95, 32
 _POINTS = 1_200
 
 #: How a later stage and the kept state are marked.
-_STAGE: dict[str, Any] = {"color": PALE, "lw": 0.7, "ls": (0, (1, 1.5))}
-_KEPT: dict[str, Any] = {"color": INK, "lw": 0.8, "ls": (0, (5, 2))}
+_STAGE: dict[str, Any] = {"color": style.PALE, "lw": 0.7, "ls": (0, (1, 1.5))}
+_KEPT: dict[str, Any] = {"color": style.INK, "lw": 0.8, "ls": (0, (5, 2))}
 
 
 @dataclass(frozen=True)
@@ -61,7 +44,7 @@ class ShownCurve:
 
     label: str
     method: str
-    style: Style
+    look: style.Style
     minibatches: Array
     seconds: Array
     loss: Array
@@ -117,7 +100,7 @@ def draw(request: Request) -> Plot:
     return selection.plot(diagram(parts), lines, drawn)
 
 
-def _shown(one: SelectedRun, found: TrainingCurve, style: Style) -> ShownCurve:
+def _shown(one: SelectedRun, found: TrainingCurve, look: style.Style) -> ShownCurve:
     known = np.isfinite(found.loss)
     loss = found.loss[known]
     best, validated = None, found.validation
@@ -127,7 +110,7 @@ def _shown(one: SelectedRun, found: TrainingCurve, style: Style) -> ShownCurve:
     return ShownCurve(
         one.label,
         one.method,
-        style,
+        look,
         found.minibatches[known],
         found.seconds[known],
         loss,
@@ -178,47 +161,47 @@ def diagram(parts: Sequence[CurvePanels]) -> Figure:
     """Draw a row of validation and rows of losses for each data set."""
     rows = [math.ceil(len(part.curves) / _ACROSS) for part in parts]
     heights = [_TOP + 0.3 + _LOSS * down for down in rows]
-    with canvas(PAGE, sum(heights) + 0.4) as figure:
+    with style.canvas(style.PAGE, sum(heights) + 0.4) as figure:
         places = figure.subfigures(len(parts), 1, squeeze=False, height_ratios=heights)
         handles: dict[str, Any] = {}
         for place, part, down in zip(places[:, 0], parts, rows, strict=True):
-            heading(place, part.title)
+            style.heading(place, part.title)
             above, below = place.subfigures(2, 1, height_ratios=[_TOP, _LOSS * down])
             _validation(above, part)
             _losses(below, part, down)
             for curve in part.curves:
-                line = sample_line(**curve.style.line, ms=4, mew=0, lw=1.2)
+                line = style.key_line(**curve.look.line, ms=4, mew=0, lw=1.2)
                 handles.setdefault(curve.label, line)
-        handles["kept state"] = sample_line(**_KEPT, marker="o", ms=7, mfc="none", mew=0.9)
+        handles["kept state"] = style.key_line(**_KEPT, marker="o", ms=7, mfc="none", mew=0.9)
         curves = [curve for part in parts for curve in part.curves]
         if staged := [curve.method for curve in curves if curve.stages]:
-            handles[f"next {stage_word(staged)}"] = sample_line(**_STAGE)
-        legend(figure, handles)
+            handles[f"next {style.stage_word(staged)}"] = style.key_line(**_STAGE)
+        style.legend(figure, handles)
     return figure
 
 
 def _validation(place: SubFigure, part: CurvePanels) -> None:
     """Validation NLL against mini-batches and seconds; the kept state is ringed."""
     grid = place.subplots(1, 2, sharey=True)
-    nll = axis_name(catalogue.column("validation_nll"))
+    nll = style.axis_name(catalogue.column("validation_nll"))
     for column, (axes, name) in enumerate(zip(grid, _X, strict=True)):
-        dress(axes)
-        horizontal_grid(axes)
+        style.dress(axes)
+        style.horizontal_grid(axes)
         for curve in part.curves:
             points = curve.validation[np.isfinite(curve.validation[:, 2])]
             axes.plot(
-                points[:, column], points[:, 2], **curve.style.line, ms=3.4, mew=0, lw=1.2
+                points[:, column], points[:, 2], **curve.look.line, ms=3.4, mew=0, lw=1.2
             )  # fmt: skip
             kept = points[points[:, 0] == curve.best]
             axes.plot(
                 kept[:, column], kept[:, 2], ls="none", marker="o", ms=8, mfc="none",
-                mec=curve.style.colour, mew=1.0, gid="best",
+                mec=curve.look.colour, mew=1.0, gid="best",
             )  # fmt: skip
         axes.set_ylim(part.floor, part.ceiling)
-        name_axes(axes, name, "" if column else nll)
+        style.name_axes(axes, name, "" if column else nll)
     if all((curve.validation[:, 1] > 0).all() for curve in part.curves):
         grid[1].set_xscale("log")
-        grid[1].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        style.log_ticks(grid[1].xaxis)
 
 
 #: The names of the horizontal axes.
@@ -231,17 +214,17 @@ def _losses(place: SubFigure, part: CurvePanels, down: int) -> None:
         if k >= len(part.curves):
             axes.remove()
             continue
-        dress(axes, part.curves[k].label, _LETTERS)
+        style.dress(axes, part.curves[k].label, _LETTERS)
         _loss(axes, part.curves[k])
-        name_axes(axes, _X[0], "" if k % _ACROSS else "loss (the method's own)")
+        style.name_axes(axes, _X[0], "" if k % _ACROSS else "loss (the method's own)")
 
 
 def _loss(axes: Axes, curve: ShownCurve) -> None:
     if not len(curve.loss):  # none of its losses was finite
         return
     x, y = outline(curve.minibatches, curve.loss, _POINTS)
-    axes.plot(x, y, color=curve.style.colour, lw=0.4, alpha=0.35, rasterized=True)
-    axes.plot(curve.minibatches, curve.smooth, color=curve.style.colour, lw=1.3)
+    axes.plot(x, y, color=curve.look.colour, lw=0.4, alpha=0.35, rasterized=True)
+    axes.plot(curve.minibatches, curve.smooth, color=curve.look.colour, lw=1.3)
     for begun in curve.stages:
         axes.axvline(begun, **_STAGE, gid="stage")
     if curve.best is not None:
@@ -252,8 +235,8 @@ def _loss(axes: Axes, curve: ShownCurve) -> None:
     else:
         margin = 0.08 * (high - low) or 1.0
         axes.set_ylim(low - margin, high + margin)
-        axes.yaxis.set_major_locator(few_ticks(4))
-    axes.xaxis.set_major_locator(few_ticks(4))
+        axes.yaxis.set_major_locator(style.few_ticks(4))
+    axes.xaxis.set_major_locator(style.few_ticks(4))
     if len(curve.seconds) > 1 and (np.diff(curve.seconds) > 0).all():
         _seconds(axes, curve)
 
@@ -263,12 +246,14 @@ def _seconds(axes: Axes, curve: ShownCurve) -> None:
     above = axes.twiny()
     above.set_xlim(axes.get_xlim())
     first, last = curve.seconds[0], curve.seconds[-1]
-    ticks = [t for t in few_ticks(4).tick_values(first, last) if first <= t <= last]
+    ticks = [t for t in style.few_ticks(4).tick_values(first, last) if first <= t <= last]
     above.set_xticks(np.interp(ticks, curve.seconds, curve.minibatches), [f"{t:g}" for t in ticks])
-    above.tick_params(labelsize=TICK - 0.5, color=PALE, labelcolor=PALE, width=0.6, pad=1)
-    above.set_xlabel(_X[1], fontsize=NAME - 0.5, color=PALE, labelpad=2)
+    above.tick_params(
+        labelsize=style.TICK - 0.5, color=style.PALE, labelcolor=style.PALE, width=0.6, pad=1
+    )
+    above.set_xlabel(_X[1], fontsize=style.NAME - 0.5, color=style.PALE, labelpad=2)
     above.spines[["right", "left"]].set_visible(False)
-    above.spines["top"].set_color(PALE)
+    above.spines["top"].set_color(style.PALE)
 
 
 def outline(x: Array, y: Array, most: int) -> tuple[Array, Array]:

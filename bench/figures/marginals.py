@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import NothingMeasured
+from bench.figures import style
 from bench.figures.request import (
     Array,
     Group,
@@ -28,17 +29,6 @@ from bench.figures.request import (
     real_rows,
     samples,
     select,
-)
-from bench.figures.style import (
-    INK,
-    PAGE,
-    canvas,
-    dress,
-    few_ticks,
-    heading,
-    legend,
-    name_axes,
-    sample_line,
 )
 
 if TYPE_CHECKING:
@@ -179,17 +169,17 @@ def diagram(shown: Corners) -> Figure:
 
     k, across = len(shown.names), min(2, len(shown.corners))
     down = math.ceil(len(shown.corners) / across)
-    width = PAGE / 2 if k > 1 else 2.4
-    with canvas(width * across, (width + 0.15) * down + 0.5) as figure:
-        heading(figure, shown.title)
+    width = style.PAGE / 2 if k > 1 else 2.4
+    with style.canvas(width * across, (width + 0.15) * down + 0.5) as figure:
+        style.heading(figure, shown.title)
         parts = figure.subfigures(down, across, squeeze=False)
         for part, corner in zip(parts.flat, shown.corners, strict=False):
             _corner(part, corner, shown)
-        handles = {"the method: contours of 90 % and 50 %": sample_line(color=INK, lw=1.2)}
+        handles = {"the method: contours of 90 % and 50 %": style.key_line(color=style.INK, lw=1.2)}
         if shown.data is not None:
             grey = Patch(facecolor=_GREYS[1], edgecolor=_GREY)
             handles = {"data: 90 % and 50 % of the rows": grey, **handles}
-        legend(figure, handles)
+        style.legend(figure, handles)
     return figure
 
 
@@ -198,23 +188,23 @@ def _corner(part: SubFigure, corner: Corner, shown: Corners) -> None:
     # The panels are narrow: units go on a line of their own.
     names = [name.replace(" (", "\n(") for name in shown.names]
     grid = part.subplots(k, k, squeeze=False, sharex="col")
-    heading(part, corner.title, 8.5)
+    style.heading(part, corner.title, 8.5)
     for i in range(k):
         for j in range(k):
             axes = grid[i, j]
             if j > i:
                 axes.remove()
                 continue
-            dress(axes)
+            style.dress(axes)
             axes.tick_params(labelsize=6, labelbottom=i == k - 1, labelleft=j == 0 < i)
             axes.set_xlim(shown.low[j], shown.high[j])
             if i == j:
                 _single(axes, corner, shown, j)
             else:
                 _pair(axes, corner, shown, j, i)
-            axes.xaxis.set_major_locator(few_ticks(3))
+            axes.xaxis.set_major_locator(style.few_ticks(3))
             left = "" if j else names[i] if i else "density\n(1/unit)"
-            name_axes(axes, names[j] if i == k - 1 else "", left)
+            style.name_axes(axes, names[j] if i == k - 1 else "", left)
             axes.xaxis.label.set_fontsize(6.5)
             axes.yaxis.label.set_fontsize(6.5)
 
@@ -238,7 +228,7 @@ def _pair(axes: Axes, corner: Corner, shown: Corners, j: int, i: int) -> None:
     x, y = (a + (b - a) * _CENTRES for a, b in zip(low, high, strict=True))
     cell = float(np.prod((high - low) / CELLS))
     axes.set_ylim(low[1], high[1])
-    axes.yaxis.set_major_locator(few_ticks(3))
+    axes.yaxis.set_major_locator(style.few_ticks(3))
     if shown.data is not None:
         density = smooth_2d(shown.data[:, [j, i]], low, high)
         if ends := levels(density, cell):

@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.api.declarations import Column
 from bench.errors import NothingMeasured, UsageError
+from bench.figures import style
 from bench.figures.request import (
     Array,
     Group,
@@ -19,34 +20,20 @@ from bench.figures.request import (
     metric_column,
     select,
 )
-from bench.figures.style import (
-    PALE,
-    Style,
-    axis_name,
-    canvas,
-    dress,
-    few_ticks,
-    horizontal_grid,
-    legend,
-    name_axes,
-    sample_line,
-    sample_marker,
-)
 from bench.records import catalogue
 from bench.stats.ranking import pareto_front
 from bench.tables.marks import flags_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 #: Data sets and methods at most; the size of a panel in inches.
 GROUPS, ROWS = 4, 12
 _WIDTH, _HEIGHT = 3.2, 2.3
 
-#: The columns of costs, and what their values are divided by: memory is drawn in MiB.
-COSTS = {"train_seconds": 1.0, "memory_bytes": 2.0**20}
+#: The columns of costs, what their values are divided by, and the unit of the quotient.
+COSTS = {"train_seconds": (1.0, "s"), "memory_bytes": (2.0**20, "MiB")}
 
 
 @dataclass(frozen=True)
@@ -57,7 +44,7 @@ class CostPoint:
     """
 
     label: str
-    style: Style
+    look: style.Style
     loss: Array
     costs: Array
     counts: bool
@@ -106,12 +93,12 @@ def draw(request: Request) -> Plot:
     return selection.plot(diagram(shown), lines)
 
 
-def _panel(group: Group, loss: Column, styles: dict[str, Style]) -> CostPanel:
+def _panel(group: Group, loss: Column, styles: dict[str, style.Style]) -> CostPanel:
     points = [point for one in group.rows if (point := _point(one, loss, styles[one.label]))]
-    name, log = axis_name(loss), not loss.unit.startswith("nats")
+    name, log = style.axis_name(loss), not loss.unit.startswith("nats")
     entropy = group.rows[0].run["entropy"]
     if loss.name == "nll" and all((point.loss > entropy).all() for point in points):
-        name, log = axis_name(loss, f"{loss.title} above the entropy"), True
+        name, log = style.axis_name(loss, f"{loss.title} above the entropy"), True
         points = [replace(point, loss=point.loss - entropy) for point in points]
     log = log and all((point.loss > 0).all() for point in points)
     score = np.array([point.loss.mean() if point.counts else np.nan for point in points])
@@ -120,15 +107,15 @@ def _panel(group: Group, loss: Column, styles: dict[str, Style]) -> CostPanel:
     return CostPanel(group.title, name, log, tuple(points), tuple(map(tuple, fronts)))
 
 
-def _point(one: SelectedRun, loss: Column, style: Style) -> CostPoint | None:
+def _point(one: SelectedRun, loss: Column, look: style.Style) -> CostPoint | None:
     """The point of a row; None if one of its runs that ended well lacks a number."""
     cell = one.cell
     losses = cell.numbers(loss.name)
-    costs = np.array([cell.numbers(column) / unit for column, unit in COSTS.items()])
+    costs = np.array([cell.numbers(column) / unit for column, (unit, _) in COSTS.items()])
     if not (np.isfinite(losses).all() and np.isfinite(costs).all() and (costs > 0).all()):
         return None
     counts = len(cell.well) == len(cell.rows) and not flags_of(cell)
-    return CostPoint(one.label, style, losses, costs, counts)
+    return CostPoint(one.label, look, losses, costs, counts)
 
 
 def _caption(panels: list[CostPanel], loss: Column, groups: Sequence[Group]) -> Iterator[str]:
@@ -164,39 +151,26 @@ def _missing(group: Group, panel: CostPanel) -> Iterator[str]:
 
 def diagram(panels: Sequence[CostPanel]) -> Figure:
     """Draw a row for each data set, with a panel for each cost."""
-    names = [axis_name(replace(c, unit="MiB" if COSTS[c.name] != 1 else c.unit)) for c in _costs()]
-    with canvas(_WIDTH * len(names), _HEIGHT * len(panels) + 0.4) as figure:
+    costs = [(catalogue.column(name), unit) for name, (_, unit) in COSTS.items()]
+    names = [style.axis_name(replace(column, unit=unit)) for column, unit in costs]
+    with style.canvas(_WIDTH * len(names), _HEIGHT * len(panels) + 0.4) as figure:
         grid = figure.subplots(len(panels), len(names), squeeze=False, sharey="row", sharex="col")
         points = [point for panel in panels for point in panel.points]
         for k, axes in enumerate(grid[-1]):
             axes.set_xlim(*_limits(np.concatenate([p.costs[k] for p in points]), log=True))
         for row, panel in zip(grid, panels, strict=True):
             for k, (axes, name) in enumerate(zip(row, names, strict=True)):
-                dress(axes, panel.title)
-                horizontal_grid(axes)
+                style.dress(axes, panel.title)
+                style.horizontal_grid(axes)
                 _draw_panel(axes, panel, k)
-                name_axes(axes, name if panel is panels[-1] else "", "" if k else panel.loss)
+                style.name_axes(axes, name if panel is panels[-1] else "", "" if k else panel.loss)
         for axes in grid[-1]:
-            _ticks(axes.xaxis, *axes.get_xlim())
+            style.log_ticks(axes.xaxis)
         for axes, panel in zip(grid[:, 0], panels, strict=True):
             if panel.log:
-                _ticks(axes.yaxis, *axes.get_ylim())
-        legend(figure, _handles(points))
+                style.log_ticks(axes.yaxis)
+        style.legend(figure, _handles(points))
     return figure
-
-
-def _costs() -> list[Column]:
-    return [catalogue.column(name) for name in COSTS]
-
-
-def _ticks(axis: Axis, low: float, high: float) -> None:
-    """Powers of ten; on a shorter axis 1, 2, 5; on a short one even steps."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    steps = LogLocator(subs=(1,) if high / low > 100 else (1, 2, 5))
-    axis.set_major_locator(steps if high / low > 5 else few_ticks(5))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    axis.set_minor_formatter(NullFormatter())
 
 
 def _limits(values: Array, *, log: bool) -> tuple[float, float]:
@@ -215,7 +189,7 @@ def _draw_panel(axes: Axes, panel: CostPanel, k: int) -> None:
         axes.set_yscale("log")
     axes.set_ylim(*_limits(np.concatenate([point.loss for point in panel.points]), log=panel.log))
     for point in panel.points:
-        costs, losses, look = point.costs[k], point.loss, point.style.look
+        costs, losses, look = point.costs[k], point.loss, point.look
         several = len(losses) > 1
         if several:
             axes.plot(
@@ -224,7 +198,7 @@ def _draw_panel(axes: Axes, panel: CostPanel, k: int) -> None:
             )  # fmt: skip
         xerr, yerr = (np.std(v, ddof=1) if several else 0.0 for v in (costs, losses))
         axes.errorbar(
-            costs.mean(), losses.mean(), xerr=xerr, yerr=yerr, **point.style.point, elinewidth=0.9,
+            costs.mean(), losses.mean(), xerr=xerr, yerr=yerr, **look.point, elinewidth=0.9,
             zorder=3, ms=6, mew=1.1, mfc=look.colour if point.counts else "white",
         )  # fmt: skip
     front = [
@@ -232,12 +206,12 @@ def _draw_panel(axes: Axes, panel: CostPanel, k: int) -> None:
     ]
     if front:
         x, y = np.array(sorted(front)).T
-        axes.plot(x, y, drawstyle="steps-post", color=PALE, lw=1.0, zorder=1.5, gid="front")
+        axes.plot(x, y, drawstyle="steps-post", color=style.PALE, lw=1.0, zorder=1.5, gid="front")
 
 
 def _handles(points: list[CostPoint]) -> dict[str, Any]:
-    handles = {point.label: sample_marker(**point.style.point, mew=0.8) for point in points}
-    handles["Pareto front"] = sample_line(color=PALE, lw=1.0)
+    handles = {point.label: style.key_marker(**point.look.point, mew=0.8) for point in points}
+    handles["Pareto front"] = style.key_line(color=style.PALE, lw=1.0)
     if not all(point.counts for point in points):
-        handles["hollow: not on the front"] = sample_marker(mfc="white", mec=PALE, mew=1.1)
+        handles["hollow: not on the front"] = style.key_marker(mfc="white", mec=style.PALE, mew=1.1)
     return handles

@@ -8,19 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import NothingMeasured, UsageError
+from bench.figures import style
 from bench.figures.request import Plot, Request, wrapped
-from bench.figures.style import (
-    PALE,
-    Style,
-    canvas,
-    dress,
-    horizontal_grid,
-    legend,
-    name_axes,
-    sample_line,
-    sample_marker,
-    styles,
-)
 from bench.tables.sample_quality import QualityCurve, QualityPanel, panels
 
 if TYPE_CHECKING:
@@ -31,7 +20,7 @@ if TYPE_CHECKING:
 _WIDTHS, _HEIGHT = (4.4, 3.1, 2.35), 2.25
 
 #: The line of the threshold, and the marker of the reference solver.
-_TAU: dict[str, Any] = {"color": PALE, "lw": 1.0, "ls": (0, (5, 2))}
+_TAU: dict[str, Any] = {"color": style.PALE, "lw": 1.0, "ls": (0, (5, 2))}
 _HOLLOW: dict[str, Any] = {"ms": 5.5, "mfc": "white", "mew": 1.1}
 
 
@@ -100,52 +89,52 @@ def diagram(shown: Sequence[QualityPanel]) -> Figure:
     """
     across = min(3, len(shown))
     down = math.ceil(len(shown) / across)
-    looks = styles((curve.label, curve.method) for panel in shown for curve in panel.curves)
-    with canvas(_WIDTHS[across - 1] * across, _HEIGHT * down) as figure:
+    looks = style.styles((curve.label, curve.method) for panel in shown for curve in panel.curves)
+    with style.canvas(_WIDTHS[across - 1] * across, _HEIGHT * down) as figure:
         grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey="row")
         names = Counter(panel.heading[0] for panel in shown)
         for axes, panel in zip(grid.flat, shown, strict=False):
             dataset, revision, budget = panel.heading
             several = names[dataset] > 1
             title = f"{dataset} ({budget}, {str(revision)[:8]})" if several else str(dataset)
-            dress(axes, title)
+            style.dress(axes, title)
             _panel(axes, panel, looks)
         for axes in grid.flat[len(shown) :]:
             axes.remove()
         for column in range(across):
             below = grid[(len(shown) - 1 - column) // across, column]
             below.tick_params(labelbottom=True)
-            name_axes(below, "evaluations per sample (NFE)")
+            style.name_axes(below, "evaluations per sample (NFE)")
         for left in grid[:, 0]:
-            name_axes(left, y="MMD-m (squared)")
+            style.name_axes(left, y="MMD-m (squared)")
         _ticks(grid[0, 0], shown)
-        legend(figure, _handles(shown, looks))
+        style.legend(figure, _handles(shown, looks))
     return figure
 
 
-def _panel(axes: Axes, panel: QualityPanel, looks: dict[str, Style]) -> None:
+def _panel(axes: Axes, panel: QualityPanel, looks: dict[str, style.Style]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.margins(x=0.06, y=0.09)
-    horizontal_grid(axes)
+    style.horizontal_grid(axes)
     for curve in panel.curves:
         _curve(axes, curve, looks[curve.label])
     if panel.tau == panel.tau:
         axes.axhline(panel.tau, **_TAU, zorder=1.5, gid="tau")
 
 
-def _curve(axes: Axes, curve: QualityCurve, style: Style) -> None:
+def _curve(axes: Axes, curve: QualityCurve, look: style.Style) -> None:
     points = [curve.mean(steps) for steps in curve.steps if steps]
     axes.plot(
-        [p.nfe for p in points], [p.mmd for p in points], **style.line, ms=3.6, mew=0, lw=1.4,
+        [p.nfe for p in points], [p.mmd for p in points], **look.line, ms=3.6, mew=0, lw=1.4,
         zorder=3, label=curve.label,
     )  # fmt: skip
     for seed in curve.seeds.values() if len(curve.seeds) > 1 else ():
         euler = [p for p in seed if p.steps]
         nfe, mmd = [p.nfe for p in euler], [p.mmd for p in euler]
-        axes.plot(nfe, mmd, color=style.colour, lw=0.5, alpha=0.6)
+        axes.plot(nfe, mmd, color=look.colour, lw=0.5, alpha=0.6)
     last = curve.mean(0)
-    hollow = {**style.line, "ls": "none", **_HOLLOW}
+    hollow = {**look.line, "ls": "none", **_HOLLOW}
     axes.plot([last.nfe], [last.mmd], **hollow, zorder=4)
 
 
@@ -162,13 +151,12 @@ def _ticks(axes: Axes, shown: Sequence[QualityPanel]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _handles(shown: Sequence[QualityPanel], looks: dict[str, Style]) -> dict[str, Any]:
+def _handles(shown: Sequence[QualityPanel], looks: dict[str, style.Style]) -> dict[str, Any]:
     handles = {
-        label: sample_line(**style.line, ms=4, mew=0, lw=1.4) for label, style in looks.items()
+        label: style.key_line(**look.line, ms=4, mew=0, lw=1.4) for label, look in looks.items()
     }
-    handles[f"hollow: reference solver ({_solvers(shown)})"] = sample_marker(
-        **{"color": PALE, **_HOLLOW}
-    )
+    hollow = style.key_marker(color=style.PALE, **_HOLLOW)
+    handles[f"hollow: reference solver ({_solvers(shown)})"] = hollow
     if any(panel.tau == panel.tau for panel in shown):
-        handles["τ: threshold, from true data"] = sample_line(**_TAU)
+        handles["τ: threshold, from true data"] = style.key_line(**_TAU)
     return handles

@@ -160,8 +160,10 @@ class SelectedRun:
         from bench.training.run import load_flow
 
         record = read(results, self.name)
+        if record is None:
+            raise Unusable(f"The run {self.name} is no longer in {results}.")
         try:
-            return load_flow(record or {}, results)
+            return load_flow(record, results)
         except BenchError as error:
             raise Unusable(error.problem) from error
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import NothingMeasured
+from bench.figures import style
 from bench.figures.request import (
     UNIT,
     Array,
@@ -24,7 +25,6 @@ from bench.figures.request import (
     select,
     strips_of,
 )
-from bench.figures.style import PALE, PanelStrip, Style, strips
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,7 +71,7 @@ def draw(request: Request) -> Plot:
 
 
 def _strip(
-    request: Request, styles: dict[str, Style], group: Group, real: RealRows
+    request: Request, styles: dict[str, style.Style], group: Group, real: RealRows
 ) -> tuple[SampleStrip | None, Group, list[str]]:
     """The strip of a group, if a row keeps samples; what it shows, and lines of the caption."""
     found = {one.label: samples(request.results, one.name, POINTS) for one in group.rows}
@@ -105,7 +105,7 @@ def _strip(
     if real.rows is None:
         lines.append(f"No test rows of {group.title}: {real.reason}")
     metric = request.metric or "mmd_m"
-    panels = [(f"{DATA}\n", PALE, sets[DATA])] if DATA in sets else []
+    panels = [(f"{DATA}\n", style.PALE, sets[DATA])] if DATA in sets else []
     for one in group.rows:
         title = f"{one.label}\n{one.metric(metric)}"
         panels.append((title, styles[one.label].colour, sets[one.label]))
@@ -130,13 +130,13 @@ def _about_images(group: Group, sets: dict[str, Array], real: RealRows) -> str:
 def diagram(shown: list[SampleStrip]) -> Figure:
     """Draw a strip of panels for each data set."""
     titles = [(strip.title, [title for title, _, _ in strip.panels]) for strip in shown]
-    with strips(titles) as (figure, places):
+    with style.strips(titles) as (figure, places):
         for place, strip in zip(places, shown, strict=True):
             (_images if strip.panels[0][2].ndim == 3 else _points)(place, strip)
     return figure
 
 
-def _points(place: PanelStrip, strip: SampleStrip) -> None:
+def _points(place: style.PanelStrip, strip: SampleStrip) -> None:
     for axes, (_, colour, points) in zip(place.panels, strip.panels, strict=True):
         axes.scatter(
             points[:, 0], points[:, 1], s=2.2, color=colour, alpha=0.5, lw=0, rasterized=True
@@ -146,7 +146,7 @@ def _points(place: PanelStrip, strip: SampleStrip) -> None:
     place.share(strip.names)
 
 
-def _images(place: PanelStrip, strip: SampleStrip) -> None:
+def _images(place: style.PanelStrip, strip: SampleStrip) -> None:
     low, high = float(strip.low[0]), float(strip.high[0])
     for axes, (_, _, images) in zip(place.panels, strip.panels, strict=True):
         sheet = sheet_of(images)

@@ -19,6 +19,7 @@ from bench.registry import plugins
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure, SubFigure
 
 #: What is neither a method nor a measurement: axes, text, thresholds.
@@ -119,27 +120,23 @@ def _wheel() -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Style:
-    """How a row of the comparison is drawn: its method's look; dashes and fill tell rows apart."""
+    """How a row of the comparison is drawn: colour and marker are the method's, `place` its own."""
 
-    look: Look
+    colour: str
+    marker: str
     place: int
-
-    @property
-    def colour(self) -> str:
-        """The method's colour."""
-        return self.look.colour
 
     @property
     def line(self) -> dict[str, Any]:
         """Matplotlib's keywords for a line with markers."""
         dashes = DASHES[self.place % len(DASHES)]
-        return {"color": self.look.colour, "marker": self.look.marker, "ls": dashes}
+        return {"color": self.colour, "marker": self.marker, "ls": dashes}
 
     @property
     def point(self) -> dict[str, Any]:
         """Matplotlib's keywords for a single marker."""
         fill = FILLS[self.place % len(FILLS)]
-        marker = {"color": self.look.colour, "marker": self.look.marker, "fillstyle": fill}
+        marker = {"color": self.colour, "marker": self.marker, "fillstyle": fill}
         return {**marker, "markerfacecoloralt": "white"}
 
 
@@ -150,8 +147,8 @@ def styles(rows: Iterable[tuple[str, str]]) -> dict[str, Style]:
     places: dict[str, int] = {}
     styled = {}
     for label, method in methods.items():
-        styled[label] = Style(found[method], places.get(method, 0))
-        places[method] = places.get(method, 0) + 1
+        place = places[method] = places.get(method, -1) + 1
+        styled[label] = Style(found[method].colour, found[method].marker, place)
     return styled
 
 
@@ -216,16 +213,27 @@ def few_ticks(n: int) -> Any:
     return MaxNLocator(n)
 
 
-def sample_line(**keywords: Any) -> Any:
+def log_ticks(axis: Axis) -> None:
+    """Tick a logarithmic axis at powers of ten; a shorter one at 1, 2, 5, a short one evenly."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    steps = LogLocator(subs=(1,) if high / low > 100 else (1, 2, 5))
+    axis.set_major_locator(steps if high / low > 5 else few_ticks(5))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def key_line(**keywords: Any) -> Any:
     """A line or a marker for a legend, with matplotlib's keywords."""
     from matplotlib.lines import Line2D
 
     return Line2D([], [], **keywords)
 
 
-def sample_marker(marker: str = "o", **keywords: Any) -> Any:
+def key_marker(marker: str = "o", **keywords: Any) -> Any:
     """A marker for a legend, without a line."""
-    return sample_line(**{"ls": "none", "marker": marker, "ms": 5, **keywords})
+    return key_line(**{"ls": "none", "marker": marker, "ms": 5, **keywords})
 
 
 def legend(figure: Figure | SubFigure, handles: Mapping[str, Any]) -> None:

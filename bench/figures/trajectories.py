@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.errors import NothingMeasured, UsageError
+from bench.figures import style
 from bench.figures.request import (
     UNIT,
     Array,
@@ -25,18 +26,6 @@ from bench.figures.request import (
     samples,
     select,
     strips_of,
-)
-from bench.figures.style import (
-    INK,
-    PALE,
-    Style,
-    canvas,
-    dress,
-    heading,
-    legend,
-    name_axes,
-    sample_marker,
-    stage_word,
 )
 
 if TYPE_CHECKING:
@@ -130,7 +119,7 @@ def draw(request: Request) -> Plot:
 
 
 def _strip(
-    request: Request, styles: dict[str, Style], group: Group, real: RealRows
+    request: Request, styles: dict[str, style.Style], group: Group, real: RealRows
 ) -> tuple[PathStrip | None, Group, list[str]]:
     """The strip of a group, if it has one; what it shows, and lines of the caption."""
     ways: dict[str, tuple[FlowPaths, FlowPaths | None]] = {}
@@ -271,30 +260,30 @@ def diagram(strips: list[PathStrip]) -> Figure:
     across = max(len(strip.panels) for strip in strips)
     downs = [2 if any(panel.back for panel in strip.panels) else 1 for strip in strips]
     heights = [_HEIGHT * down + 0.75 for down in downs]
-    with canvas(max(across * _WIDTH + 0.4, 3.4), sum(heights) + 0.3) as figure:
+    with style.canvas(max(across * _WIDTH + 0.4, 3.4), sum(heights) + 0.3) as figure:
         parts = figure.subfigures(len(strips), 1, squeeze=False, height_ratios=heights)
         for part, strip, down in zip(parts[:, 0], strips, downs, strict=True):
             _draw_strip(part, strip, down, across)
         handles = {
-            "start": sample_marker(ms=4, mfc="white", mec=INK, mew=0.8),
-            "end": sample_marker(ms=4, color=INK, mew=0),
+            "start": style.key_marker(ms=4, mfc="white", mec=style.INK, mew=0.8),
+            "end": style.key_marker(ms=4, color=style.INK, mew=0),
         }
         panels = [panel for strip in strips for panel in strip.panels]
         if staged := [panel.method for panel in panels if panel.forth.joints]:
-            mark = sample_marker("d", ms=4, color=INK, mew=0)
-            handles[f"end of a {stage_word(staged)}"] = mark
+            mark = style.key_marker("d", ms=4, color=style.INK, mew=0)
+            handles[f"end of a {style.stage_word(staged)}"] = mark
         if any(strip.cloud is not None for strip in strips):
-            handles["test rows"] = sample_marker(ms=3, color=PALE, mew=0)
-        legend(figure, handles)
+            handles["test rows"] = style.key_marker(ms=3, color=style.PALE, mew=0)
+        style.legend(figure, handles)
     return figure
 
 
 def _draw_strip(part: SubFigure, strip: PathStrip, down: int, across: int) -> None:
-    heading(part, strip.title)
+    style.heading(part, strip.title)
     grid = part.subplots(down, across, squeeze=False, sharex=True, sharey=True)
     for column, panel in enumerate(strip.panels):
         for axes, paths in zip(grid[:, column], (panel.forth, panel.back), strict=False):
-            dress(axes, panel.title if paths is panel.forth else "", _LETTERS)
+            style.dress(axes, panel.title if paths is panel.forth else "", _LETTERS)
             axes.set_box_aspect(1)
             axes.set_xlim(strip.low[0], strip.high[0])
             axes.set_ylim(strip.low[1], strip.high[1])
@@ -304,9 +293,9 @@ def _draw_strip(part: SubFigure, strip: PathStrip, down: int, across: int) -> No
                 axes.scatter(x, y, s=1.5, color="#d4d4d4", lw=0, zorder=0, rasterized=True)
             if paths is not None:
                 _draw_paths(axes, paths, panel.colour)
-        name_axes(grid[-1, column], strip.names[0])
+        style.name_axes(grid[-1, column], strip.names[0])
     for axes, direction in zip(grid[:, 0], ("noise → data", "data → noise"), strict=False):
-        name_axes(axes, y=f"{direction}\n{strip.names[1]}")
+        style.name_axes(axes, y=f"{direction}\n{strip.names[1]}")
     for axes in grid[:, len(strip.panels) :].flat:
         axes.remove()
 
@@ -321,4 +310,4 @@ def _draw_paths(axes: Axes, paths: FlowPaths, colour: str) -> None:
     axes.plot(*paths.points[0].T, "o", ms=2.4, mfc="white", mec=colour, mew=0.6)
     axes.plot(*paths.points[-1].T, "o", ms=2.4, color=colour, mew=0, zorder=3)
     for joint in paths.joints:
-        axes.plot(*paths.points[joint].T, "d", ms=1.6, color=INK, mew=0, zorder=4)
+        axes.plot(*paths.points[joint].T, "d", ms=1.6, color=style.INK, mew=0, zorder=4)
