@@ -45,12 +45,7 @@ class Chain:
 
 
 def draw(request: Request) -> Plot:
-    """Draw a panel for each data set, with a line for each setting of a method.
-
-    Raises:
-        UsageError: a metric, a seed or columns were requested.
-        NothingMeasured: no run of a flow with several blocks says how far they move the rows.
-    """
+    """Draw a panel for each data set, with a line for each setting of a method."""
     request.reject("movement", "metric", "seed", "columns")
 
     def of_blocks(frame: pd.DataFrame) -> pd.DataFrame:

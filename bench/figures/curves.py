@@ -35,23 +35,13 @@ _KEPT: dict[str, Any] = {"color": style.INK, "lw": 0.8, "ls": (0, (5, 2))}
 
 
 @dataclass(frozen=True)
-class ShownCurve:
-    """A run's curve: loss and its running mean `(n,)`, validation `(m, 3)`, the kept state.
-
-    `validation` holds mini-batches, seconds and NLL; `best` is the mini-batch after which the state
-    was kept, or None; `stages` are the mini-batches with which a later stage begins.
-    """
+class ShownCurve(TrainingCurve):
+    """A run's curve, and `best`, the mini-batch after which the kept state was validated."""
 
     label: str
     method: str
     look: style.Style
-    minibatches: Array
-    seconds: Array
-    loss: Array
-    smooth: Array
-    validation: Array
     best: int | None
-    stages: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -65,12 +55,7 @@ class CurvePanels:
 
 
 def draw(request: Request) -> Plot:
-    """Draw for each data set the validation NLL of all methods, and the loss of each.
-
-    Raises:
-        UsageError: a metric or columns were requested.
-        NothingMeasured: no run keeps a curve.
-    """
+    """Draw for each data set the validation NLL of all methods, and the loss of each."""
     request.reject("curves", "metric", "columns")
     selection = select(request, GROUPS, ROWS)
     styles = selection.styles()
@@ -100,25 +85,12 @@ def draw(request: Request) -> Plot:
     return selection.plot(diagram(parts), lines, drawn)
 
 
-def _shown(one: SelectedRun, found: TrainingCurve, look: style.Style) -> ShownCurve:
-    known = np.isfinite(found.loss)
-    loss = found.loss[known]
-    best, validated = None, found.validation
-    nll = one.run["validation_nll"]  # of the state that was kept
+def _shown(one: SelectedRun, curve: TrainingCurve, look: style.Style) -> ShownCurve:
+    best, validated = None, curve.validation
+    nll = one.run["validation_nll"]  # of the kept state
     if nll == nll and len(validated):
         best = int(validated[np.abs(validated[:, 2] - nll).argmin(), 0])
-    return ShownCurve(
-        one.label,
-        one.method,
-        look,
-        found.minibatches[known],
-        found.seconds[known],
-        loss,
-        smoothed(loss, round(WINDOW * len(loss))),
-        validated,
-        best,
-        found.stages,
-    )
+    return ShownCurve(**vars(curve), label=one.label, method=one.method, look=look, best=best)
 
 
 def smoothed(values: Array, window: int) -> Array:
@@ -220,16 +192,19 @@ def _losses(place: SubFigure, part: CurvePanels, down: int) -> None:
 
 
 def _loss(axes: Axes, curve: ShownCurve) -> None:
-    if not len(curve.loss):  # none of its losses was finite
+    known = np.isfinite(curve.loss)
+    minibatches, seconds, loss = (v[known] for v in (curve.minibatches, curve.seconds, curve.loss))
+    if not len(loss):
         return
-    x, y = outline(curve.minibatches, curve.loss, _POINTS)
+    x, y = outline(minibatches, loss, _POINTS)
     axes.plot(x, y, color=curve.look.colour, lw=0.4, alpha=0.35, rasterized=True)
-    axes.plot(curve.minibatches, curve.smooth, color=curve.look.colour, lw=1.3)
+    smooth = smoothed(loss, round(WINDOW * len(loss)))
+    axes.plot(minibatches, smooth, color=curve.look.colour, lw=1.3)
     for begun in curve.stages:
         axes.axvline(begun, **_STAGE, gid="stage")
     if curve.best is not None:
         axes.axvline(curve.best, **_KEPT, gid="best")
-    low, high = np.quantile(curve.loss, [0.002, 0.99])
+    low, high = np.quantile(loss, [0.002, 0.99])
     if low > 0 and high > 10 * low:
         axes.set_yscale("log")
     else:
@@ -237,17 +212,17 @@ def _loss(axes: Axes, curve: ShownCurve) -> None:
         axes.set_ylim(low - margin, high + margin)
         axes.yaxis.set_major_locator(style.few_ticks(4))
     axes.xaxis.set_major_locator(style.few_ticks(4))
-    if len(curve.seconds) > 1 and (np.diff(curve.seconds) > 0).all():
-        _seconds(axes, curve)
+    if len(seconds) > 1 and (np.diff(seconds) > 0).all():
+        _seconds(axes, minibatches, seconds)
 
 
-def _seconds(axes: Axes, curve: ShownCurve) -> None:
+def _seconds(axes: Axes, minibatches: Array, seconds: Array) -> None:
     """An axis of training seconds above, at the mini-batches that had been seen by then."""
     above = axes.twiny()
     above.set_xlim(axes.get_xlim())
-    first, last = curve.seconds[0], curve.seconds[-1]
+    first, last = seconds[0], seconds[-1]
     ticks = [t for t in style.few_ticks(4).tick_values(first, last) if first <= t <= last]
-    above.set_xticks(np.interp(ticks, curve.seconds, curve.minibatches), [f"{t:g}" for t in ticks])
+    above.set_xticks(np.interp(ticks, seconds, minibatches), [f"{t:g}" for t in ticks])
     above.tick_params(
         labelsize=style.TICK - 0.5, color=style.PALE, labelcolor=style.PALE, width=0.6, pad=1
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,9 +21,9 @@ from bench.figures.request import (
     frame_around,
     metric_column,
     name_of,
+    plot_strips,
     samples,
     select,
-    strips_of,
 )
 from bench.figures.style import strips
 
@@ -56,12 +56,7 @@ class DensityStrip:
 
 
 def draw(request: Request) -> Plot:
-    """Draw a strip for each two-dimensional data set, on one scale of colours.
-
-    Raises:
-        UsageError: there is no such metric, or columns were requested.
-        NothingMeasured: no data set is two-dimensional, or no model can be read.
-    """
+    """Draw a strip for each two-dimensional data set, on one scale of colours."""
     request.reject("density", "columns")
     metric_column(request.metric or "nll")
     others: list[str] = []
@@ -78,15 +73,11 @@ def draw(request: Request) -> Plot:
         return frame[frame["dataset"].isin(plane)]
 
     selection = select(request, GROUPS, ROWS, planar)
-    shown, drawn, lines = strips_of(request, selection, POINTS, partial(_strip, request))
-    if not shown:
-        raise NothingMeasured(
-            f"No trained flow in {request.results} has a density that can be drawn.",
-            " ".join(lines[:3]),
-        )
     if others:
-        lines.append(f"Not two-dimensional, and not shown: {', '.join(others)}.")
-    return selection.plot(diagram(shown), lines, drawn)
+        note = f"Not two-dimensional, and not shown: {', '.join(others)}."
+        selection = replace(selection, not_shown=(*selection.not_shown, note))
+    missing = "has a trained flow whose density can be drawn"
+    return plot_strips(request, selection, POINTS, partial(_strip, request), diagram, missing)
 
 
 def _strip(

@@ -49,7 +49,6 @@ _GREYS, _GREY = ("#dedede", "#b4b4b4"), "#8a8a8a"
 class Corner:
     """A method's samples `(n, k)` of the k columns shown."""
 
-    label: str
     title: str
     colour: str
     samples: Array
@@ -68,12 +67,7 @@ class Corners:
 
 
 def draw(request: Request) -> Plot:
-    """Draw a corner plot for each method on one data set, the first of more than two dimensions.
-
-    Raises:
-        UsageError: there is no such metric or column.
-        NothingMeasured: no run keeps samples.
-    """
+    """Draw a corner plot for each method on one data set, the first of more than two dimensions."""
     selection = select(request, 1, ROWS, _tables_first)
     (group,) = selection.groups
     found = {one.label: samples(request.results, one.name, POINTS) for one in group.rows}
@@ -92,7 +86,6 @@ def draw(request: Request) -> Plot:
     shown, styles = group.only(kept), selection.styles()
     corners = tuple(
         Corner(
-            one.label,
             f"{one.label}, {one.metric(request.metric or 'mmd_m')}",
             styles[one.label].colour,
             sets[one.label],

@@ -65,12 +65,7 @@ class CostPanel:
 
 
 def draw(request: Request) -> Plot:
-    """Draw a row of panels for each data set.
-
-    Raises:
-        UsageError: the metric is not one of quality, or a seed or columns were requested.
-        NothingMeasured: no run has both the loss and the costs.
-    """
+    """Draw a row of panels for each data set."""
     request.reject("pareto", "seed", "columns")
     loss = metric_column(request.metric or "nll")
     if loss.better != "lower" or loss.name in COSTS:

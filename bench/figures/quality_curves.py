@@ -25,12 +25,7 @@ _HOLLOW: dict[str, Any] = {"ms": 5.5, "mfc": "white", "mew": 1.1}
 
 
 def draw(request: Request) -> Plot:
-    """Draw a panel for each data set; the caption names data sets and rows without such points.
-
-    Raises:
-        UsageError: another metric, a seed or columns were requested.
-        NothingMeasured: no run keeps such points, or none under the budget.
-    """
+    """Draw a panel for each data set; the caption names data sets and rows without such points."""
     if request.metric not in (None, "mmd_m"):
         raise UsageError(
             f"Quality by evaluations is measured by mmd_m only, got {request.metric}.",

@@ -24,12 +24,7 @@ _WIDTH, _LINE, _STEP, _HEAD, _FOOT = 6.5, 0.24, 0.11, 0.62, 0.42
 
 
 def draw(request: Request) -> Plot:
-    """Draw the critical-difference diagram; the caption has its numbers and what they bear.
-
-    Raises:
-        UsageError: there is no such metric, several budgets, or a seed or columns were requested.
-        NothingMeasured: there are too few methods or data sets.
-    """
+    """Draw the critical-difference diagram; the caption has its numbers and what they bear."""
     request.reject("ranks", "seed", "columns")
     found = standings(cells(request.frame()), request.metric or "nll")
     large = [one for one in found if one.enough]

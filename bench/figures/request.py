@@ -338,25 +338,29 @@ def samples(results: Path, run: str, most: int) -> Array | None:
     return found if found.ndim == 2 and len(found) and np.isfinite(found).all() else None
 
 
-def strips_of(
+def plot_strips(
     request: Request,
     selection: Selection,
     most: int,
     make: Callable[[Group, RealRows], tuple[S | None, Group, list[str]]],
-) -> tuple[list[S], list[Group], list[str]]:
-    """Apply `make` to each group and at most so many of its test rows.
+    diagram: Callable[[list[S]], Figure],
+    missing: str,
+) -> Plot:
+    """Draw a strip for each group that has one.
 
-    Returns:
-        The strips, the groups as they are shown, and all lines of the caption.
+    `make` takes a group and at most `most` of its test rows; it returns the strip, or None, the
+    group as it is shown, and lines of the caption. `missing` is what no run has, where none has it.
     """
     strips, shown, lines = [], [], []
     for group in selection.groups:
-        strip, kept, told = make(group, real_rows(group, request.data, most))
-        lines += told
+        strip, kept, about = make(group, real_rows(group, request.data, most))
+        lines += about
         if strip is not None:
             strips.append(strip)
             shown.append(kept)
-    return strips, shown, lines
+    if not strips:
+        raise NothingMeasured(f"No run in {request.results} {missing}.", " ".join(lines[:3]))
+    return selection.plot(diagram(strips), lines, shown)
 
 
 def columns_of(request: Request, group: Group, most: int) -> list[int]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.errors import NothingMeasured
 from bench.figures import style
 from bench.figures.request import (
     UNIT,
@@ -21,9 +20,9 @@ from bench.figures.request import (
     frame_around,
     name_of,
     outside,
+    plot_strips,
     samples,
     select,
-    strips_of,
 )
 
 if TYPE_CHECKING:
@@ -53,21 +52,11 @@ class SampleStrip:
 
 
 def draw(request: Request) -> Plot:
-    """Draw a strip for each data set: test rows, then each method's samples, on the same axes.
-
-    Raises:
-        UsageError: there is no such metric or column.
-        NothingMeasured: no run keeps samples.
-    """
+    """Draw a strip for each data set: test rows, then each method's samples, on the same axes."""
     selection = select(request, GROUPS, ROWS)
     make = partial(_strip, request, selection.styles())
-    shown, drawn, lines = strips_of(request, selection, POINTS, make)
-    if not shown:
-        raise NothingMeasured(
-            f"No run in {request.results} keeps samples that can be drawn.",
-            "Run them again: bench run keeps samples.npz beside the record.",
-        )
-    return selection.plot(diagram(shown), lines, drawn)
+    missing = "keeps samples that can be drawn"
+    return plot_strips(request, selection, POINTS, make, diagram, missing)
 
 
 def _strip(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.errors import NothingMeasured, UsageError
+from bench.errors import UsageError
 from bench.figures import style
 from bench.figures.request import (
     UNIT,
@@ -23,9 +23,9 @@ from bench.figures.request import (
     columns_of,
     frame_around,
     name_of,
+    plot_strips,
     samples,
     select,
-    strips_of,
 )
 
 if TYPE_CHECKING:
@@ -100,22 +100,12 @@ class PathStrip:
 
 
 def draw(request: Request) -> Plot:
-    """Draw a strip for each data set: a column for each method, one way above the other.
-
-    Raises:
-        UsageError: a metric was requested, or a column that does not exist.
-        NothingMeasured: no run has a model with a velocity.
-    """
+    """Draw a strip for each data set: a column for each method, one way above the other."""
     request.reject("trajectories", "metric")
     selection = select(request, GROUPS, ROWS)
     make = partial(_strip, request, selection.styles())
-    shown, drawn, lines = strips_of(request, selection, CLOUD, make)
-    if not shown:
-        raise NothingMeasured(
-            f"No trained flow in {request.results} has paths that can be drawn.",
-            " ".join(lines[:3]) or "Run a continuous method.",
-        )
-    return selection.plot(diagram(shown), lines, drawn)
+    missing = "has a trained flow whose paths can be drawn"
+    return plot_strips(request, selection, CLOUD, make, diagram, missing)
 
 
 def _strip(
@@ -130,10 +120,11 @@ def _strip(
             starts = samples(request.results, one.name, PATHS)
         try:
             flow = one.flow(request.results)
-            forth, back = from_noise(flow, flow.noise(PATHS, NOISE).numpy(), STEPS), None
+            noise = flow.noise(PATHS, NOISE).numpy()
+            forth, back = paths_of(flow, noise, STEPS, to_data=True), None
             if starts is not None:
                 chosen = starts[:: max(1, len(starts) // PATHS)][:PATHS]
-                back = from_data(flow, chosen, STEPS)
+                back = paths_of(flow, chosen, STEPS, to_data=False)
             ways[one.label] = forth, back
         except Unusable as error:
             lines.append(f"Not shown on {group.title}: {one.label}. {error}")
@@ -178,40 +169,28 @@ def _about(group: Group, plane: Plane, real: RealRows) -> Iterator[str]:
         )
 
 
-def from_noise(flow: Flow, z: Array, points: int) -> FlowPaths:
-    """Return the paths of noise `(n, d)` to data, in about `points` steps, at least 8 a piece.
+def paths_of(flow: Flow, rows: Array, points: int, *, to_data: bool) -> FlowPaths:
+    """Return the paths of rows `(n, d)` from noise to data, or from data to noise.
+
+    They have about `points` steps, at least 8 in each piece of the flow.
 
     Raises:
         Unusable: the method has no velocity, or the solver gave up.
     """
     import torch
 
-    legs = [(piece, piece.t_noise, piece.t_data) for piece in reversed(_pieces(flow))]
-    return _paths(flow, torch.from_numpy(z).to(flow.dtype), legs, points)
-
-
-def from_data(flow: Flow, rows: Array, points: int) -> FlowPaths:
-    """Return the paths of rows `(n, d)` to noise, as `from_noise` does."""
-    import torch
-
-    legs = [(piece, piece.t_data, piece.t_noise) for piece in _pieces(flow)]
-    return _paths(flow, flow.method.affine(torch.from_numpy(rows).to(flow.dtype)), legs, points)
-
-
-def _pieces(flow: Flow) -> list[Piece]:
     from bench.api.method import Continuous
-
-    if not isinstance(flow.method, Continuous):
-        raise Unusable("Its method has no velocity.")
-    return list(flow.method.pieces())
-
-
-def _paths(flow: Flow, x: Tensor, legs: list[tuple[Piece, float, float]], points: int) -> FlowPaths:
-    import torch
-
     from bench.numerics.ode import SolverFailed, integrate
 
-    assert flow.solver is not None
+    method = flow.method
+    if not isinstance(method, Continuous) or flow.solver is None:
+        raise Unusable("Its method has no velocity.")
+    x = torch.from_numpy(rows).to(flow.dtype)
+    legs = [(piece, piece.t_data, piece.t_noise) for piece in method.pieces()]
+    if to_data:
+        legs = [(piece, end, start) for piece, start, end in reversed(legs)]
+    else:
+        x = method.affine(x)
     each = max(8, points // len(legs))
     states = [x]
     try:
@@ -224,10 +203,10 @@ def _paths(flow: Flow, x: Tensor, legs: list[tuple[Piece, float, float]], points
                 times = np.linspace(start, end, each + 1).tolist()
                 for t0, t1 in itertools.pairwise(times):
                     states += integrate(velocity, (states[-1],), t0, t1, flow.solver)
-            rows = [flow.method.affine.inverse(state).double().numpy() for state in states]
+            found = [method.affine.inverse(state).double().numpy() for state in states]
     except SolverFailed as error:
         raise Unusable(f"Its paths can't be computed: {error}.") from error
-    return FlowPaths(np.stack(rows), tuple(each * k for k in range(1, len(legs))))
+    return FlowPaths(np.stack(found), tuple(each * k for k in range(1, len(legs))))
 
 
 def plane_of(request: Request, group: Group, rows: Array) -> Plane:

@@ -56,13 +56,13 @@ def flow() -> Flow:
 
 def test_paths_pass_through_the_blocks_in_both_directions(flow: Flow) -> None:
     z = np.array([[1.0, -2.0], [0.5, 0.0]])
-    forth = trajectories.from_noise(flow, z, 16)
+    forth = trajectories.paths_of(flow, z, 16, to_data=True)
     assert forth.points.shape == (17, 2, 2)
     assert forth.joints == (8,)
     share = np.arange(9) / 8
     grown = np.concatenate([2 * share, 2 + share[1:]])  # exp(2) by the second block, then exp(1)
     assert forth.points == pytest.approx(np.exp(grown)[:, None, None] * z, rel=1e-6)
-    back = trajectories.from_data(flow, forth.points[-1], 16)
+    back = trajectories.paths_of(flow, forth.points[-1], 16, to_data=False)
     assert back.points[-1] == pytest.approx(z, rel=1e-6)
     assert back.points[8] == pytest.approx(np.exp(2) * z, rel=1e-6)
 
@@ -77,7 +77,7 @@ def test_its_density_is_that_of_the_gaussian_it_makes(flow: Flow) -> None:
 def test_a_piece_that_can_not_be_solved_is_said(flow: Flow) -> None:
     flow.solver = Solver("dopri5", 1e-9, 1e-9, max_num_steps=1)
     with pytest.raises(Unusable, match="can't be computed"):
-        trajectories.from_noise(flow, np.ones((1, 2)), 8)
+        trajectories.paths_of(flow, np.ones((1, 2)), 8, to_data=True)
 
 
 def test_the_plane_of_a_table_is_that_of_its_leading_axes(results: Path, write: Write) -> None:
