@@ -189,4 +189,5 @@ def _show_result(prepared: Prepared, result: StudyResult) -> None:
         click.echo("Repeat the failed runs with --only failed.", err=True)
     if result.records:
         frame = frame_of([result.records[name] for name in sorted(result.records)])
-        click.echo(render(comparison(frame, results=prepared.folder), "text"))
+        table = comparison(frame, results=prepared.folder, notes="short")
+        click.echo(render(table, "text"))

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.options import write_whole
-from bench.errors import UsageError
+from bench.cli.options import (
+    budgets_option,
+    datasets_option,
+    format_of,
+    include_all,
+    include_option,
+    listed,
+    methods_option,
+    results_option,
+    write_whole,
+)
+from bench.errors import NothingMeasured, UsageError, unknown
 from bench.records.bundle import results_dir
 
 if TYPE_CHECKING:
@@ -17,51 +28,64 @@ if TYPE_CHECKING:
 
     from bench.tables.render import TableOptions
 
+#: The format of a file by its ending.
+_ENDINGS = {".txt": "text", ".tex": "latex", ".md": "markdown", ".csv": "csv", ".html": "html"}
+
 
 @click.command()
 @click.option(
     "-f",
     "--format",
     "form",
-    type=click.Choice(["text", "latex", "markdown", "csv", "html"]),
-    default="text",
-    show_default=True,
+    type=click.Choice(list(_ENDINGS.values())),
+    help="Format [default: by the ending of -o FILE, else text].",
 )
-@click.option("-o", "--output", metavar="FILE", help="Write there instead of to the terminal.")
-@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="A column; repeat it.")
+@click.option("-o", "--output", metavar="FILE", help="Write to a file, not to the terminal.")
+@listed("--metric", "metrics", metavar="NAME", help="Show this column. Repeatable.")
 @click.option(
     "--columns",
     metavar="LIST",
-    help="Columns or sets of them: narrow, wide, likelihood, samples, cost, all; +NAME adds to "
-    "the usual ones, -NAME leaves out.",
+    help="Columns or sets of them: narrow, wide, likelihood, samples, cost, all. +NAME adds to "
+    "the usual ones, -NAME leaves one out.",
 )
-@click.option("-m", "--method", "methods", multiple=True, metavar="M", help="Only it; repeat it.")
-@click.option("-d", "--dataset", "datasets", multiple=True, metavar="D", help="Only it; repeat it.")
-@click.option("-b", "--budget", "budgets", multiple=True, metavar="B", help="Only it; repeat it.")
+@click.option(
+    "--sort", metavar="COLUMN", default="nll", show_default=True, help="Sort rows, best first."
+)
+@click.option(
+    "--notes",
+    type=click.Choice(["short", "full", "none"]),
+    help="Notes below the table [default: short in text, else full].",
+)
+@methods_option()
+@datasets_option()
+@budgets_option()
 @click.option(
     "--group-by",
     "by",
     type=click.Choice(["dataset", "method", "budget"]),
     default="dataset",
     show_default=True,
-    help="What a block of rows is.",
+    help="Make a block of rows for each of these.",
 )
-@click.option("--transpose", is_flag=True, help="Measures down, what were rows across.")
-@click.option("--runs", "by_run", is_flag=True, help="One row a run, not one a method.")
+@click.option("--transpose", is_flag=True, help="Show columns as rows, and methods as columns.")
+@click.option("--runs", "by_run", is_flag=True, help="Show a row for each run.")
 @click.option(
-    "--details", is_flag=True, help="What each figure rests on: n, seeds, error, flags. Text only."
+    "--details", is_flag=True, help="Show what each number rests on: n, seeds, error. Text only."
 )
 @click.option(
-    "--mixed", is_flag=True, help="Runs on older rows or by older metrics too, marked as such."
+    "--mixed",
+    is_flag=True,
+    help="Include runs on older data or by older metrics, in rows of their own.",
 )
-@click.option("--published", is_flag=True, help="The literature's figures in columns beside ours.")
+@click.option("--published", is_flag=True, help="Add columns of published results.")
 @click.option("--standalone", is_flag=True, help="LaTeX: a document that compiles by itself.")
-@click.option("--siunitx", is_flag=True, help="LaTeX: siunitx's S columns align the numbers.")
-@click.option("--caption", metavar="TEXT", help="LaTeX, HTML: in place of the one that is made.")
-@click.option("--label", metavar="KEY", help="LaTeX: for \\ref [default: tab:cnf-bench].")
-@click.option("--results", metavar="DIR", help="The results folder [default: results/runs].")
+@click.option("--siunitx", is_flag=True, help="LaTeX: align numbers with siunitx's S columns.")
+@click.option("--caption", metavar="TEXT", help="LaTeX, HTML: replace the generated caption.")
+@click.option("--label", metavar="KEY", help="LaTeX: key for \\ref [default: tab:cnf-bench].")
+@include_option
+@results_option
 def table(
-    form: str,
+    form: str | None,
     output: str | None,
     columns: str | None,
     metrics: tuple[str, ...],
@@ -70,41 +94,48 @@ def table(
     budgets: tuple[str, ...],
     details: bool,
     mixed: bool,
+    include: tuple[str, ...],
     results: str | None,
-    **options: Any,
+    **given: Any,
 ) -> None:
-    """The comparison of methods on each data set, over the seeds, with its footnotes.
+    """Compare the methods on each data set, over seeds.
 
-    Columns are those of the runs, such as nll, nll_native, mmd_m, mmd_1, mmd_m_u, mmd_1_u,
-    train_seconds, sample_seconds, memory_bytes, peak_rss_bytes, nfe_sample.
+    Rows are sorted by NLL, the best first. A column is any measured column of the runs, such as
+    nll, nll_native, mmd_m, mmd_1, train_seconds, memory_bytes, nfe_sample; `--columns all` shows
+    all of them.
 
     \b
     Examples:
       bench table
-      bench table -d power --metric nll --metric mmd_m_u --metric nfe_sample
-      bench table --columns +nfe_sample,-memory_bytes   the usual ones, and but for
+      bench table --notes full                      all that the numbers rest on
+      bench table --columns samples                 MMDs, their thresholds and all tests
+      bench table -d power --metric nll,mmd_m_u,nfe_sample
+      bench table --columns +nfe_sample,-memory_bytes --sort train_seconds
       bench table --columns cost,nll                a set of columns and one more
-      bench table --group-by method                 a block a method, its data sets below
-      bench table --transpose                       methods across, measures down
-      bench table --details                         what each figure rests on
-      bench table -d bsds300 --published            with the JKO-iFlow poster's Table 1 beside it
-      bench table -f latex -o table.tex             for \\input; its first line says what it needs
-      bench table -f latex --siunitx --caption "On toys." --label tab:toys -o table.tex
-      bench table -f latex --standalone -o page.tex
-      bench table -f csv --runs -o runs.csv         one row a run, every column
-      bench table --results bundle                  what `bench export bundle` wrote
+      bench table --group-by method                 one block per method, its data sets as rows
+      bench table --transpose                       methods as columns
+      bench table --details                         what each number rests on
+      bench table -d bsds300 --published            with the JKO-iFlow poster's Table 1
+      bench table -o table.tex                      for \\input; its first line names the packages
+      bench table -o table.tex --siunitx --caption "On toys." --label tab:toys
+      bench table -o page.tex --standalone
+      bench table -o runs.csv --runs                one row per run, every column
+      bench table --results bundle                  a bundle of bench export
     """
-    _refuse(form, details, bool(metrics or columns), **options)
+    form = format_of(output, form, _ENDINGS, "text")
+    if details and form == "text":
+        _refuse_with_details(bool(metrics or columns), **given)
+    _refuse(form, details, **given)
     if metrics and columns:
-        raise UsageError("--metric and --columns both name the columns.", "Leave out one of them.")
-    from bench.records.measures import measure
+        raise UsageError("--metric and --columns both choose the columns.", "Use one of them.")
+    include_all(include)
     from bench.records.selection import chosen, latest, runs_in
-    from bench.tables.columns_asked import asked, require
-    from bench.tables.render import TableOptions, details_page, page, usual
+    from bench.tables.comparison import measured_column
+    from bench.tables.render import TableOptions, details_page, page, usual_columns
 
-    for name in metrics:
-        measure(name)
-    shown = asked(columns, usual(form)) if columns else metrics
+    for name in (*metrics, given["sort"]):
+        measured_column(name)
+    shown = parse_columns(columns, usual_columns(form)) if columns else metrics
     folder = results_dir(results)
     frame = chosen(runs_in(folder), folder, methods, datasets, budgets)
     if not mixed:
@@ -112,20 +143,70 @@ def table(
         for sentence in left_out:
             click.echo(f"Left out: {sentence} (--mixed shows them).", err=True)
     if shown:
-        require(frame, shown)
-    chosen_options = TableOptions(shown, **options)
+        _require(frame, shown)
+    options = TableOptions(shown, **given)
     if output is None and form == "text" and sys.stdout.isatty():
-        _show(frame, chosen_options, details, folder)
+        _show(frame, options, details, folder)
         return
-    content = details_page(frame, folder) if details else page(frame, form, chosen_options, folder)
+    content = details_page(frame, folder) if details else page(frame, form, options, folder)
     if output is None:
         click.echo(content, nl=False)
     else:
-        _write(Path(output), content)
+        write_whole(Path(output), lambda file: file.write_text(content, encoding="utf-8"))
+
+
+def column_sets() -> dict[str, tuple[str, ...]]:
+    """The sets of columns by name."""
+    from bench.records import catalogue
+    from bench.tables.comparison import NARROW, WIDE
+
+    every = tuple(catalogue.measures())
+    return {"narrow": NARROW, "wide": WIDE, **catalogue.sets(), "all": every}
+
+
+def parse_columns(text: str, usual: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns of a list such as `nll,mmd_m`, `cost,+nll` or `+nfe_sample,-nll`.
+
+    Each item is a column or a set of them. `+` adds it at the end, and so does no sign; `-` leaves
+    it out. A list that begins with a sign begins with the usual columns.
+
+    Raises:
+        UsageError: an item has an unknown name, `-` names a column that isn't there, or no column
+            is left.
+    """
+    sets = column_sets()
+    items = [item.strip() for item in text.split(",") if item.strip()]
+    found = list(usual) if items and items[0][0] in "+-" else []
+    for item in items:
+        name = item.lstrip("+-")
+        if name not in sets and name not in sets["all"]:
+            raise unknown("column or set of columns", name, [*sets, *sets["all"]])
+        names = sets.get(name, (name,))
+        if item[0] != "-":
+            found += [each for each in names if each not in found]
+        elif not set(names) & set(found):
+            raise UsageError(
+                f"--columns leaves out {name}, which is not shown.", f"Shown: {', '.join(found)}."
+            )
+        else:
+            found = [each for each in found if each not in names]
+    if not found:
+        raise UsageError("--columns leaves no column.", f"Known: {', '.join(sets['all'])}.")
+    return tuple(found)
+
+
+def _require(frame: pd.DataFrame, names: Sequence[str]) -> None:
+    """Refuse columns for which no run that ended well has a value."""
+    ok = frame[(frame["status"] == "ok").fillna(False)]
+    if len(ok) and not any(ok[name].notna().any() for name in names):
+        known = [name for name in column_sets()["all"] if ok[name].notna().any()]
+        raise NothingMeasured(
+            f"No run has a value for {' or '.join(names)}.", f"Known: {', '.join(known)}."
+        )
 
 
 def _show(frame: pd.DataFrame, options: TableOptions, details: bool, folder: Path) -> None:
-    """On a terminal, in its width and its colours."""
+    """Print to a terminal, in its width and its colours."""
     from rich.console import Console
 
     from bench.tables.details import show
@@ -137,10 +218,35 @@ def _show(frame: pd.DataFrame, options: TableOptions, details: bool, folder: Pat
         text(table_of(frame, "text", options, folder), Console())
 
 
+def _refuse_with_details(
+    columns: bool,
+    *,
+    by: str,
+    transpose: bool,
+    by_run: bool,
+    published: bool,
+    sort: str,
+    notes: str | None,
+    **others: Any,
+) -> None:
+    """Refuse options that arrange a table: the details are a list of all numbers."""
+    given = {
+        "--metric or --columns": columns,
+        "--group-by": by != "dataset",
+        "--transpose": transpose,
+        "--runs": by_run,
+        "--published": published,
+        "--sort": sort != "nll",
+        "--notes": notes is not None,
+    }
+    for option, used in given.items():
+        if used:
+            raise UsageError(f"{option} can't be combined with --details.", "Use one of them.")
+
+
 def _refuse(
     form: str,
     details: bool,
-    columns: bool,
     *,
     by: str,
     transpose: bool,
@@ -150,37 +256,28 @@ def _refuse(
     siunitx: bool,
     caption: str | None,
     label: str | None,
+    notes: str | None,
+    **others: Any,
 ) -> None:
-    """Refuse what does not go together, before anything is read."""
+    """Refuse options that do not fit the format or each other, before anything is read."""
     latex = {"--standalone": standalone, "--siunitx": siunitx, "--label": label is not None}
-    for option, given in latex.items():
-        if given and form != "latex":
-            raise UsageError(f"{option} is for LaTeX, not for {form}.", "Add -f latex.")
+    for option, used in latex.items():
+        if used and form != "latex":
+            raise UsageError(f"{option} is for LaTeX; the format is {form}.", "Add -f latex.")
+    if details and form != "text":
+        raise UsageError(f"--details is text; the format is {form}.", "Use -f csv --runs instead.")
     if caption is not None and form not in ("latex", "html"):
-        raise UsageError(f"A table in {form} has no caption.", "Add -f latex or -f html.")
-    arranged = transpose or by != "dataset"
-    if details and (form != "text" or by_run or columns or published or arranged):
-        raise UsageError(
-            "--details is text, and shows every figure of every method.",
-            "Leave out -f, --runs, --metric, --columns, --published, --transpose and --group-by; "
-            "-f csv --runs is for programs.",
-        )
-    if published and (form == "csv" or by_run or by != "dataset"):
-        raise UsageError(
-            "--published stands beside methods on a data set, in a table to read.",
-            "Leave out -f csv, --runs and --group-by.",
-        )
+        raise UsageError(f"A table in {form} has no caption.", "Use -f latex or -f html.")
+    if form == "csv":
+        only = {"--notes": notes is not None, "--published": published, "--transpose": transpose}
+        for option, used in (only | {"--group-by": by != "dataset"}).items():
+            if used:
+                raise UsageError(f"{option} is not for CSV.", "Use another format.")
+    if published and (by_run or by != "dataset"):
+        option = "--runs" if by_run else "--group-by"
+        raise UsageError(f"{option} can't be combined with --published.", "Use one of them.")
     if siunitx and transpose:
         raise UsageError(
-            "siunitx aligns the numbers of a column, and --transpose sets a measure in a row.",
-            "Leave out one of them.",
+            "--siunitx aligns columns of one measure, which --transpose has not.",
+            "Use one of them.",
         )
-    if form == "csv" and arranged:
-        raise UsageError(
-            "A CSV is for programs: a row for each method and data set.",
-            "Leave out --transpose and --group-by.",
-        )
-
-
-def _write(path: Path, page: str) -> None:
-    write_whole(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The comparison of methods: what each cell says, and what a reader must know beside it.
+"""The comparison of methods: what each cell shows, and the mean scores that methods are ranked by.
 
 A table is plain data; `bench.tables.render` turns it into text, LaTeX, Markdown and HTML.
 """
@@ -6,30 +6,28 @@ A table is plain data; `bench.tables.render` turns it into text, LaTeX, Markdown
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.errors import UsageError
-from bench.records.format import Number, scientific
+from bench.api.declarations import Column
+from bench.errors import UsageError, unknown
+from bench.records import catalogue
+from bench.records.format import Number
 from bench.records.frame import Cell, cells, deviation
-from bench.records.measures import AMOUNTS, MEASURES, measure
 from bench.stats.ranking import DATASETS, METHODS, Ranking, explain
-from bench.tables.columns_asked import NARROW
 from bench.tables.layout import (
     ROWS,
     By,
-    CellGroup,
     Entry,
     Note,
     Row,
-    RowGroup,
     Table,
     blocks,
     labels,
@@ -38,20 +36,32 @@ from bench.tables.layout import (
 from bench.tables.marks import (
     BELOW,
     BLIND,
-    FLOOR,
     MIXED,
     ONE,
-    SAME,
-    STATISTICS,
+    VERDICT,
     amounts_of,
     contests,
     flags_of,
     heading_of,
     is_blind,
-    is_undistinguished,
-    place_of,
+    is_floor,
+    sorted_cells,
+    verdict_of,
 )
-from bench.tables.notes import best_notes, caption_of, notes_of
+from bench.tables.notes import best_notes, caption_of, notes_of, short_notes
+
+#: The columns of a comparison in a terminal, and in the forms that are kept.
+NARROW = ("nll", VERDICT, "train_seconds", "memory_bytes")
+WIDE = ("params", "minibatches", "mmd_m", "mmd_1", VERDICT, "nll", "train_seconds", "memory_bytes")
+
+#: What a method is given, not what comes of it.
+AMOUNTS = ("params", "minibatches", "samples_seen")
+
+#: From so many data sets on, the notes have average ranks.
+RANKED_DATASETS = 4
+
+#: Which notes a table has.
+Notes = Literal["short", "full", "none"]
 
 
 def comparison(
@@ -61,29 +71,32 @@ def comparison(
     by_run: bool = False,
     by: By = "dataset",
     results: Path | None = None,
+    sort: str = "nll",
+    notes: Notes = "full",
 ) -> Table:
     """Compare the runs of `bench.records.frame.records`, a group for each data set and budget.
 
-    By method or by budget, the groups are those; what is compared by a test is the same.
+    By method or by budget, the groups are those; the same runs are tested against each other.
 
     ± is the standard deviation over seeds; of one seed, it is the NLL's standard error over test
-    rows. By run, every run has a row of its own.
+    rows. By run, every run has a row of its own. Rows are sorted by the column `sort`, the best
+    first.
 
-    The lowest NLL, and those not significantly worse, are in bold (`bench.tables.best`), the next
-    underlined; `results` is the folder with the log-densities that the runs keep, by which they
-    can be paired. With three methods on two data sets or more, the notes end with their average
-    ranks.
+    The lowest NLL, and those not significantly worse, are in bold (`bench.tables.marks.contests`),
+    the next underlined; `results` is the folder with the log-densities that the runs keep, by which
+    they can be paired.
 
     Raises:
-        UsageError: a metric has an unknown name.
+        UsageError: a column has an unknown name, or can't be shown.
     """
-    for name in metrics:
-        measure(name)
-    known = sorted(cells(frame, by_run=by_run), key=place_of)
+    for name in (*metrics, sort):
+        measured_column(name)
+    unsorted = list(cells(frame, by_run=by_run))
+    known = sorted_cells(unsorted, sort)
     if metrics is NARROW and any(
         len(amounts_of(list(m))) > 1 for _, m in groupby(known, heading_of)
     ):
-        metrics = ("params", "minibatches", *NARROW[1:])
+        metrics = ("minibatches", *NARROW)
     if by != "dataset":
         metrics = _with_thresholds(metrics)
     floors = _floors(known)
@@ -93,43 +106,72 @@ def comparison(
     below = {id(cell) for cell in known if _is_below(cell, floors)}
     second = {id(cell) for contest in compared for cell in contest.second(below)}
     groups = []
-    for block in blocks(known, by):
+    for group, members, names in blocks(known, by):
         rows = []
-        for cell, label in zip(block.cells, block.labels, strict=True):
+        for cell, label in zip(members, names, strict=True):
             row = _row(cell, label, metrics, id(cell) in below, one)
             if id(cell) in best | second:
-                row = _ranked(row, list(metrics).index("nll"), best=id(cell) in best)
+                row = _emphasised(row, list(metrics).index("nll"), best=id(cell) in best)
             rows.append(row)
-        references = _references(block, metrics)
-        groups.append(RowGroup(block.name, block.facts, tuple(rows), references, block.short))
+        references = _references(members, metrics) if by == "dataset" else ()
+        groups.append(replace(group, rows=tuple(rows), references=references))
     used = "".join(
         row.marks + "".join(entry.marks for entry in row.entries)
         for group in groups
         for row in (*group.rows, *group.references)
     )
-    told = best_notes(compared, known, second=bool(second))
-    notes = [Note(mark, text) for mark, text in told]
-    notes += notes_of(known, metrics, used)
-    notes += place_notes(known, by)
     ok = frame[(frame["status"] == "ok").fillna(False)]
-    absent = [MEASURES[name].title for name in metrics if not ok[name].notna().any()]
-    if absent and len(ok):
-        notes.append(Note("", f"No run has {', '.join(absent)}."))
-    if compared:
-        notes += [Note("", each.explain()) for each in standings(known) if each.enough]
+    absent = [
+        measured_column(name).title
+        for name in metrics
+        if name != VERDICT and not ok[name].notna().any()
+    ]
+    missing = [Note("", f"No run has {', '.join(absent)}.")] if absent and len(ok) else []
+    scores = scores_by_budget(unsorted) if compared else []
+    ranked = [each for each in scores if len(each.datasets) >= RANKED_DATASETS and each.enough]
+    found: list[Note] = []
+    if notes == "short":
+        rankings = [each.ranking for each in ranked]
+        few = short_notes(compared, known, metrics, used, rankings, second=bool(second))
+        found = [*missing, *few]
+    elif notes == "full":
+        found = [*best_notes(compared, known, second=bool(second))]
+        found += [*notes_of(known, metrics, used), *place_notes(known, by), *missing]
+        found += [Note("", each.explain()) for each in ranked]
     titles = ("run", "seed") if by_run else (ROWS[by], "seeds")
-    columns = tuple(MEASURES[name] for name in metrics)
+    columns = tuple(_titled(name) for name in metrics)
     caption = caption_of(known, metrics)
-    return Table(titles, columns, tuple(groups), tuple(notes), caption, tuple(compared))
+    return Table(titles, columns, tuple(groups), tuple(found), caption, tuple(compared))
+
+
+def measured_column(name: str) -> Column:
+    """The catalogue's entry of a column that a table can show.
+
+    Raises:
+        UsageError: there is none.
+    """
+    known = catalogue.measures()
+    if name not in known:
+        raise unknown("column", name, known)
+    return known[name]
+
+
+def _titled(name: str) -> Column:
+    """The column with its title; the verdict's says what its words are about."""
+    found = measured_column(name)
+    if name != VERDICT:
+        return found
+    return replace(found, title="samples vs data", latex="$p$, samples")
 
 
 def _with_thresholds(metrics: Sequence[str]) -> tuple[str, ...]:
-    """The metrics, each statistic followed by its threshold: there is no row to hold it."""
+    """The columns, each statistic followed by its threshold: there is no row to hold it."""
+    taus = {name: column.threshold for name, column in catalogue.statistics().items()}
     found: list[str] = []
     for name in metrics:
         found.append(name)
-        if name in STATISTICS and STATISTICS[name][0] not in metrics:
-            found.append(STATISTICS[name][0])
+        if name in taus and taus[name] not in metrics:
+            found.append(taus[name])
     return tuple(found)
 
 
@@ -137,26 +179,19 @@ def _floors(known: Iterable[Cell]) -> dict[tuple[Any, Any], float]:
     """The lowest NLL of a fitted Gaussian on each revision of each data set."""
     floors: dict[tuple[Any, Any], float] = {}
     for cell in known:
-        if cell.key["method"] == FLOOR and (nll := cell.mean("nll")) == nll:
+        if is_floor(cell.key["method"]) and (nll := cell.mean("nll")) == nll:
             place = heading_of(cell)[:2]
             floors[place] = min(nll, floors.get(place, nll))
     return floors
 
 
-def _is_below(cell: Cell, floors: dict[tuple[Any, Any], float]) -> bool:
-    """Whether its NLL is worse than the floor; one that ended badly has none."""
+def _is_below(cell: Cell, floors: Mapping[tuple[Any, Any], float]) -> bool:
+    """Whether its NLL is worse than the floor; a failed one has none."""
     floor = floors.get(heading_of(cell)[:2])
-    return floor is not None and cell.key["method"] != FLOOR and cell.mean("nll") > floor
+    return floor is not None and not is_floor(cell.key["method"]) and cell.mean("nll") > floor
 
 
-def _references(block: CellGroup, metrics: Sequence[str]) -> tuple[Row, ...]:
-    thresholds = [STATISTICS[name][0] for name in metrics if name in STATISTICS]
-    if not block.alone or all(tau in metrics for tau in thresholds):
-        return ()
-    return (_true_data(list(block.cells), metrics),)
-
-
-def _ranked(row: Row, place: int, *, best: bool) -> Row:
+def _emphasised(row: Row, place: int, *, best: bool) -> Row:
     """The row with its NLL in bold, or underlined."""
     entries = list(row.entries)
     entries[place] = replace(entries[place], best=best, second=not best)
@@ -173,7 +208,7 @@ def _row(cell: Cell, label: str, metrics: Sequence[str], below: bool, one: str) 
         main = next((i for i, m in enumerate(metrics) if m not in AMOUNTS), 0)
         entries = [Entry(word=ended) if i == main else Entry() for i in range(len(metrics))]
         if "params" in metrics and (params := cell.shared("params")) is not None:
-            number = _form("params", params)
+            number = catalogue.number("params", params)
             entries[list(metrics).index("params")] = Entry(number, value=float(params))
         return Row(label, "", seeds, tuple(entries))
     marks = BELOW if below else ""
@@ -184,6 +219,11 @@ def _row(cell: Cell, label: str, metrics: Sequence[str], below: bool, one: str) 
 
 
 def _entry(cell: Cell, name: str, one: str) -> Entry:
+    if name == VERDICT:
+        found = verdict_of(cell)
+        if found is None:
+            return Entry()
+        return Entry(Number(f"{found.p:.2g}"), words=str(found), value=found.p)
     mean, sd = cell.mean(name), cell.sd(name)
     if mean != mean:
         return Entry()
@@ -191,52 +231,44 @@ def _entry(cell: Cell, name: str, one: str) -> Entry:
     if name == "nll" and len(cell.well) == 1:
         sd = cell.mean("nll_se")
         marks += one
-    if name in STATISTICS:
-        marks += SAME if is_undistinguished(cell, name) else ""
-    if any(name == tau and is_blind(cell, s) for s, (tau, _) in STATISTICS.items()):
+    of = [stat for stat, each in catalogue.statistics().items() if each.threshold == name]
+    if any(is_blind(cell, statistic) for statistic in of):
         marks += BLIND
-    number = _form(name, mean, None if sd != sd else sd)
-    return Entry(number, marks=marks, value=mean)
+    return Entry(catalogue.number(name, mean, None if sd != sd else sd), marks=marks, value=mean)
 
 
-def _form(name: str, value: float, error: float | None = None) -> Number:
-    return MEASURES[name].form(float(value), error)
-
-
-def _true_data(members: list[Cell], metrics: Sequence[str]) -> Row:
+def _references(members: Sequence[Cell], metrics: Sequence[str]) -> tuple[Row, ...]:
     """The row of thresholds: what the statistics of two samples of true data stay below."""
-    taus = [STATISTICS[name][0] for name in metrics if name in STATISTICS]
+    taus = {
+        name: column.threshold
+        for name, column in catalogue.statistics().items()
+        if name in metrics and column.threshold not in metrics
+    }
+    if not taus:
+        return ()
     ok = pd.DataFrame(
-        {name: np.concatenate([c.numbers(name) for c in members]) for name in ("seed", *taus)}
+        {n: np.concatenate([c.numbers(n) for c in members]) for n in ("seed", *taus.values())}
     )
     entries = []
     for name in metrics:
-        tau = STATISTICS[name][0] if name in STATISTICS else None
         # The threshold depends on the seed's test sample and not on the method.
-        known = ok.groupby("seed")[tau].mean().dropna() if tau and tau not in metrics else None
+        known = ok.groupby("seed")[taus[name]].mean().dropna() if name in taus else None
         if known is None or not len(known):
             entries.append(Entry(word=""))
         else:
             sd = deviation(known.to_numpy()) if len(known) > 1 else None
             blind = any(len(cell.well) and is_blind(cell, name) for cell in members)
-            number = scientific(float(known.mean()), sd)
+            number = catalogue.number(taus[name], float(known.mean()), sd)
             entries.append(Entry(number, marks=BLIND if blind else ""))
-    return Row("true data, τ", "", "", tuple(entries))
-
-
-#: Measures of which less is better, so that methods can be ranked by them.
-RANKED = (
-    *("nll", "nll_native", "validation_nll", "mmd_m", "mmd_1", "mmd_m_u", "mmd_1_u"),
-    *("train_seconds", "sample_seconds", "density_seconds", "memory_bytes", "peak_gpu_bytes"),
-    *("peak_rss_bytes", "nfe_train", "nfe_sample", "nfe_density", "transport_cost"),
-)
+    return (Row("true data, τ", "", "", tuple(entries)),)
 
 
 @dataclass(frozen=True)
-class Standing:
+class BudgetScores:
     """Mean scores `(data sets, methods)` under one budget, NaN where a method has no result.
 
-    `remarks` say what was chosen or left out on the way.
+    A lower score is better: of a column of which more is better they are the negated means.
+    `remarks` say which rows were chosen and what was left out.
     """
 
     metric: str
@@ -248,7 +280,7 @@ class Standing:
 
     @property
     def enough(self) -> bool:
-        """Whether there are methods and data sets enough for ranks."""
+        """Whether there are enough methods and data sets for ranks."""
         return len(self.methods) >= METHODS and len(self.datasets) >= DATASETS
 
     @property
@@ -258,7 +290,7 @@ class Standing:
         Raises:
             ValueError: there are too few methods or data sets.
         """
-        title = f"mean {MEASURES[self.metric].title} (budget {self.budget})"
+        title = f"mean {measured_column(self.metric).title} (budget {self.budget})"
         return Ranking(title, self.methods, self.datasets, self.scores)
 
     def explain(self) -> str:
@@ -266,93 +298,83 @@ class Standing:
         return " ".join((*explain(self.ranking), *self.remarks))
 
 
-def standings(known: Iterable[Cell], metric: str = "nll") -> list[Standing]:
-    """A standing for each budget, by name.
+def scores_by_budget(known: Iterable[Cell], metric: str = "nll") -> list[BudgetScores]:
+    """The scores under each budget, by its name.
 
     Of several revisions of a data set the one with the most methods counts; of several rows of a
     method those at the budget's commonest amount, and of these the one with the lowest validation
     NLL. A data set on which fewer than two methods have a result is left out.
 
     Raises:
-        UsageError: the metric has an unknown name, or it is not known that less of it is better.
+        UsageError: the metric has an unknown name, or neither less nor more of it is better.
     """
-    measure(metric)
-    if metric not in RANKED:
+    if not measured_column(metric).better:
+        ranked = [name for name, each in catalogue.measures().items() if each.better]
         raise UsageError(
-            f"Methods can't be ranked by {metric}: less of it is not better.",
-            f"There are: {', '.join(RANKED)}.",
+            f"Methods can't be ranked by {metric}: neither less nor more of it is better.",
+            f"Choose one of: {', '.join(ranked)}.",
         )
     by_budget: dict[str, list[Cell]] = defaultdict(list)
     for cell in known:
         by_budget[str(heading_of(cell)[2] or "?")].append(cell)
-    return [_standing(budget, cells, metric) for budget, cells in sorted(by_budget.items())]
+    return [_scores(budget, cells, metric) for budget, cells in sorted(by_budget.items())]
 
 
-def _standing(budget: str, cells: Sequence[Cell], metric: str) -> Standing:
+def _scores(budget: str, cells: Sequence[Cell], metric: str) -> BudgetScores:
     remarks: list[str] = []
-    places: dict[str, dict[str, Cell]] = {}
-    for dataset, revisions in sorted(_by_dataset(cells).items()):
-        rows = max(revisions.values(), key=lambda r: len({cell.key["method"] for cell in r}))
-        if len(revisions) > 1:
-            revision = str(rows[0].key["dataset_revision"])[:8]
-            remarks.append(f"Of {dataset} the revision {revision} counts.")
-        places[dataset] = dict(_choose(dataset, rows, remarks))
-    alone = [d for d, row in places.items() if sum(_has(c, metric) for c in row.values()) < 2]
-    if alone:
-        remarks.append(f"Left out, with fewer than two methods' results: {', '.join(alone)}.")
-    methods = tuple(sorted({method for row in places.values() for method in row}))
-    datasets = tuple(dataset for dataset in places if dataset not in alone)
-    scores = [
-        [places[d][m].mean(metric) if m in places[d] else np.nan for m in methods] for d in datasets
-    ]
-    remarks += _fewer_seeds(places, datasets)
-    table = np.array(scores, dtype="float64").reshape(len(datasets), len(methods))
-    return Standing(metric, budget, methods, datasets, table, tuple(remarks))
-
-
-def _by_dataset(cells: Iterable[Cell]) -> dict[str, dict[str, list[Cell]]]:
-    found: dict[str, dict[str, list[Cell]]] = defaultdict(lambda: defaultdict(list))
+    by_dataset: dict[str, dict[str, list[Cell]]] = defaultdict(lambda: defaultdict(list))
     for cell in cells:
         name, revision, _ = heading_of(cell)
-        found[str(name or "?")][str(revision)].append(cell)
-    return found
+        by_dataset[str(name or "?")][str(revision)].append(cell)
+    rows: dict[str, dict[str, Cell]] = {}
+    for dataset, revisions in sorted(by_dataset.items()):
+        most = max(revisions.values(), key=lambda r: len({cell.key["method"] for cell in r}))
+        if len(revisions) > 1:
+            revision = str(most[0].key["dataset_revision"])[:8]
+            remarks.append(f"On {dataset}, only revision {revision} is ranked.")
+        rows[dataset] = dict(_one_row_each(dataset, most, remarks))
+    sign = -1.0 if measured_column(metric).better == "higher" else 1.0
+    means = {d: {m: sign * c.mean(metric) for m, c in row.items()} for d, row in rows.items()}
+    few = [d for d, row in means.items() if sum(map(np.isfinite, row.values())) < 2]
+    if few:
+        remarks.append(f"Left out, as fewer than two methods have a result: {', '.join(few)}.")
+    methods = tuple(sorted({method for row in rows.values() for method in row}))
+    datasets = tuple(dataset for dataset in rows if dataset not in few)
+    partly = [
+        f"{method} on {dataset} ({len(cell.well)}/{len(cell.rows)})"
+        for dataset in datasets
+        for method, cell in rows[dataset].items()
+        if 0 < len(cell.well) < len(cell.rows)
+    ]
+    if partly:
+        remarks.append(f"Means over the seeds that ended well: {', '.join(partly)}.")
+    scores = [[means[d].get(m, np.nan) for m in methods] for d in datasets]
+    table = np.array(scores, dtype="float64").reshape(len(datasets), len(methods))
+    return BudgetScores(metric, budget, methods, datasets, table, tuple(remarks))
 
 
-def _choose(dataset: str, rows: Sequence[Cell], remarks: list[str]) -> Iterator[tuple[str, Cell]]:
-    """One row for each method."""
+def _one_row_each(
+    dataset: str, rows: Sequence[Cell], remarks: list[str]
+) -> Iterator[tuple[str, Cell]]:
+    """Each method and the row that is ranked."""
     amounts = Counter(amount for cell in rows for amount in amounts_of([cell]))
     named = dict(zip(map(id, rows), labels(rows), strict=True))
     by_method = defaultdict(list)
     for cell in rows:
         by_method[str(cell.key["method"])].append(cell)
     for method, several in by_method.items():
-        counts = several[0]
+        chosen = several[0]
         if len(several) > 1:
             most = max(amounts[a] for cell in several for a in amounts_of([cell]) or [(0, 0)])
             usual = [c for c in several if any(amounts[a] == most for a in amounts_of([c]))]
-            counts = min(usual or several, key=_validation)
+            chosen = min(usual or several, key=_validation_nll)
             remarks.append(
-                f"{method} has several rows on {dataset}; {named[id(counts)]} counts (the "
+                f"{method} has several rows on {dataset}; {named[id(chosen)]} is ranked (the "
                 "commonest amount, then the lowest validation NLL)."
             )
-        yield method, counts
+        yield method, chosen
 
 
-def _validation(cell: Cell) -> float:
+def _validation_nll(cell: Cell) -> float:
     value = cell.mean("validation_nll")
     return value if value == value else float("inf")
-
-
-def _has(cell: Cell, metric: str) -> bool:
-    return bool(np.isfinite(cell.mean(metric)))
-
-
-def _fewer_seeds(places: dict[str, dict[str, Cell]], datasets: Sequence[str]) -> Iterator[str]:
-    partly = [
-        f"{method} on {dataset} ({len(cell.well)}/{len(cell.rows)})"
-        for dataset in datasets
-        for method, cell in places[dataset].items()
-        if 0 < len(cell.well) < len(cell.rows)
-    ]
-    if partly:
-        yield f"Means over the seeds that ended well: {', '.join(partly)}."

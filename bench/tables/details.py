@@ -1,10 +1,10 @@
-"""What each figure rests on: its n, its seeds, which plus-minus it is, its error, its flags."""
+"""What each number rests on: its n, its seeds, what ± is, its numerical error, its flags."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from bench.tables.layout import Label, labels
 from bench.tables.marks import (
     GAP,
     GAP_BOUND,
-    LEVEL,
     MASS,
     SOLVER,
     SOLVER_ERROR,
@@ -30,19 +29,25 @@ from bench.tables.marks import (
     groups_of,
     heading_of,
     is_blind,
+    rejecting,
+    tests_of,
+    verdict_of,
 )
 from bench.tables.sample_quality import panel, show_quality
+
+#: The flag of a two-sample test that rejects.
+_DIFFER = "differs from data"
 
 
 @dataclass(frozen=True)
 class Detail:
-    """One figure of one method on one data set: all text.
+    """One number of a method on a data set: all text.
 
-    `spread` says what stands behind the plus-minus, `n` over what the figure was measured, `notes`
-    what else bears on it; what fails a bound is in `flags`.
+    `spread` says what ± is, `n` on how many rows or seeds it was measured, `notes` what else it
+    rests on, and `flags` which bounds it fails.
     """
 
-    figure: str
+    name: str
     value: str
     spread: str
     n: str
@@ -51,20 +56,19 @@ class Detail:
 
 
 def mean_line(
-    cell: Cell, figure: str, column: str, n: str = "", notes: str = "", flags: str = ""
+    cell: Cell, name: str, column: str, n: str = "", notes: str = "", flags: str = ""
 ) -> Detail:
     """The mean of a column over seeds, with their standard deviation where there are several."""
     several = len(cell.well) > 1
     number = measured(cell.mean(column), cell.sd(column) if several else None)
     spread = f"s.d. over {len(cell.well)} seeds" if several else ""
-    return Detail(figure, str(number), spread, n, notes, flags)
+    return Detail(name, str(number), spread, n, notes, flags)
 
 
 def path_lines(cell: Cell) -> Iterator[Detail]:
     """The W2 movement of each piece, the transport cost and the straightness of a cell's runs.
 
-    None of them for a method without paths; all in squared units of what lies behind the affine
-    layer.
+    A method without paths has none of them. All are in squared units behind the affine layer.
     """
     ok = cell.ok
     moves = [movement_of(text) for text in ok["w2_movement"].dropna()]
@@ -73,22 +77,22 @@ def path_lines(cell: Cell) -> Iterator[Detail]:
     paths = span(ok["samples"])
     n = f"{paths} paths" if paths else ""
     if ok["transport_cost"].notna().any():
-        note = "E|x1 - x0|² from noise to data, in all"
+        note = "E|x1 - x0|² from noise to data"
         yield mean_line(cell, "transport cost", "transport_cost", n, note)
     if ok["straightness"].notna().any():
-        note = "0 where every path is straight and of even speed"
+        note = "0 if all paths are straight and of constant speed"
         yield mean_line(cell, "straightness", "straightness", n, note)
 
 
 def _movements(cell: Cell, moves: list[list[float]]) -> Detail:
-    """A figure for each piece, from data to noise; each seed's own where their pieces differ."""
+    """A number for each piece, from data to noise; those of each seed where their pieces differ."""
     rows = span(cell.ok["round_trip_rows"])
     n = f"{rows} test rows" if rows else ""
     pieces = {len(each) for each in moves}
     note = "E|x' - x|² from data to noise"
     if len(pieces) > 1:
-        told = "; ".join(", ".join(str(measured(v)) for v in each) for each in moves)
-        return Detail("W2 movement", told, "each piece; seed by seed", n, note, "")
+        by_seed = "; ".join(", ".join(str(measured(v)) for v in each) for each in moves)
+        return Detail("W2 movement", by_seed, "each piece of each seed", n, note, "")
     table = np.array(moves)
     several = len(table) > 1
     sd = table.std(0, ddof=1) if several else np.full(table.shape[1], math.nan)
@@ -113,9 +117,9 @@ def movement_of(text: str) -> list[float]:
 def details(
     frame: pd.DataFrame, results: Path | None = None
 ) -> list[tuple[str, str, list[Detail]]]:
-    """The data set, the method with its seeds, and the lines of its figures; failed cells too.
+    """The data set, the method with its seeds, and its numbers, for each cell, failed ones too.
 
-    With the results folder, by the runs' curves also the seconds to the slowest method's NLL.
+    With the results folder, the runs' curves give the seconds to the slowest method's NLL too.
     """
     targets = _targets(frame, results) if results else {}
     groups = ((_heading(members), members) for members in groups_of(frame))
@@ -146,7 +150,7 @@ def _to_target(cell: Cell, targets: Mapping[str, Target]) -> Iterator[Detail]:
         shown.append("never" if seconds is None else f"{significant(seconds)} s")
     goals = ", ".join(str(measured(goal.nll)) for _, goal in known)
     spread = "each seed" if len(known) > 1 else ""
-    note = f"to validation NLL {goals}, the last of the slowest run; seen at validations only"
+    note = f"to validation NLL {goals}, the last of the slowest run; checked at validations only"
     yield Detail("to the target", ", ".join(shown), spread, "", note, "")
 
 
@@ -155,7 +159,7 @@ def show(
 ) -> None:
     """Print the details, a block for each method on each data set, at most `width` wide.
 
-    With the results folder, by the runs' records also quality by evaluations of the velocity.
+    With the results folder, the runs' records give the quality by evaluations of the velocity too.
     """
     targets = _targets(frame, results) if results else {}
     for members in groups_of(frame):
@@ -177,7 +181,7 @@ def _grid(lines: Iterable[Detail]) -> Grid:
         notes = Text("; ".join(part for part in (line.n, line.notes) if part), style="dim")
         if line.flags:
             notes.append(f"{'; ' if notes.plain else ''}{line.flags}", style="not dim yellow")
-        grid.add_row("", line.figure, line.value, line.spread, notes)
+        grid.add_row("", line.name, line.value, line.spread, notes)
     return grid
 
 
@@ -228,19 +232,21 @@ def _lines(cell: Cell) -> Iterator[Detail]:
         number = measured(worst["density_integral"], worst["density_integral_error"])
         flag = "not one" if MASS in flags_of(cell) else ""
         yield Detail("integral", str(number), "error of quadrature", "", "the worst seed", flag)
+    found = verdict_of(cell)
+    tests = found.others if found else rejecting(tests_of(cell))
     for name in ("m", "1"):
         if ok[f"mmd_{name}"].notna().any():
-            yield _mmd(cell, name)
+            yield _mmd(cell, name, tests)
     if ok["p_aggregated"].notna().any():
         n = f"two samples of {span(ok['aggregated_n'])}"
         p = ", ".join(str(probability(float(v))) for v in ok["p_aggregated"])
-        flag = "told from data" if (ok["p_aggregated"] < LEVEL).all() else ""
+        flag = _DIFFER if found and found.differ else ""
         yield Detail("p, all bandwidths", p, "", n, "", flag)
     if ok["c2st"].notna().any():
         error = cell.sd("c2st") if len(ok) > 1 else cell.mean("c2st_se")
         spread = "s.d. over seeds" if len(ok) > 1 else "s.e. over held-out rows"
         p = "p " + ", ".join(str(probability(float(v))) for v in ok["p_c2st"])
-        flag = "told from data" if (ok["p_c2st"] < LEVEL).all() else ""
+        flag = _DIFFER if "classifier" in tests else ""
         value = str(measured(cell.mean("c2st"), error))
         yield Detail("classifier", value, spread, "accuracy on held-out rows, 0.5 is best", p, flag)
     yield from path_lines(cell)
@@ -276,7 +282,7 @@ def _rows(ok: pd.DataFrame) -> str:
     return f"{scored} of {there} test rows" if part else f"{scored} test rows"
 
 
-def _mmd(cell: Cell, name: str) -> Detail:
+def _mmd(cell: Cell, name: str, tests: Collection[str]) -> Detail:
     ok = cell.ok
     several = len(ok) > 1
     number = scientific(cell.mean(f"mmd_{name}"), cell.sd(f"mmd_{name}") if several else None)
@@ -289,7 +295,7 @@ def _mmd(cell: Cell, name: str) -> Detail:
         f"U {scientific(cell.mean(f'mmd_{name}_u'))}, "
         f"τ {scientific(float(ok[f'tau_{name}_u'].mean()))}"
     )
-    flags = ["told from data"] if (ok[f"p_{name}"] < LEVEL).all() else []
+    flags = [_DIFFER] if f"MMD-{name}" in tests else []
     if is_blind(cell, f"mmd_{name}"):
         flags.append("can't discriminate here: V is its own floor 2/n")
     n = f"two samples of {span(ok['mmd_n'])}"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, Literal
 
+from bench.api.declarations import Column
 from bench.records.format import Number, measured, whole
 from bench.records.frame import Cell
-from bench.records.measures import Column
-from bench.tables.marks import BELOW, FLOOR, Contest, amounts_of, heading_of
+from bench.tables.marks import BELOW, Contest, amounts_of, heading_of, is_floor
 
 
 @dataclass(frozen=True)
@@ -25,21 +25,23 @@ class Note:
 
 @dataclass(frozen=True)
 class Entry:
-    """One cell: a number, or the word that stands in its place; then its marks.
+    """One cell: a number, or a word in its place; then its marks.
 
-    The best ones are shown in bold, the second best underlined. `value` is the number before it was
-    rounded, to sort by.
+    The best ones are shown in bold, the second best underlined. `words` say the same as the number
+    at more length, for forms that have room. `value` is the number before it was rounded, to sort
+    by.
     """
 
     number: Number | None = None
     word: str = "–"
+    words: str = ""
     marks: str = ""
     best: bool = False
     second: bool = False
     value: float | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
-        return (str(self.number) if self.number else self.word) + self.marks
+        return (self.words or str(self.number or self.word)) + self.marks
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Row:
     @property
     def verdict(self) -> str:
         """What its marks say of the whole row, in words."""
-        return "below floor" if BELOW in self.marks else ""
+        return "worse than a Gaussian" if BELOW in self.marks else ""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class RowGroup:
     """A block of rows; by data set, those that may be compared.
 
     `facts` belong into its heading; `short` are those of them that a printed heading has room for.
-    `references` are the rows of the true data's thresholds.
+    `references` are the rows of the true data's thresholds, `revision` is that of the data.
     """
 
     name: str
@@ -74,6 +76,12 @@ class RowGroup:
     rows: tuple[Row, ...]
     references: tuple[Row, ...]
     short: tuple[str, ...] = ()
+    revision: str = ""
+
+    @property
+    def all_facts(self) -> tuple[str, ...]:
+        """The facts and the revision."""
+        return (*self.facts, self.revision) if self.revision else self.facts
 
 
 @dataclass(frozen=True)
@@ -127,16 +135,18 @@ def labels(members: Sequence[Cell]) -> list[Label]:
         by_method[str(cell.key["method"])].append(cell)
     found: dict[int, Label] = {}
     for name, rows in by_method.items():
-        found |= dict(zip(map(id, rows), _numbered(name, _differences(rows)), strict=True))
+        # In one order, however the table is sorted: ffjord (2) is the same everywhere.
+        rows.sort(key=lambda cell: [(value is None, value or 0) for value in cell.key.values()])
+        found |= dict(zip(map(id, rows), _distinct(name, _differences(rows)), strict=True))
     return [found[id(cell)] for cell in members]
 
 
-def _numbered(name: str, told: Sequence[Sequence[str]]) -> list[Label]:
-    """By what differs; by numbers where that is too long, or does not tell the rows apart."""
-    texts = [", ".join(parts) for parts in told]
+def _distinct(name: str, differences: Sequence[Sequence[str]]) -> list[Label]:
+    """Labels by what differs; by numbers where that is too long or the same."""
+    texts = [", ".join(parts) for parts in differences]
     named = [Label(f"{name} ({text})" if text else name) for text in texts]
-    few = all(len(parts) <= MOST for parts in told)
-    short = len(told) == 1 or max(len(label.text) for label in named) <= LONGEST
+    few = all(len(parts) <= MOST for parts in differences)
+    short = len(differences) == 1 or max(len(label.text) for label in named) <= LONGEST
     if few and short and len(set(named)) == len(named):
         return named
     return [Label(f"{name} ({i})", text) for i, text in enumerate(texts, start=1)]
@@ -187,60 +197,45 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True)
-class CellGroup:
-    """Cells that stand together, with their labels; the facts of the heading, and the short ones.
+def blocks(
+    known: Sequence[Cell], by: By
+) -> Iterator[tuple[RowGroup, Sequence[Cell], Sequence[str]]]:
+    """The blocks of a comparison: a group without rows, its cells, and their labels.
 
-    `alone` is true where they are on one revision of a data set, under one budget.
+    The cells come with those of each heading together.
     """
-
-    name: str
-    facts: tuple[str, ...]
-    short: tuple[str, ...]
-    cells: tuple[Cell, ...]
-    labels: tuple[str, ...]
-    alone: bool
-
-
-def blocks(known: Sequence[Cell], by: By) -> list[CellGroup]:
-    """The blocks of a comparison's cells, which come in the order of `marks.place_of`."""
     headings = [(heading, list(members)) for heading, members in groupby(known, heading_of)]
     named = {
-        id(cell): str(label)
+        id(cell): label
         for _, members in headings
         for cell, label in zip(members, _labels(members), strict=True)
     }
     if by == "dataset":
         several = len({heading[2] for heading, _ in headings}) > 1
-        return [
-            CellGroup(
-                str(heading[0] or "?"),
-                (*_facts(members), *_setting(heading, members)),
-                (*_facts(members), *(_setting(heading, members)[:1] if several else ())),
-                tuple(members),
-                tuple(named[id(cell)] for cell in members),
-                True,
+        for heading, members in headings:
+            facts, budget, revision = _facts(members), _budget(heading, members), heading[1]
+            short = (*facts, *([budget] if several else []))
+            group = RowGroup(
+                str(heading[0] or "?"), (*facts, budget), (), (), short, _revision(revision)
             )
-            for heading, members in headings
-        ]
+            yield group, members, [named[id(cell)] for cell in members]
+        return
     places = _places([heading for heading, _ in headings], by)
     apart: dict[str, list[Cell]] = defaultdict(list)
     for cell in known:
-        apart[str(cell.key["method"] if by == "method" else heading_of(cell)[2] or "?")].append(
-            cell
-        )
-    found = []
-    for name, members in sorted(apart.items(), key=lambda each: (each[0] == FLOOR, each[0])):
-        told = []
-        for cell in members:
+        name = cell.key["method"] if by == "method" else heading_of(cell)[2]
+        apart[str(name or "?")].append(cell)
+    for name, cells in sorted(apart.items(), key=lambda each: (is_floor(each[0]), each[0])):
+        texts = []
+        for cell in cells:
             place, label = places[heading_of(cell)], named[id(cell)]
-            if by == "method" and "run" not in cell.key:
-                told.append(place + label.removeprefix(name))
+            if "run" in cell.key:
+                texts.append(label)
+            elif by == "method":
+                texts.append(place + label.removeprefix(name))
             else:
-                told.append(label if "run" in cell.key else f"{place}: {label}")
-        title = name if by == "method" else f"budget {name}"
-        found.append(CellGroup(title, (), (), tuple(members), tuple(told), False))
-    return found
+                texts.append(f"{place}: {label}")
+        yield RowGroup(name if by == "method" else f"budget {name}", (), (), ()), cells, texts
 
 
 def place_notes(known: Sequence[Cell], by: By) -> Iterable[Note]:
@@ -250,33 +245,34 @@ def place_notes(known: Sequence[Cell], by: By) -> Iterable[Note]:
     headings = [(heading, list(members)) for heading, members in groupby(known, heading_of)]
     places = _places([heading for heading, _ in headings], by)
     for heading, members in headings:
-        facts = ", ".join((*_facts(members), *_setting(heading, members)))
-        yield Note("", f"{places[heading]}: {facts}.")
+        facts = (*_facts(members), _budget(heading, members), _revision(heading[1]))
+        yield Note("", f"{places[heading]}: {', '.join(facts)}.")
 
 
-def _labels(members: Sequence[Cell]) -> Sequence[object]:
-    return [c.key["run"] for c in members] if "run" in members[0].key else labels(members)
+def _labels(members: Sequence[Cell]) -> list[str]:
+    each = [c.key["run"] for c in members] if "run" in members[0].key else labels(members)
+    return [str(label) for label in each]
 
 
 def _places(headings: Sequence[tuple[Any, ...]], by: By) -> dict[tuple[Any, ...], str]:
-    """Each heading in a few words: the data set, and what tells it from others of its name."""
+    """Each heading in a few words: the data set, and how it differs from others of its name."""
     names = Counter(heading[0] for heading in headings)
     budgets = Counter((heading[0], heading[2]) for heading in headings)
     revisions = {name: {h[1] for h in headings if h[0] == name} for name in names}
     found = {}
     for heading in headings:
         name, revision, budget = heading
-        told = []
+        parts = []
         if by == "method" and budgets[name, budget] < names[name]:
-            told.append(f"budget {budget}")
+            parts.append(f"budget {budget}")
         if len(revisions[name]) > 1:
-            told.append(f"revision {str(revision)[:8]}")
-        found[heading] = f"{name or '?'}" + (f" ({', '.join(told)})" if told else "")
+            parts.append(_revision(revision))
+        found[heading] = f"{name or '?'}" + (f" ({', '.join(parts)})" if parts else "")
     return found
 
 
 def _facts(members: Sequence[Cell]) -> tuple[str, ...]:
-    """What is to be known of the data."""
+    """Dimension, kind and entropy of the data."""
     d, kind, entropy, subset = (
         next((v for v in (c.shared(n) for c in members) if v is not None), None)
         for n in ("d", "data_kind", "entropy", "subset")
@@ -289,29 +285,31 @@ def _facts(members: Sequence[Cell]) -> tuple[str, ...]:
     return tuple(facts)
 
 
-def _setting(heading: tuple[Any, ...], members: Sequence[Cell]) -> tuple[str, str]:
-    """The budget and the revision."""
+def _budget(heading: tuple[Any, ...], members: Sequence[Cell]) -> str:
     each = ", ".join(f"{whole(n)} × {whole(b)} rows" for n, b in amounts_of(members))
-    budget = f"budget {heading[2] or '?'}" + (f" ({each})" if each else "")
-    return budget, f"revision {str(heading[1] or 'unknown')[:8]}"
+    return f"budget {heading[2] or '?'}" + (f" ({each})" if each else "")
+
+
+def _revision(revision: object) -> str:
+    return f"revision {str(revision or 'unknown')[:8]}"
 
 
 _NOTHING = Entry(word="")
 
 
 def transposed(table: Table) -> Table:
-    """The same cells, with a column for each label of a row; empty where a block has none such.
+    """The same cells with a column for each row; empty where a block has no row of that label.
 
-    The thresholds of true data are the last column. A line of words says what a row's marks said.
+    The thresholds of true data are the last column. A line of remarks has the rows' marks.
     """
     labels = list(dict.fromkeys(row.label for group in table.groups for row in group.rows))
-    labels.sort(key=lambda label: label.split(" (")[0] == FLOOR)
+    labels.sort(key=lambda label: is_floor(label.split(" (")[0]))
     for group in table.groups:
         labels += [row.label for row in group.references if row.label not in labels]
     return replace(
         table,
         titles=("", ""),
-        columns=tuple(Column(label, "") for label in labels),
+        columns=tuple(Column(label, "", title=label) for label in labels),
         groups=tuple(_turned(table, group, labels) for group in table.groups),
     )
 
@@ -328,6 +326,6 @@ def _turned(table: Table, group: RowGroup, labels: list[str]) -> RowGroup:
         entries = tuple(row.entries[i] if row else _NOTHING for row in rows)
         lines.append(Row(column.title, "", "", entries, latex=column.latex))
     if any(row.marks for row in group.rows):
-        said = (Entry(word=row.verdict, marks=row.marks) if row else _NOTHING for row in rows)
-        lines.append(Row("remarks", "", "", tuple(said), latex="Remarks"))
+        marks = (Entry(word=row.verdict, marks=row.marks) if row else _NOTHING for row in rows)
+        lines.append(Row("remarks", "", "", tuple(marks), latex="Remarks"))
     return replace(group, rows=tuple(lines), references=())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.records.catalogue import column
 from bench.records.densities import Densities, densities
 from bench.records.frame import Cell, cells
+from bench.registry import plugins
+from bench.stats.pairwise import holm
 from bench.stats.significance import Decision, Scores, decide
-
-#: The method that every other must beat: a Gaussian fitted to the mini-batches.
-FLOOR = "gaussian"
 
 #: An NLL whose numerical error reaches this (nats) is flagged.
 SOLVER_ERROR = 0.01
@@ -30,22 +31,24 @@ MASS_BOUND = 0.01
 TRIP_BOUND = 1e-3
 #: A statistic that chance moves by no more than this share of the V-statistic's floor 2/n is blind.
 BLIND_SHARE = 0.05
-#: The level of the two-sample tests.
+#: The level of all tests.
 LEVEL = 0.05
 
-#: The marks; `bench.tables.footnotes` says what each means.
+#: The marks; `bench.tables.notes` says what each means.
 BELOW, SOLVER, SAME, BLIND, ONE, MIXED = "†", "‡", "°", "‖", "¶", "§"
 GAP, MASS, TRIP = "≠", "∫", "↔"
-#: Stand in text beside what is bold elsewhere, and beside what is underlined.
+#: Beside the best and the second best, where a form has no bold and no underlining.
 BEST, SECOND = "*", "₂"
 
-#: statistic -> its threshold, and the column of its p-value (the U-statistics have none)
-STATISTICS = {
-    "mmd_m": ("tau_m", "p_m"),
-    "mmd_1": ("tau_1", "p_1"),
-    "mmd_m_u": ("tau_m_u", None),
-    "mmd_1_u": ("tau_1_u", None),
-}
+#: The column of the test that decides on the samples, and the other tests by the words for them.
+VERDICT = "p_aggregated"
+OTHER_TESTS = {"MMD-m": "p_m", "MMD-1": "p_1", "classifier": "p_c2st"}
+
+
+@cache
+def is_floor(method: str) -> bool:
+    """Whether every other method has to beat it: a Gaussian fitted to the mini-batches, say."""
+    return plugins.look(method).family == "floor"
 
 
 def heading_of(cell: Cell) -> tuple[Any, Any, Any]:
@@ -54,9 +57,28 @@ def heading_of(cell: Cell) -> tuple[Any, Any, Any]:
 
 
 def place_of(cell: Cell) -> tuple[object, ...]:
-    """Where a row stands: by heading, then by method, the floor last."""
+    """Sort key of a row: by heading, then by method, the floor last."""
     method = str(cell.key["method"])
-    return *map(str, heading_of(cell)), method == FLOOR, method
+    return *map(str, heading_of(cell)), is_floor(method), method
+
+
+def sorted_cells(known: Iterable[Cell], by: str) -> list[Cell]:
+    """The cells by heading; in each, by a column's mean, the best first.
+
+    Ties are in the order of the methods' names; rows without the column, such as failed ones, are
+    last.
+
+    Raises:
+        UsageError: there is no such column.
+    """
+    sign = -1.0 if column(by).better == "higher" else 1.0
+
+    def key(cell: Cell) -> tuple[object, ...]:
+        value = cell.mean(by)
+        order = (True, 0.0) if math.isnan(value) else (False, sign * value)
+        return *map(str, heading_of(cell)), *order, str(cell.key["method"])
+
+    return sorted(known, key=key)
 
 
 def groups_of(frame: pd.DataFrame) -> list[list[Cell]]:
@@ -71,12 +93,68 @@ def amounts_of(members: Iterable[Cell]) -> list[tuple[Any, Any]]:
     return sorted((n, b) for n, b in planned if n is not None and b is not None)
 
 
-def is_undistinguished(cell: Cell, name: str) -> bool:
-    """Whether no run's samples are told from true data at the level of 5 %."""
-    tau, p = STATISTICS[name]
-    if p is not None:
-        return bool((cell.numbers(p) >= LEVEL).all())
-    return bool((cell.numbers(name) <= cell.numbers(tau)).all())
+@dataclass(frozen=True)
+class Verdict:
+    """Whether samples differ from real data, by the test over all bandwidths.
+
+    `p` is the smallest of its p-values over seeds after Holm's correction. `others` are the other
+    tests that find a difference after Holm's correction over all tests made.
+    """
+
+    differ: bool
+    p: float
+    others: tuple[str, ...] = ()
+
+    @property
+    def disagreeing(self) -> tuple[str, ...]:
+        """The other tests that find a difference where the test over all bandwidths finds none."""
+        return () if self.differ else self.others
+
+    def __str__(self) -> str:
+        words = "differ" if self.differ else "no difference"
+        others = f"; differ by {', '.join(self.disagreeing)}" if self.disagreeing else ""
+        return f"{words} (p = {self.p:.2g}){others}"
+
+
+def verdict(
+    decisive: Sequence[float], others: Mapping[str, Sequence[float]], level: float = LEVEL
+) -> Verdict:
+    """The verdict on samples from p-values, one for each seed.
+
+    Samples differ from data if the decisive test rejects on some seed after Holm's correction over
+    its seeds. Another test disagrees if it rejects where the decisive one does not, after Holm's
+    correction over all tests made, those of the decisive test included. A test that finds nothing
+    where the decisive one finds a difference contradicts nothing: it may just have less power.
+
+    Raises:
+        ValueError: the decisive test was not made.
+    """
+    if not len(decisive):
+        raise ValueError("a verdict needs a p-value")
+    p = min(holm(decisive))
+    found = rejecting({**others, "": decisive}, level)
+    return Verdict(p <= level, p, tuple(name for name in others if name in found))
+
+
+def rejecting(tests: Mapping[str, Sequence[float]], level: float = LEVEL) -> set[str]:
+    """The tests that reject on some seed, after Holm's correction over all of them."""
+    made = [(name, p) for name, values in tests.items() for p in values]
+    adjusted = holm([p for _, p in made])
+    return {name for (name, _), p in zip(made, adjusted, strict=True) if p <= level}
+
+
+def tests_of(cell: Cell) -> dict[str, list[float]]:
+    """The p-values of the other tests that were made on a cell's samples, by the test's name."""
+    found = {name: cell.numbers(p) for name, p in OTHER_TESTS.items()}
+    return {name: [float(p) for p in values if p == p] for name, values in found.items()}
+
+
+def verdict_of(cell: Cell) -> Verdict | None:
+    """The verdict on a cell's samples; None where a seed that ended well lacks the test."""
+    decisive = cell.numbers(VERDICT)
+    if not len(decisive) or np.isnan(decisive).any():
+        return None
+    return verdict([float(p) for p in decisive], tests_of(cell))
 
 
 def is_blind(cell: Cell, name: str) -> bool:
@@ -88,7 +166,7 @@ def is_blind(cell: Cell, name: str) -> bool:
     if name.endswith("_u"):
         return False
     floor = 2 / cell.numbers("mmd_n")
-    chance = np.abs(cell.numbers(STATISTICS[name][0] + "_u"))
+    chance = np.abs(cell.numbers(column(name).threshold + "_u"))
     return bool((chance < BLIND_SHARE * floor).any())
 
 

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.records import catalogue
 from bench.records.format import span, whole
 from bench.records.frame import Cell
-from bench.records.measures import MEASURES
+from bench.stats.ranking import Ranking
 from bench.stats.significance import Decision, Test
 from bench.tables.layout import Note, labels
 from bench.tables.marks import (
     BELOW,
     BEST,
     BLIND,
-    FLOOR,
     GAP,
     GAP_BOUND,
     LEVEL,
@@ -27,50 +27,119 @@ from bench.tables.marks import (
     MASS_BOUND,
     MIXED,
     ONE,
-    SAME,
     SECOND,
     SOLVER,
     SOLVER_ERROR,
-    STATISTICS,
     TRIP,
     TRIP_BOUND,
+    VERDICT,
     Contest,
     amounts_of,
     heading_of,
     is_blind,
     is_complete,
+    is_floor,
+    verdict_of,
 )
 
-#: The columns that the footnotes read.
+#: The columns that the notes read.
 _READ = (
     *("method", "dataset", "seed", "status", "reason", "device", "hardware", "judge"),
-    *("nll_rows", "test_rows", "nll_groups", "mmd_n", "permutations"),
+    *("nll_rows", "test_rows", "nll_groups", "mmd_n", "aggregated_n", "permutations"),
 )
 
-
-_HOW: dict[Test, str] = {
+_TESTS: dict[Test, str] = {
     "paired": (
-        "differences paired over {seeds} and the same {rows}, both taken for random (two-way "
-        "random effects, Cochran's t)"
+        "differences paired over {seeds} and the same {rows}, both random effects (Cochran's t)"
     ),
     "welch": (
-        "Welch's t over seeds ({seeds} or more each), as not all runs have the same seeds and keep "
+        "Welch's t over {seeds} or more per method, because not all runs have the same seeds and "
         "the log-densities of the same test rows"
     ),
     "paired rows": (
-        "differences paired over the same {rows}, of one seed: it holds for these trained models "
-        "and says nothing of other seeds"
+        "differences paired over the same {rows}, one seed; this compares the trained models and "
+        "says nothing about other seeds"
     ),
     "rows": (
-        "z of the means and their standard errors over test rows, as one seed alone and no "
-        "log-densities are there: it holds for these trained models and says nothing of other seeds"
+        "z-test of the means with their standard errors over test rows, because there is one seed "
+        "and no log-densities; this compares the trained models and says nothing about other seeds"
     ),
-    "none": "nothing is in bold, as one seed alone and no standard error are there",
+    "none": "not tested, because there is one seed and no standard error",
 }
 
 
-def notes_of(known: list[Cell], metrics: Sequence[str], used: str) -> Iterable[Note]:
-    """The footnotes: those of the marks in use, how it was measured, what is missing or mixed.
+def short_notes(
+    found: Sequence[Contest],
+    known: Sequence[Cell],
+    metrics: Sequence[str],
+    used: str,
+    rankings: Sequence[Ranking],
+    *,
+    second: bool,
+) -> Iterator[Note]:
+    """The notes that a reader needs first, a line of 80 columns each."""
+    if any(contest.decision.kept for contest in found):
+        text = f"Best NLL, or not significantly worse ({100 * LEVEL:g} %, Holm)"
+        yield Note(BEST, f"{text}; {SECOND} or underlined: next best." if second else f"{text}.")
+    sentences = []
+    seeds = span(pd.Series([len(cell.well) for cell in known if len(cell.well)], dtype="float64"))
+    if ONE in used:
+        sentences.append(f"± s.d. over seeds ({ONE} one seed: s.e. over test rows).")
+    elif seeds == "1" and "nll" in metrics:
+        sentences.append("± standard error over test rows, one seed.")
+    elif seeds not in ("", "1"):
+        sentences.append(f"± standard deviation over {seeds} seeds.")
+    if BELOW in used:
+        sentences.append(f"{BELOW} Worse than a fitted Gaussian.")
+    if sentences:
+        yield Note("", " ".join(sentences))
+    if VERDICT in metrics and any(verdict_of(cell) for cell in known):
+        level = f"{100 * LEVEL:g} %"
+        yield Note("", f"Samples vs data: one MMD test over seven bandwidths, {level}, Holm.")
+    for ranking in rankings[:1]:
+        first = (f"{ranking.methods[j]} {ranking.average[j]:.2f}" for j in ranking.order[:3])
+        yield Note("", f"Average rank on {len(ranking.datasets)} data sets: {', '.join(first)}.")
+    more = [mark for mark in (SOLVER, GAP, MASS, TRIP, BLIND, MIXED) if mark in used]
+    if any(len(cell.well) < len(cell.rows) for cell in known):
+        more.append("failed runs")
+    explained = f" (explains {', '.join(more)})" if more else ""
+    yield Note("", f"More: --notes full{explained}, --details.")
+
+
+def best_notes(found: Sequence[Contest], known: Iterable[Cell], *, second: bool) -> Iterator[Note]:
+    """What bold means, by which test that was decided where, and what underlining means."""
+    if not found:
+        return
+    by_test = defaultdict(list)
+    for contest in found:
+        by_test[_tested(contest.decision)].append(contest.place)
+    text = (
+        "The lowest mean NLL, and all that are not significantly higher (two-sided tests at "
+        f"{100 * LEVEL:g} %, Holm-corrected over all pairs of a comparison)."
+    )
+    for how, places in by_test.items():
+        text += f" On {', '.join(dict.fromkeys(places))}: {how}."
+    if any(len(cell.well) and not is_complete(cell) for cell in known):
+        text += " Rows with a failed seed are not compared."
+    yield Note(BEST if any(contest.decision.kept for contest in found) else "", text)
+    if second:
+        yield Note(
+            SECOND,
+            "The lowest NLL of the rest, and all that are not significantly higher by the same "
+            "tests; never one that is worse than the Gaussian.",
+        )
+
+
+def _tested(decision: Decision) -> str:
+    rows = f"{whole(decision.rows)} test rows"
+    if decision.groups < decision.rows:
+        rows += f" in {whole(decision.groups)} groups"
+    seeds = f"{decision.seeds} seed" if decision.seeds == 1 else f"{decision.seeds} seeds"
+    return _TESTS[decision.test].format(seeds=seeds, rows=rows)
+
+
+def notes_of(known: list[Cell], metrics: Sequence[str], used: str) -> Iterator[Note]:
+    """What the marks in use mean, how the numbers were measured, what is missing or mixed.
 
     The cells come in the order of their rows.
     """
@@ -79,84 +148,97 @@ def notes_of(known: list[Cell], metrics: Sequence[str], used: str) -> Iterable[N
     if any(len(cell.well) > 1 for cell in known):
         yield Note(
             "",
-            "± is the standard deviation over seeds (ddof 1, n in the column 'seeds'; k/n: only "
-            "k of n seeds ended well, and the mean is over those).",
+            "± is the standard deviation over seeds (ddof 1). The column 'seeds' has their number; "
+            "k/n means that k of n seeds ended well, and that the mean is over those.",
         )
     elif "nll" in metrics and len(ok):
         yield Note("", f"± is the standard error over the {_scored(ok)}.")
     if ONE in used:
         yield Note(ONE, f"One seed: ± is the standard error over the {_scored(ok)}.")
     if BELOW in used:
-        yield Note(
-            BELOW,
-            "Below the floor: its NLL is worse than that of one Gaussian fitted to the same mini-"
-            f"batches ({FLOOR}).",
-        )
-    if SOLVER in used:
-        yield Note(
-            SOLVER,
-            f"NLL changes by {SOLVER_ERROR} nats or more when the solver's tolerance is ten times "
-            "tighter, and did so however tight it was made; why, says --details.",
-        )
-    yield from _bound_notes(used)
-    if SAME in used:
-        yield Note(SAME, "Not distinguished from data at 5 %, in any of its runs.")
+        yield Note(BELOW, "Worse than a Gaussian fitted to the same mini-batches, by its NLL.")
+    bounds = {
+        SOLVER: (
+            f"The NLL changes by {SOLVER_ERROR} nats or more when the solver's tolerance is ten "
+            "times tighter, at every tolerance that was tried; see --details."
+        ),
+        GAP: f"The NLL by the method's own steps is off by more than {GAP_BOUND} nats.",
+        MASS: f"The density's integral is off by more than {MASS_BOUND}.",
+        TRIP: (
+            "Rows sent to noise and back miss their start by more than "
+            f"{TRIP_BOUND:g} of their size (median)."
+        ),
+    }
+    yield from (Note(mark, text) for mark, text in bounds.items() if mark in used)
     if BLIND in used:
         yield from _blind_notes(known, metrics)
     if MIXED in used:
-        yield Note(MIXED, "Its seeds ran on different hardware: no costs to compare.")
-    yield Note("", _how(ok, metrics))
+        yield Note(MIXED, "Seeds ran on different hardware; do not compare the costs.")
+    if VERDICT in metrics:
+        yield from _verdict_notes(known, ok)
+    yield Note("", _how_measured(ok, metrics))
     yield Note("", _where(runs, ok, metrics))
     yield from _data_notes(known)
     yield from _variant_notes(known)
     yield from _failures(runs)
 
 
-def _bound_notes(used: str) -> Iterable[Note]:
-    if GAP in used:
-        yield Note(
-            GAP,
-            f"NLL by the method's own steps is off by more than {GAP_BOUND} nats.",
+def _verdict_notes(known: Iterable[Cell], ok: pd.DataFrame) -> Iterator[Note]:
+    verdicts = [(cell, found) for cell in known if (found := verdict_of(cell))]
+    if not verdicts:
+        return
+    n = span(ok["aggregated_n"])
+    text = (
+        "Samples vs data: one two-sample test (MMD over seven bandwidths"
+        + (f", two samples of {n}" if n else "")
+        + "). p is the smallest over seeds after Holm's correction; samples differ where it is at "
+        + f"most {LEVEL:g}."
+    )
+    disagreeing = [
+        f"{', '.join(found.disagreeing)} ({cell.key['method']} on {cell.key['dataset']})"
+        for cell, found in verdicts
+        if found.disagreeing
+    ]
+    if disagreeing:
+        text += (
+            " These tests find a difference where it finds none, Holm-corrected over all tests: "
+            f"{'; '.join(dict.fromkeys(disagreeing))}."
         )
-    if MASS in used:
-        yield Note(MASS, f"The density's integral is off by more than {MASS_BOUND}.")
-    if TRIP in used:
-        yield Note(
-            TRIP,
-            f"Rows sent to noise and back miss by more than {TRIP_BOUND:g} of their size (median).",
-        )
+    yield Note("", text)
 
 
-def _blind_notes(known: list[Cell], metrics: Sequence[str]) -> Iterable[Note]:
-    for name in (m for m in metrics if m in STATISTICS):
+def _blind_notes(known: list[Cell], metrics: Sequence[str]) -> Iterator[Note]:
+    for name, column in catalogue.statistics().items():
+        if name not in metrics:
+            continue
         blind = [cell for cell in known if len(cell.well) and is_blind(cell, name)]
         if blind:
             places = ", ".join(sorted({str(cell.key["dataset"]) for cell in blind}))
             n = span(pd.concat([cell.ok["mmd_n"] for cell in blind]))
             yield Note(
                 BLIND,
-                f"{MEASURES[name].title} can't discriminate on {places}: chance moves it by less "
-                f"than 5 % of 2/n (n = {n}), the floor of a V-statistic; see {name}_u.",
+                f"{column.title} can't discriminate on {places}: chance moves it by less than 5 % "
+                f"of 2/n (n = {n}), the least value of a V-statistic; see {name}_u.",
             )
 
 
-def _how(ok: pd.DataFrame, metrics: Sequence[str]) -> str:
+def _how_measured(ok: pd.DataFrame, metrics: Sequence[str]) -> str:
     rows, n, permutations = (span(ok[c]) for c in ("nll_rows", "mmd_n", "permutations"))
     parts = []
     if any(m.startswith("nll") for m in metrics):
-        judge = "; or ".join(sorted(j for j in ok["judge"].dropna().unique() if j))
+        solvers = "; or ".join(sorted(j for j in ok["judge"].dropna().unique() if j))
         parts.append(
             "NLL: nats per row"
             + (f", {rows} test rows" if rows else "")
-            + (f", exact divergence, {judge}." if judge else ".")
+            + (f", exact divergence, {solvers}." if solvers else ".")
         )
-    if any(m in STATISTICS for m in metrics):
+    if any(m in catalogue.statistics() for m in metrics):
         parts.append(
             "MMD: squared, Gaussian kernel (m: median bandwidth, 1: bandwidth 1)"
             + (f", two samples of {n}" if n else "")
-            + (f"; τ: its 95 % quantile for true data, {permutations} permutations." if n else ".")
+            + (f"; τ: 95 % quantile for true data, {permutations} permutations." if n else ".")
         )
-    return " ".join(parts) or "Costs as measured, evaluations included."
+    return " ".join(parts) or "Costs include the evaluations while training."
 
 
 def _where(runs: pd.DataFrame, ok: pd.DataFrame, metrics: Sequence[str]) -> str:
@@ -168,19 +250,19 @@ def _where(runs: pd.DataFrame, ok: pd.DataFrame, metrics: Sequence[str]) -> str:
         on_gpu = ok["device"].str.startswith("cuda").fillna(False)
         kinds = [
             *(["allocated on the GPU"] if on_gpu.any() else []),
-            *(["resident, the whole process"] if (~on_gpu).any() else []),
+            *(["resident set of the process"] if (~on_gpu).any() else []),
         ]
         text += f" Memory: peak, {' or '.join(kinds)}."
     return text
 
 
-def _data_notes(known: list[Cell]) -> Iterable[Note]:
+def _data_notes(known: list[Cell]) -> Iterator[Note]:
     for heading, members in groupby(known, heading_of):
         if len(amounts_of(list(members))) > 1:
-            yield Note("", f"{heading[0]}: the rows' budgets differ; compare those that agree.")
+            yield Note("", f"{heading[0]}: budgets differ; compare rows with equal mini-batches.")
     for kind, meaning in (
-        ("subset", "a subset of the real set; not to be put beside published figures"),
-        ("redrawn", "drawn anew from the real source material, other rows than the published set"),
+        ("subset", "a subset of the real data; do not compare it with published results"),
+        ("redrawn", "drawn anew from the source of the real data, not the published rows"),
     ):
         names = {str(c.key["dataset"]) for c in known if c.shared("data_kind") == kind}
         if names:
@@ -189,19 +271,19 @@ def _data_notes(known: list[Cell]) -> Iterable[Note]:
     for name, times in sorted(Counter(str(n) for n, _ in revisions).items()):
         if times > 1:
             yield Note("", f"{name}: {times} revisions of the data, which can't be compared.")
-    floored = {heading_of(c)[:2] for c in known if c.key["method"] == FLOOR and len(c.well)}
+    floored = {heading_of(c)[:2] for c in known if is_floor(c.key["method"]) and len(c.well)}
     bare = sorted({str(c.key["dataset"]) for c in known if heading_of(c)[:2] not in floored})
     if bare:
-        yield Note("", f"No floor was measured on {', '.join(bare)} (method {FLOOR}).")
+        yield Note("", f"No fitted Gaussian to compare with on {', '.join(bare)}.")
 
 
-def _variant_notes(known: list[Cell]) -> Iterable[Note]:
+def _variant_notes(known: list[Cell]) -> Iterator[Note]:
     """What the numbers of one method's rows stand for, and methods that have several versions."""
     for heading, members in groupby(known, heading_of):
         rows = [cell for cell in members if "run" not in cell.key]
-        told = "; ".join(f"{one}: {one.meaning}" for one in labels(rows) if one.meaning)
-        if told:
-            yield Note("", f"On {heading[0]}, {told}.")
+        meanings = "; ".join(f"{one}: {one.meaning}" for one in labels(rows) if one.meaning)
+        if meanings:
+            yield Note("", f"On {heading[0]}, {meanings}.")
     versions: dict[str, set[str]] = {}
     for cell in known:
         versions.setdefault(str(cell.key["method"]), set()).add(str(cell.key["version"]))
@@ -212,10 +294,11 @@ def _variant_notes(known: list[Cell]) -> Iterable[Note]:
             )
     repeats = sum(cell.repeats for cell in known)
     if repeats:
-        yield Note("", f"{repeats} earlier run(s) of a seed are left out; the latest counts.")
+        runs = "1 earlier run" if repeats == 1 else f"{repeats} earlier runs"
+        yield Note("", f"Left out: {runs} of the same seeds; the latest run counts.")
 
 
-def _failures(runs: pd.DataFrame, most: int = 6) -> Iterable[Note]:
+def _failures(runs: pd.DataFrame, most: int = 6) -> Iterator[Note]:
     failed = runs[runs["status"] != "ok"]
     alike = failed.groupby(["method", "dataset", "status", "reason"], dropna=False)["seed"]
     key: Any
@@ -226,74 +309,38 @@ def _failures(runs: pd.DataFrame, most: int = 6) -> Iterable[Note]:
         which = ", ".join(str(s) for s in sorted(seeds))
         yield Note("", f"Failed: {method} on {dataset}, seed {which}, {status}{why}")
     if alike.ngroups > most:
-        yield Note("", "And other failed runs (bench list runs).")
+        yield Note("", "More runs failed; see bench list runs.")
 
 
 def _scored(ok: pd.DataFrame) -> str:
-    """The test rows that were scored, and the groups that they come in where they do."""
+    """The test rows that were scored, and the groups that they come in."""
     text = f"{span(ok['nll_rows'])} test rows"
     part = ok[ok["nll_rows"] < ok["test_rows"]]
     if len(part):
         text += f" (of {span(part['test_rows'])})"
     groups = span(ok["nll_groups"])
-    return f"{text}, in {groups} groups of rows that are alike" if groups else text
-
-
-def best_notes(
-    found: Sequence[Contest], known: Iterable[Cell], *, second: bool
-) -> Iterator[tuple[str, str]]:
-    """The footnotes' marks and texts: what bold means, how it was decided where; underlining."""
-    if not found:
-        return
-    alike = defaultdict(list)
-    for contest in found:
-        alike[_tested(contest.decision)].append(contest.place)
-    text = (
-        f"The lowest mean NLL, and every one not significantly higher (two-sided, "
-        f"{100 * LEVEL:g} %, Holm over all pairs of a comparison)."
-    )
-    for how, places in alike.items():
-        text += f" {', '.join(dict.fromkeys(places))}: {how}."
-    if any(len(cell.well) and not is_complete(cell) for cell in known):
-        text += " Rows with a failed seed take no part."
-    marked = any(contest.decision.kept for contest in found)
-    yield (BEST if marked else ""), text
-    if second:
-        yield (
-            SECOND,
-            "The lowest of those that are neither bold nor below the floor, and every one not "
-            "significantly higher than it, by the same tests.",
-        )
-
-
-def _tested(decision: Decision) -> str:
-    rows = f"{whole(decision.rows)} test rows"
-    if decision.groups < decision.rows:
-        rows += f" in {whole(decision.groups)} groups"
-    return _HOW[decision.test].format(seeds=_count_seeds(decision.seeds), rows=rows)
-
-
-def _count_seeds(number: int) -> str:
-    return f"{number} seed" if number == 1 else f"{number} seeds"
+    return f"{text}, in {groups} groups of similar rows" if groups else text
 
 
 def caption_of(known: Sequence[Cell], metrics: Sequence[str]) -> str:
-    """A few sentences; the footnotes have the rest."""
+    """What was compared, under what budget, and what ± is; the notes have the rest."""
     methods, datasets = (sorted({str(c.key[n]) for c in known}) for n in ("method", "dataset"))
     where = f" on {datasets[0]}" if len(datasets) == 1 else f" on {len(datasets)} data sets"
     what = f"The method {methods[0]}" if len(methods) == 1 else f"{len(methods)} methods"
-    sentences = [f"{what}{where}, {_budgets(known)}, {_seeds(known)}."]
+    counts = span(pd.Series([len(cell.rows) for cell in known]))
+    seeds = f"{counts} {'seed' if counts == '1' else 'seeds'}"
+    sentences = [f"{what}{where}, {_budgets(known)}, {seeds}."]
     several = any(len(cell.well) > 1 for cell in known)
     if any(len(cell.well) for cell in known) and (several or "nll" in metrics):
         over = "standard deviation over seeds" if several else "standard error over test rows"
         sentences.append(f"± is the {over}.")
     if any(name.startswith("nll") for name in metrics):
-        judges = sorted({str(v) for c in known for v in c.known("judge") if v})
-        by = f", by {' or '.join(judges)} and the exact divergence" if judges else ""
+        solvers = sorted({str(v) for c in known for v in c.known("judge") if v})
+        by = f", by {' or '.join(solvers)} and the exact divergence" if solvers else ""
         sentences.append(f"NLL in nats per row{by}.")
     part = sorted({str(c.key["dataset"]) for c in known if c.shared("subset")})
     if part:
-        sentences.append(f"Of {', '.join(part)} only a subset of the rows.")
+        sentences.append(f"Only a subset of the rows of {', '.join(part)}.")
     return " ".join(sentences)
 
 
@@ -306,8 +353,3 @@ def _budgets(known: Sequence[Cell]) -> str:
         return f"under the budget {names[0]}"
     ((n, b),) = amounts
     return f"under the budget {names[0]} ({whole(n)} mini-batches of {whole(b)} rows)"
-
-
-def _seeds(known: Sequence[Cell]) -> str:
-    counts = span(pd.Series([len(cell.rows) for cell in known]))
-    return f"{counts} {'seed' if counts == '1' else 'seeds'}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import wrap
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -16,24 +18,144 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from bench.errors import unknown
+from bench.records import catalogue
 from bench.records.frame import summary
-from bench.records.measures import AMOUNTS, MEASURES
-from bench.tables.columns_asked import NARROW, WIDE
-from bench.tables.comparison import comparison
+from bench.tables.comparison import AMOUNTS, NARROW, WIDE, Notes, comparison
 from bench.tables.details import show
 from bench.tables.latex import LABEL, Ready, latex
 from bench.tables.layout import By, Entry, Row, RowGroup, Table, transposed
 from bench.tables.marks import BELOW, BEST, SECOND
 from bench.tables.published import with_published
 
-#: No text table is wider, however wide the terminal.
-WIDTH = 100
+#: The forms of a table, and how a file's name ends that holds one.
+FORMS = {"text": "txt", "latex": "tex", "markdown": "md", "csv": "csv", "html": "html"}
 
-#: A longer label goes on in the next line, and so does a longer title.
-_LABEL, _TITLE = 48, 40
+#: No text table is wider, however wide the terminal; a file has the width of most terminals.
+WIDTH, PAGE = 100, 80
 
-#: The columns of a group as text, `[column][line]`; the title comes first.
-Columns = list[list[str]]
+#: A longer label goes on in the next line, and so does a longer title, and words without room.
+_LABEL, _TITLE, _WORDS = 48, 40, 18
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """What a table shows, and how; no metrics are the usual ones of its form.
+
+    Without `notes`, text has the short ones and any other form all.
+    """
+
+    metrics: tuple[str, ...] = ()
+    by_run: bool = False
+    by: By = "dataset"
+    sort: str = "nll"
+    notes: Notes | None = None
+    transpose: bool = False
+    published: bool = False
+    standalone: bool = False
+    siunitx: bool = False
+    caption: str | None = None
+    label: str | None = None
+
+
+def usual_columns(form: str) -> tuple[str, ...]:
+    """The columns of a form unless others are asked for."""
+    return {"text": NARROW, "csv": tuple(catalogue.measures())}.get(form, WIDE)
+
+
+def table_of(frame: pd.DataFrame, form: str, options: TableOptions, results: Path) -> Table:
+    """The comparison of the runs, for any form but CSV; `results` is their folder.
+
+    Raises:
+        UsageError: a column has an unknown name.
+    """
+    table = comparison(
+        frame,
+        options.metrics or usual_columns(form),
+        by_run=options.by_run,
+        by=options.by,
+        results=results,
+        sort=options.sort,
+        notes=options.notes or ("short" if form == "text" else "full"),
+    )
+    if options.published:
+        table = with_published(table, frame)
+    if options.caption is not None:
+        table = replace(table, caption=options.caption)
+    return transposed(table) if options.transpose else table
+
+
+def page(frame: pd.DataFrame, form: str, options: TableOptions, results: Path) -> str:
+    """The table in one of `FORMS`.
+
+    Raises:
+        UsageError: as `table_of`.
+    """
+    if form == "csv":
+        return _csv(frame, options)
+    table = table_of(frame, form, options, results)
+    if form == "latex":
+        label = options.label or LABEL
+        return latex(table, standalone=options.standalone, siunitx=options.siunitx, label=label)
+    return render(table, form)
+
+
+def details_page(frame: pd.DataFrame, results: Path) -> str:
+    """What each number rests on, as text of 100 columns."""
+    page = io.StringIO()
+    show(frame, Console(file=page, width=WIDTH, color_system=None), results=results)
+    return _stripped(page)
+
+
+def render(table: Table, form: str) -> str:
+    """The table in the form `text` (without colours), `latex`, `markdown` or `html`.
+
+    Raises:
+        UsageError: there is no such form.
+    """
+    if form == "text":
+        page = io.StringIO()
+        text(table, Console(file=page, width=PAGE, color_system=None))
+        return _stripped(page)
+    forms = {"latex": latex, "markdown": markdown, "html": html}
+    if form not in forms:
+        raise unknown("format", form, [*forms, "text"])
+    return forms[form](table)
+
+
+def _stripped(page: io.StringIO) -> str:
+    return "".join(f"{line.rstrip()}\n" for line in page.getvalue().splitlines())
+
+
+def _csv(frame: pd.DataFrame, options: TableOptions) -> str:
+    """Every column, or those that say what ran and the metrics asked for."""
+    measures = catalogue.measures()
+    shown = frame if options.by_run else summary(frame)
+    if options.sort != TableOptions.sort:
+        by = options.sort if options.sort in shown else f"{options.sort}_mean"
+        lower = measures[options.sort].better != "higher"
+        shown = shown.sort_values(by, ascending=lower, kind="stable")
+    if options.metrics:
+        others = set(measures) - set(options.metrics) - set(AMOUNTS)
+        left_out = others | {f"{name}{part}" for name in others for part in ("_mean", "_sd")}
+        shown = shown[[name for name in shown.columns if name not in left_out]]
+    return str(shown.to_csv(index=False, lineterminator="\n"))
+
+
+# Text. The lines are laid out here and not by rich, which takes seconds for thousands of rows.
+
+
+@dataclass(frozen=True)
+class TextColumn:
+    """The lines of a column's cells, the title first; words are aligned on the left."""
+
+    cells: list[list[str]]
+    styles: list[str]
+    left: bool
+
+    @property
+    def width(self) -> int:
+        """The width of its longest line."""
+        return max(cell_len(line) for cell in self.cells for line in cell)
 
 
 def text(table: Table, console: Console) -> None:
@@ -42,11 +164,15 @@ def text(table: Table, console: Console) -> None:
     Columns that don't fit go into further panels below, each with the rows' labels.
     """
     width = min(console.width, WIDTH)
+    names = Counter(group.name for group in table.groups)
+    seeds = {row.seeds for group in table.groups for row in group.rows if row.seeds}
+    show_seeds = table.titles[1] == "seed" or len(seeds) > 1 or any("/" in n for n in seeds)
     for group in table.groups:
+        facts = group.all_facts if names[group.name] > 1 else group.facts
         heading = Text(group.name, style="bold")
-        heading.append("   " + " · ".join(group.facts), style="not bold dim")
+        heading.append("   " + " · ".join(facts), style="not bold dim")
         console.print(heading, width=width, highlight=False)
-        for panel in _panels(table, group, width):
+        for panel in _panels(table, group, width, seeds=bool(table.titles[1]) and show_seeds):
             block = Text("\n").join(panel)
             console.print(block, width=width, highlight=False, no_wrap=True, overflow="ignore")
         console.print()
@@ -56,103 +182,88 @@ def text(table: Table, console: Console) -> None:
         console.print(line, width=width, highlight=False)
 
 
-def _panels(table: Table, group: RowGroup, width: int) -> Iterator[list[Text]]:
-    """The lines of each panel."""
+def _panels(table: Table, group: RowGroup, width: int, *, seeds: bool) -> Iterator[Iterator[Text]]:
+    """The lines of each panel: as many columns as fit side by side."""
     rows = [*group.rows, *group.references]
-    labels = [table.titles[0], *map(_label, rows)]
-    left = min(max(map(cell_len, labels)), _LABEL)
-    head = [[table.titles[1], *(row.seeds for row in rows)]] if table.titles[1] else []
-    columns = [_column(table, rows, i) for i in range(len(table.columns))]
-    before, widths = ([_width(column) for column in some] for some in (head, columns))
-    start = left + sum(1 + n for n in before)
-    gap = 2 if start + 1 + sum(2 + n for n in widths) <= width else 1
-    panels: list[list[int]] = [[]]
-    used = start
-    for i, n in enumerate(widths):
-        # Of a table that was turned, the methods that were not run here.
-        if not table.titles[1] and not any(cell.strip() for cell in columns[i][1:]):
-            continue
-        if panels[-1] and used + gap + n > width:
-            panels.append([])
-            used = start
-        panels[-1].append(i)
-        used += gap + n
-    for panel in panels:
-        shown = [*head, *(columns[i] for i in panel)]
-        sizes = [*before, *(widths[i] for i in panel)]
-        yield list(_lines(table, rows, labels, left, shown, sizes, panel, gap, len(group.rows)))
+    texts = [table.titles[0], *(row.label + row.marks for row in rows)]
+    if not table.titles[1]:
+        texts = [table.titles[0], *(row.label for row in rows)]
+    left = min(max(map(cell_len, texts)), _LABEL)
+    styles = ["bold", *(_row_style(table, row) for row in rows)]
+    labels = TextColumn([chop_cells(each, left) or [""] for each in texts], styles, True)
+    before = [labels]
+    if seeds:
+        numbers = [[table.titles[1]], *([row.seeds] for row in rows)]
+        before.append(TextColumn(numbers, [""] * len(numbers), False))
+    columns = [_text_column(table, rows, i, wrapped=False) for i in range(len(table.columns))]
+    if _total([*before, *columns], 1) > width:
+        columns = [
+            _text_column(table, rows, i, wrapped=True) if column.left else column
+            for i, column in enumerate(columns)
+        ]
+    if not table.titles[1]:
+        # Of a transposed table, the methods that were not run here.
+        columns = [c for c in columns if any(line.strip() for cell in c.cells[1:] for line in cell)]
+    gap = 2 if _total([*before, *columns], 2) <= width else 1
+    panel: list[TextColumn] = []
+    for column in columns:
+        if panel and _total([*before, *panel, column], gap) > width:
+            yield _lines([*before, *panel], gap, len(group.rows))
+            panel = []
+        panel.append(column)
+    yield _lines([*before, *panel], gap, len(group.rows))
 
 
-def _lines(
-    table: Table,
-    rows: Sequence[Row],
-    labels: Sequence[str],
-    left: int,
-    shown: Columns,
-    sizes: Sequence[int],
-    panel: Sequence[int],
-    gap: int,
-    end: int,
-) -> Iterator[Text]:
-    """The titles, a rule, the rows, and after a gap the thresholds."""
-    titles = [chop_cells(column[0], _TITLE) or [""] for column in shown]
-    height = max(map(len, titles), default=1)
-    for i in range(height - 1):
-        above = (part[i - height] if len(part) >= height - i else "" for part in titles)
-        line = "".join(
-            " " * gap + " " * (size - cell_len(part)) + part
-            for size, part in zip(sizes, above, strict=True)
-        )
-        yield Text(" " * left + line, style="bold")
-    shown = [[title[-1], *column[1:]] for title, column in zip(titles, shown, strict=True)]
-    for number, label in enumerate(labels):
+def _total(columns: Sequence[TextColumn], gap: int) -> int:
+    return sum(column.width + gap for column in columns) - gap
+
+
+def _lines(columns: Sequence[TextColumn], gap: int, end: int) -> Iterator[Text]:
+    """The titles, a rule, the rows, and after a blank line the thresholds."""
+    high = max(len(column.cells[0]) for column in columns)
+    for number in range(len(columns[0].cells)):
         if number == 1:
-            yield Text("─" * (left + sum(gap + n for n in sizes)))
+            yield Text("─" * _total(columns, gap))
         if number == end + 1:
             yield Text("")
-        first, *more = chop_cells(label, left) or [""]
-        whole = Text(_padded(first, left), style="bold" if number == 0 else "")
-        if number:
-            whole.stylize(_style(table, rows[number - 1]))
-        faces = [_face(rows[number - 1].entries[i]) if number else "" for i in panel]
-        faces = [""] * (len(shown) - len(panel)) + faces
-        for column, size, face in zip(shown, sizes, faces, strict=True):
-            whole.append(" " * gap + " " * (size - cell_len(column[number])))
-            whole.append(column[number], style=face or None)
-        yield whole
-        yield from (Text(part) for part in more)
+        height = high if number == 0 else max(len(column.cells[number]) for column in columns)
+        for i in range(height):
+            line = Text()
+            for place, column in enumerate(columns):
+                cell = column.cells[number]
+                shown = i - (height - len(cell) if number == 0 else 0)
+                part = cell[shown] if 0 <= shown < len(cell) else ""
+                blank = " " * (column.width - cell_len(part))
+                line.append(" " * gap * bool(place))
+                style = "bold" if number == 0 else column.styles[number] or None
+                line.append(part + blank if column.left else blank + part, style=style)
+            yield line
 
 
-def _width(column: list[str]) -> int:
-    return max([min(cell_len(column[0]), _TITLE), *map(cell_len, column[1:])])
-
-
-def _padded(label: str, width: int) -> str:
-    return label + " " * (width - cell_len(label))
-
-
-def _label(row: Row) -> str:
-    return row.label + row.marks + (f" {row.verdict}" if row.verdict else "")
-
-
-def _column(table: Table, rows: Sequence[Row], i: int) -> list[str]:
-    """The title and the cells, their marks hanging to the right of where the numbers end."""
+def _text_column(table: Table, rows: Sequence[Row], i: int, *, wrapped: bool) -> TextColumn:
+    """The title and the cells, their marks to the right of where the numbers end."""
     entries = [row.entries[i] for row in rows]
-    hang = max((len(_marks(entry)) for entry in entries), default=0)
-    cells = [str(e.number or e.word) + _marks(e).ljust(hang) for e in entries]
-    return [table.columns[i].title + " " * hang, *cells]
+    hang = max((len(_text_marks(entry)) for entry in entries), default=0)
+    cells = [chop_cells(table.columns[i].title, _TITLE) or [""]]
+    cells[0] = [line + " " * hang for line in cells[0]]
+    for entry in entries:
+        body = entry.words or str(entry.number or entry.word)
+        lines = [body]
+        if wrapped and entry.words:
+            unbroken = body.replace(" = ", "\u00a0=\u00a0")
+            lines = [line.replace("\u00a0", " ") for line in wrap(unbroken, _WORDS)]
+        lines[-1] += _text_marks(entry)
+        cells.append([*lines[:-1], lines[-1] + " " * (hang - len(_text_marks(entry)))])
+    styles = ["bold" if e.best else "underline" if e.second else "" for e in entries]
+    return TextColumn(cells, ["", *styles], any(entry.words for entry in entries))
 
 
-def _marks(entry: Entry) -> str:
+def _text_marks(entry: Entry) -> str:
     return entry.marks + (BEST if entry.best else "") + (SECOND if entry.second else "")
 
 
-def _face(entry: Entry) -> str:
-    return "bold" if entry.best else "underline" if entry.second else ""
-
-
-def _style(table: Table, row: Row) -> str:
-    """Colours for a terminal; they repeat what the marks and words say."""
+def _row_style(table: Table, row: Row) -> str:
+    """A label's colour in a terminal; it repeats what the marks and words say."""
     if not table.titles[1]:
         return ""
     if row.seeds.startswith("0/"):
@@ -160,6 +271,11 @@ def _style(table: Table, row: Row) -> str:
     if BELOW in row.marks:
         return "yellow"
     return "dim" if not row.seeds else ""
+
+
+# Markdown and HTML.
+
+_TEMPLATES = PackageLoader("bench.tables", "templates")
 
 
 def escape_markdown(text: object) -> Ready:
@@ -173,24 +289,6 @@ def escape_markdown(text: object) -> Ready:
     )
 
 
-def render(table: Table, form: str) -> str:
-    """The table in the form `text` (without colours), `latex`, `markdown` or `html`.
-
-    Raises:
-        UsageError: there is no such form.
-    """
-    if form == "latex":
-        return latex(table)
-    if form == "text":
-        page = io.StringIO()
-        text(table, Console(file=page, width=WIDTH, color_system=None))
-        return "".join(f"{line.rstrip()}\n" for line in page.getvalue().splitlines())
-    forms = {"markdown": markdown, "html": html}
-    if form not in forms:
-        raise unknown("format", form, [*forms, "latex", "text"])
-    return forms[form](table)
-
-
 def markdown(table: Table) -> str:
     """The table as GitHub's Markdown: one table for each group, then the notes."""
     environment = Environment(
@@ -200,11 +298,7 @@ def markdown(table: Table) -> str:
         lstrip_blocks=True,
         finalize=escape_markdown,
     )
-    environment.filters |= {
-        "entry": _markdown_entry,
-        "marks": _markdown_marks,
-        "filled": _filled,
-    }
+    environment.filters |= {"entry": _markdown_entry, "marks": _markdown_marks, "filled": _filled}
     return environment.get_template("table.md.j2").render(table=table)
 
 
@@ -219,8 +313,8 @@ def html_grid(table: Table, caption: str = "") -> Markup:
 
 
 def html_notes(table: Table) -> Markup:
-    """The notes alone."""
-    return _html("notes.html.j2", table=table)
+    """The notes alone; empty where there are none."""
+    return _html("notes.html.j2", table=table) if table.notes else Markup("")
 
 
 def _html(name: str, **content: object) -> Markup:
@@ -236,13 +330,10 @@ def _html(name: str, **content: object) -> Markup:
     return Markup(environment.get_template(name).render(**content))
 
 
-_TEMPLATES = PackageLoader("bench.tables", "templates")
-
-
 def _html_entry(entry: Entry) -> Markup:
     number = entry.number
-    if number is None:
-        return escape(entry.word) + _html_marks(entry.marks)
+    if number is None or entry.words:
+        return escape(entry.words or entry.word) + _html_marks(entry.marks)
     shown = number.value + (f" ± {number.error}" if number.error else "")
     shown = shown.replace("-", "−")
     if number.exponent:
@@ -272,7 +363,7 @@ def _filled(group: RowGroup) -> list[int]:
 
 
 def _markdown_entry(entry: Entry) -> Ready:
-    body = escape_markdown(entry.number or entry.word)
+    body = escape_markdown(entry.words or entry.number or entry.word)
     if entry.best or entry.second:
         body = Ready(f"**{body}**" if entry.best else f"<ins>{body}</ins>")
     return Ready(body + escape_markdown(entry.marks))
@@ -281,74 +372,3 @@ def _markdown_entry(entry: Entry) -> Ready:
 def _markdown_marks(marks: str) -> Ready:
     known = {BEST: "**Bold:**", SECOND: "<ins>Underlined:</ins>"}
     return Ready(known[marks]) if marks in known else escape_markdown(marks)
-
-
-#: The forms of a table, and how a file's name ends that holds one.
-FORMS = {"text": "txt", "latex": "tex", "markdown": "md", "csv": "csv", "html": "html"}
-
-
-@dataclass(frozen=True)
-class TableOptions:
-    """How a table is to options; no metrics are the usual ones of its form."""
-
-    metrics: tuple[str, ...] = ()
-    by_run: bool = False
-    by: By = "dataset"
-    transpose: bool = False
-    published: bool = False
-    standalone: bool = False
-    siunitx: bool = False
-    caption: str | None = None
-    label: str | None = None
-
-
-def usual(form: str) -> tuple[str, ...]:
-    """The columns of a form that is not asked for others."""
-    return {"text": NARROW, "csv": tuple(MEASURES)}.get(form, WIDE)
-
-
-def table_of(frame: pd.DataFrame, form: str, options: TableOptions, results: Path) -> Table:
-    """The comparison of the runs, for any form but CSV; `results` is their folder.
-
-    Raises:
-        UsageError: a metric has an unknown name.
-    """
-    metrics = options.metrics or usual(form)
-    table = comparison(frame, metrics, by_run=options.by_run, by=options.by, results=results)
-    if options.published:
-        table = with_published(table, frame)
-    if options.caption is not None:
-        table = replace(table, caption=options.caption)
-    return transposed(table) if options.transpose else table
-
-
-def page(frame: pd.DataFrame, form: str, options: TableOptions, results: Path) -> str:
-    """The table in one of `FORMS`.
-
-    Raises:
-        UsageError: as `table_of`.
-    """
-    if form == "csv":
-        return _csv(frame, options)
-    table = table_of(frame, form, options, results)
-    if form == "latex":
-        label = options.label or LABEL
-        return latex(table, standalone=options.standalone, siunitx=options.siunitx, label=label)
-    return render(table, form)
-
-
-def details_page(frame: pd.DataFrame, results: Path) -> str:
-    """What each figure rests on, as text of 100 columns."""
-    text = io.StringIO()
-    show(frame, Console(file=text, width=100, color_system=None), results=results)
-    return "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
-
-
-def _csv(frame: pd.DataFrame, options: TableOptions) -> str:
-    """Every column, or those that say what ran and the metrics asked for."""
-    shown = frame if options.by_run else summary(frame)
-    if options.metrics:
-        others = set(MEASURES) - set(options.metrics) - set(AMOUNTS)
-        left_out = others | {f"{name}{part}" for name in others for part in ("_mean", "_sd")}
-        shown = shown[[name for name in shown.columns if name not in left_out]]
-    return str(shown.to_csv(index=False, lineterminator="\n"))

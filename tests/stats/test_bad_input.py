@@ -32,10 +32,9 @@ def test_one_record(call: Call, write: Write, form: str, arrangement: list[str])
     write("ffjord", "moons", nll=1.25, nll_se=0.01)
     done = call("-f", form, *([] if form == "csv" else arrangement))
     assert done.exit_code == 0, done.output
-    assert "1.25" in done.stdout.replace("$1$ & $.25", "1.25")
+    assert "1.25" in done.stdout
     if form == "text":
-        assert "* The lowest" not in done.stdout
-        assert "Average ranks" not in done.stdout
+        assert "\n* " not in done.stdout
 
 
 @EVERY_FORM
@@ -43,7 +42,7 @@ def test_only_failed_ones(call: Call, write: Write, form: str) -> None:
     write("ffjord", "moons", 0, status="diverged", reason="not finite")
     write("ffjord", "moons", 1, status="timeout", reason="no end after 60 s")
     write("jko", "moons", 0, status="oom", reason=None)
-    done = call("-f", form)
+    done = call("-f", form, *([] if form == "csv" else ["--notes", "full"]))
     assert done.exit_code == 0, done.output
     if form == "csv":
         assert [line.split(",")[-1] for line in done.stdout.splitlines()[1:]] == ["", ""]
@@ -59,8 +58,8 @@ def test_mixed_revisions(call: Call, write: Write, form: str) -> None:
     write("ffjord", "moons", 1, nll=2.75, **revised)
     done = call("-f", form)
     assert "moons: 1 run on another revision of its rows (--mixed shows them)" in done.stderr
-    assert "1.25" not in done.stdout.replace("$1$ & $.25", "1.25")
-    mixed = call("-f", form, "--mixed")
+    assert "1.25" not in done.stdout
+    mixed = call("-f", form, "--mixed", *([] if form == "csv" else ["--notes", "full"]))
     assert mixed.stderr == ""
     if form != "csv":
         assert "2 revisions of the data, which can't be compared" in unescape(mixed.stdout)

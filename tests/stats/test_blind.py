@@ -47,10 +47,8 @@ def test_mmd_1_is_blind_on_miniboone(results: Path, write: Write, form: str) -> 
     assert cell(table, "ffjord", "τ_1") == "1.32e-2‖"
     assert not cell(table, "ffjord", "τ_m").endswith("‖")
     (note,) = [n for n in table.notes if n.mark == "‖"]
-    assert note.text == (
-        "MMD-1 can't discriminate on miniboone: chance moves it by less than 5 % of 2/n (n = 152), "
-        "the floor of a V-statistic; see mmd_1_u."
-    )
+    assert {"MMD-1", "miniboone:", "mmd_1_u."} <= set(note.text.split())
+    assert "n = 152" in note.text
     shown = " ".join(render(table, form).split())
     assert {"text": "see mmd_1_u.", "html": "see mmd_1_u."}.get(form, r"see mmd\_1\_u.") in shown
     assert "discriminate on miniboone" in shown
@@ -59,7 +57,7 @@ def test_mmd_1_is_blind_on_miniboone(results: Path, write: Write, form: str) -> 
 def test_in_the_details_too(results: Path, write: Write) -> None:
     write("ffjord", "miniboone", dataset__d=43, **MINIBOONE)
     ((_, _, lines),) = details(records(results))
-    flags = {line.figure: line.flags for line in lines}
+    flags = {line.name: line.flags for line in lines}
     assert "can't discriminate here: V is its own floor 2/n" in flags["MMD-1 (V)"]
     assert "discriminate" not in flags["MMD-m (V)"]
 
@@ -90,5 +88,5 @@ def test_standardised_rows_of_many_columns(
     found = two_sample(x, y, h, {"1": 1.0}, permutations=199)["1"]
     given = {"mmd_n": 400, "mmd_1": found.v, "mmd_1_u": found.u}
     write("ffjord", "mine", **given, tau_1=found.tau_v, tau_1_u=found.tau_u, tau_m_u=1e-3)
-    shown = notes(comparison(records(results)))
+    shown = notes(comparison(records(results), COLUMNS))
     assert ("MMD-1 can't discriminate on mine" in shown) is blind

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.cli.table import column_sets
 from bench.records.frame import records
-from bench.tables.columns_asked import SETS
 from bench.tables.render import TableOptions, page
 
 from .conftest import Write
@@ -27,7 +27,7 @@ PAPER = r"""\documentclass{article}
 \usepackage[utf8]{inputenc}
 \usepackage{lmodern}
 \usepackage[a4paper,margin=2.5cm]{geometry}
-\usepackage{booktabs,array,rotating,siunitx}
+\usepackage{booktabs,array,rotating,siunitx,adjustbox}
 \begin{document}
 See Table~\ref{tab:mine}.
 \input{table}
@@ -69,7 +69,7 @@ OPTIONS = {
     "by budget": TableOptions(by="budget"),
     "by run": TableOptions(by_run=True),
     "by run, turned": TableOptions(by_run=True, transpose=True),
-    "all columns": TableOptions(SETS["all"]),
+    "all columns": TableOptions(column_sets()["all"]),
 }
 
 

@@ -14,7 +14,7 @@ from .conftest import Write
 
 def lines(results: Path) -> dict[str, Detail]:
     ((_, _, found),) = details(records(results))
-    return {line.figure: line for line in found}
+    return {line.name: line for line in found}
 
 
 def test_one_seed(results: Path, write: Write) -> None:
@@ -33,7 +33,7 @@ def test_one_seed(results: Path, write: Write) -> None:
     cost = found["transport cost"]
     assert (cost.value, cost.spread, cost.n) == ("2.68", "", "10,000 paths")
     assert found["straightness"].value == "2.30"
-    assert "0 where every path is straight" in found["straightness"].notes
+    assert "0 if all paths are straight" in found["straightness"].notes
 
 
 def test_several_seeds(results: Path, write: Write) -> None:
@@ -52,7 +52,7 @@ def test_seeds_with_different_pieces_are_not_averaged(results: Path, write: Writ
     write("jko", "moons", 1, w2_movement=[1.0, 0.5, 0.25])
     moved = lines(results)["W2 movement"]
     assert moved.value == "1.00, 0.500; 1.00, 0.500, 0.250"
-    assert moved.spread == "each piece; seed by seed"
+    assert moved.spread == "each piece of each seed"
 
 
 @pytest.mark.parametrize("held", [None, [], [None, 1.0]])

@@ -18,8 +18,7 @@ from rich.console import Console
 
 from bench.errors import UsageError
 from bench.records.frame import records
-from bench.tables.columns_asked import WIDE
-from bench.tables.comparison import comparison
+from bench.tables.comparison import WIDE, comparison
 from bench.tables.latex import escape_latex, latex
 from bench.tables.layout import Row, RowGroup, Table
 from bench.tables.render import render, text
@@ -79,6 +78,7 @@ def test_the_usual_text_table_is_one_panel(results: Path, write: Write) -> None:
     crowd(write)
     lines = render(comparison(records(results)), "text").splitlines()
     assert sum(line.startswith("rectified-flow") for line in lines) == 1
+    assert max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize("standalone", [False, True])

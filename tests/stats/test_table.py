@@ -8,8 +8,8 @@ import pytest
 
 from bench.errors import UsageError
 from bench.records.frame import records
-from bench.tables.columns_asked import WIDE
-from bench.tables.comparison import comparison
+from bench.tables.comparison import WIDE, comparison
+from bench.tables.render import render
 
 from .conftest import Write
 from .shown import cell, notes, row
@@ -21,7 +21,7 @@ def test_plus_minus_is_the_deviation_over_seeds(results: Path, write: Write) -> 
     table = comparison(records(results))
     assert cell(table, "ffjord", "NLL") == "2.0 ± 1.0"
     assert row(table, "ffjord").seeds == "3"
-    assert "± is the standard deviation over seeds" in notes(table)
+    assert "standard deviation" in notes(table)
 
 
 def test_a_row_of_one_seed_among_others_is_marked(results: Path, write: Write) -> None:
@@ -31,7 +31,8 @@ def test_a_row_of_one_seed_among_others_is_marked(results: Path, write: Write) -
     table = comparison(records(results))
     assert cell(table, "gaussian", "NLL").endswith("¶")
     assert not cell(table, "ffjord", "NLL").endswith("¶")
-    assert "¶ One seed: ± is the standard error over the 20,000 test rows." in notes(table)
+    (note,) = [note for note in table.notes if note.mark == "¶"]
+    assert "standard error over the 20,000 test rows" in note.text
 
 
 @pytest.mark.parametrize("status", ["diverged", "timeout", "oom", "error"])
@@ -46,7 +47,7 @@ def test_a_wholly_failed_row_says_how(results: Path, write: Write, status: str) 
         assert set(words) <= {status, "–", "98.6K"}
 
 
-def test_worse_than_the_gaussian_is_below_the_floor(results: Path, write: Write) -> None:
+def test_worse_than_the_gaussian_is_marked(results: Path, write: Write) -> None:
     write("gaussian", "moons", nll=2.0)
     write("ffjord", "moons", nll=2.01)
     write("flow-matching", "moons", nll=1.99)
@@ -56,7 +57,8 @@ def test_worse_than_the_gaussian_is_below_the_floor(results: Path, write: Write)
     table = comparison(records(results))
     marked = [(g.name, r.label) for g in table.groups for r in g.rows if "†" in r.marks]
     assert marked == [("moons", "ffjord")]
-    assert "† Below the floor" in notes(table)
+    assert row(table, "ffjord", "moons").verdict == "worse than a Gaussian"
+    assert [note.mark for note in table.notes].count("†") == 1
 
 
 def test_a_solver_error_from_a_hundredth_is_marked(results: Path, write: Write) -> None:
@@ -67,14 +69,35 @@ def test_a_solver_error_from_a_hundredth_is_marked(results: Path, write: Write) 
     assert row(table, "flow-matching").marks == ""
 
 
-def test_not_distinguished_needs_every_seed(results: Path, write: Write) -> None:
-    for seed, p in enumerate((0.05, 0.3)):
-        write("ffjord", "moons", seed, p_m=p)
-        write("flow-matching", "moons", seed, p_m=p if seed else 0.049)
+def test_the_verdict_is_corrected_over_seeds(results: Path, write: Write) -> None:
+    for seed, p in enumerate((0.03, 0.3)):
+        write("ffjord", "moons", seed, p_aggregated=p, p_m=0.04, p_1=0.9)
+        write("flow-matching", "moons", seed, p_aggregated=0.02 if p < 0.1 else p)
     table = comparison(records(results))
-    assert cell(table, "ffjord", "MMD-m").endswith("°")
-    assert not cell(table, "flow-matching", "MMD-m").endswith("°")
-    assert "° Not distinguished from data at 5 %" in notes(table)
+    # Holm: twice the smaller of two p-values
+    assert cell(table, "ffjord", "samples vs data") == "no difference (p = 0.06)"
+    assert cell(table, "flow-matching", "samples vs data") == "differ (p = 0.04)"
+
+
+def test_a_test_that_disagrees_is_named(results: Path, write: Write) -> None:
+    """Of four tests: 4 × 0.012 is at most 0.05, and 4 × 0.013 is not."""
+    for method, p in (("ffjord", 0.012), ("jko", 0.013)):
+        write(method, "moons", p_aggregated=0.6, p_m=0.5, p_1=p, p_c2st=0.7)
+    table = comparison(records(results))
+    assert cell(table, "ffjord", "samples vs data") == "no difference (p = 0.6); differ by MMD-1"
+    assert cell(table, "jko", "samples vs data") == "no difference (p = 0.6)"
+    assert "MMD-1 (ffjord on moons)" in notes(table)
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "html"])
+def test_the_verdict_fits_every_form(results: Path, write: Write, form: str) -> None:
+    for method in ("rectified-flow", "jko"):
+        write(method, "moons", nll=-147.21, nll_se=0.9, p_aggregated=0.6, p_1=0.001, p_m=0.001)
+    shown = render(comparison(records(results), notes="short"), form)
+    words = shown.replace("<td", " <td").split()
+    assert "difference" in words
+    assert form != "text" or max(map(len, shown.splitlines())) <= 80
+    assert form != "text" or shown.count("rectified-flow") == 1, "one panel"
 
 
 def test_the_heading_says_what_the_data_are(results: Path, write: Write) -> None:
@@ -84,12 +107,13 @@ def test_the_heading_says_what_the_data_are(results: Path, write: Write) -> None
     write("ffjord", "gas", dataset__kind="whole", dataset__d=8)
     table = comparison(records(results))
     facts = {group.name: group.facts for group in table.groups}
-    end = ("budget equal (300 × 1,000 rows)", "revision 01234567")
+    end = ("budget equal (300 × 1,000 rows)",)
+    assert {group.revision for group in table.groups} == {"revision 01234567"}
     assert facts["rings"] == ("d = 2", "best attainable NLL 1.23", *end)
     assert facts["power"] == ("d = 6", "a subset", *end)
     assert facts["bsds300"] == ("d = 63", "redrawn", *end)
     assert facts["gas"] == ("d = 8", *end)
-    assert "power: a subset of the real set" in notes(table)
+    assert "power: a subset of the real data" in notes(table)
     assert "bsds300: drawn anew" in notes(table)
 
 
@@ -102,17 +126,16 @@ def test_by_run_every_run_has_a_row(results: Path, write: Write) -> None:
 
 def test_an_unknown_metric_is_refused(results: Path, write: Write) -> None:
     write("ffjord", "moons")
-    with pytest.raises(UsageError, match=r"Unknown metric 'mmd_n1'.*mmd_m"):
+    with pytest.raises(UsageError, match=r"Unknown column 'mmd_n1'.*mmd_m"):
         comparison(records(results), ("mmd_n1",))
 
 
-def test_u_statistics_are_held_against_their_threshold(results: Path, write: Write) -> None:
-    write("ffjord", "moons", 0, mmd_m_u=6.0e-5, tau_m_u=6.1e-5)
-    write("flow-matching", "moons", 0, mmd_m_u=6.2e-5, tau_m_u=6.1e-5)
-    table = comparison(records(results), ("mmd_m_u", "tau_m_u"))
-    assert cell(table, "ffjord", "MMD-m, U") == "6.00e-5°"
-    assert cell(table, "flow-matching", "MMD-m, U") == "6.20e-5"
-    assert table.groups[0].references == ()
+def test_a_statistic_has_no_mark_of_its_own_test(results: Path, write: Write) -> None:
+    """Whether samples differ is the verdict's to say; thresholds and p-values stand beside it."""
+    write("ffjord", "moons", 0, mmd_m_u=6.0e-5, tau_m_u=6.1e-5, p_m=0.4)
+    table = comparison(records(results), ("mmd_m", "mmd_m_u", "tau_m_u"))
+    assert cell(table, "ffjord", "MMD-m, U") == "6.00e-5"
+    assert cell(table, "ffjord", "MMD-m") == "4.00e-4"
 
 
 def test_of_several_floors_the_best_one_counts(results: Path, write: Write) -> None:
