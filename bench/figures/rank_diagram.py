@@ -10,7 +10,6 @@ from bench.figures.request import Plot, Request, wrapped
 from bench.figures.style import INK
 from bench.records.frame import cells
 from bench.stats.ranking import Ranking, explain_pairs, too_few
-from bench.tables.comparison import standings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +25,7 @@ _WIDTH, _LINE, _STEP, _HEAD, _FOOT = 6.5, 0.24, 0.11, 0.62, 0.42
 def draw(request: Request) -> Plot:
     """Draw the critical-difference diagram; the caption has its numbers and what they bear."""
     request.reject("ranks", "seed", "columns")
-    found = standings(cells(request.frame()), request.metric or "nll")
+    found = scores_by_budget(cells(request.frame()), request.metric or "nll")
     large = [one for one in found if one.enough]
     if not large:
         sizes = (

@@ -224,7 +224,7 @@ def _part(
     every = [row for group in table.groups for row in (*group.rows, *group.references)]
     long = any(len(row.label) > _LABEL for row in every)
     preamble = r">{\raggedright\arraybackslash\hangindent=1em}p{5.5cm}" if long else "l"
-    heads = [escape_latex(table.titles[0].capitalize())]
+    heads: list[str] = [escape_latex(table.titles[0].capitalize())]
     if table.titles[1]:
         preamble += "r"
         heads.append(escape_latex(table.titles[1].capitalize()))

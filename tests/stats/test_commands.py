@@ -16,10 +16,10 @@ from click.testing import CliRunner, Result
 
 from bench.api.dataset import Dataset, Source
 from bench.cli import main
-from bench.records.columns import COLUMNS
+from bench.records.catalogue import columns
 from bench.records.frame import records, summary
-from bench.records.measures import AMOUNTS
 from bench.registry import plugins
+from bench.tables.comparison import AMOUNTS
 
 Write = Callable[..., str]
 
@@ -54,7 +54,8 @@ def test_the_runs_survive_a_csv(call: Call, write: Write, results: Path) -> None
     # An empty text cell can't be told from a missing one.
     again["settings"] = again["settings"].fillna("")
     pd.testing.assert_frame_equal(again, frame)
-    assert list(again.columns[: len(COLUMNS)]) == list(COLUMNS)
+    recorded = [column.name for column in columns().values() if column.path]
+    assert [name for name in again.columns if columns()[name].path] == recorded
 
 
 def test_the_csv_without_runs_is_the_summary(call: Call, write: Write, results: Path) -> None:
