@@ -10,6 +10,7 @@ from bench.figures.request import Plot, Request, wrapped
 from bench.figures.style import INK
 from bench.records.frame import cells
 from bench.stats.ranking import Ranking, explain_pairs, too_few
+from bench.tables.comparison import scores_by_budget
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

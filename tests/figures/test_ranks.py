@@ -63,7 +63,7 @@ def test_without_a_name_the_figure_is_named_by_its_kind(
         (["spectrum"], 2, "Known: curves, density, "),
         (["ranks", "-o", "ranks.gif"], 2, ".svg"),
         (["ranks", "-o", "none/ranks.pdf"], 2, "can't be written"),
-        (["ranks", "--metric", "params"], 2, "less of it is not better"),
+        (["ranks", "--metric", "params"], 2, "be ranked by params"),
         (["ranks"], 2, "equal, table1. Choose one with -b"),
         (["ranks", "-b", "quick"], 3, "equal, table1."),
         (["ranks", "-b", "equal", "-d", "moons"], 3, "3 methods on 1 data set"),

@@ -63,7 +63,7 @@ def note(table: Table) -> str:
     return table.notes[0].text
 
 
-def tests_made(results: Path) -> set[str]:
+def made_by(results: Path) -> set[str]:
     known = sorted_cells(cells(records(results)), "nll")
     return {contest.decision.test for contest in contests(known, results)}
 
@@ -80,7 +80,7 @@ def test_pairing_tells_what_the_deviations_hide(results: Path, measure: Measure)
     table = table_of(results)
     # the deviation over seeds is 0.3, three times the difference
     assert bold(table) == [("moons", "ffjord"), ("moons", "ot-flow")]
-    assert tests_made(results) == {"paired"}
+    assert made_by(results) == {"paired"}
     assert {"3 seeds", "400 test rows"} <= set(re.findall(r"3 seeds|400 test rows", note(table)))
     # without the folder there is nothing to pair
     apart = comparison(records(results))
@@ -103,7 +103,7 @@ def test_other_rows_are_not_paired(
     for seed in range(2):
         measure("ffjord", seed=seed)
         measure("jko", seed=seed, worse=0.1, **other)
-    assert tests_made(results) == {"welch"}
+    assert made_by(results) == {"welch"}
 
 
 def test_one_seed_says_that_it_is_of_the_trained_models(results: Path, measure: Measure) -> None:
@@ -111,7 +111,7 @@ def test_one_seed_says_that_it_is_of_the_trained_models(results: Path, measure: 
     measure("jko", worse=0.05)
     table = table_of(results)
     assert bold(table) == [("moons", "ffjord")]
-    assert tests_made(results) == {"paired rows"}
+    assert made_by(results) == {"paired rows"}
     assert "says nothing about other seeds" in note(table)
 
 
@@ -121,7 +121,7 @@ def test_one_seed_without_densities_goes_by_standard_errors(results: Path, write
     write("gaussian", "moons", nll=9.0, nll_se=0.1)
     table = table_of(results)
     assert bold(table) == [("moons", "ffjord"), ("moons", "jko")]
-    assert tests_made(results) == {"rows"}
+    assert made_by(results) == {"rows"}
     assert "says nothing about other seeds" in note(table)
 
 
@@ -130,7 +130,7 @@ def test_with_nothing_to_go_by_nothing_is_bold(results: Path, write: Write) -> N
     write("jko", "moons", nll=9.0, nll_se=None)
     table = table_of(results)
     assert bold(table) == []
-    assert tests_made(results) == {"none"}
+    assert made_by(results) == {"none"}
     assert table.notes[0].mark == ""
 
 
@@ -148,7 +148,7 @@ def test_without_their_groups_rows_that_come_in_groups_are_not_paired(
     for seed in range(2):
         measure("ffjord", seed=seed, nll_groups=20)
         measure("jko", seed=seed, worse=0.1, nll_groups=20)
-    assert tests_made(results) == {"welch"}
+    assert made_by(results) == {"welch"}
 
 
 def test_a_row_with_a_failed_seed_takes_no_part(results: Path, measure: Measure) -> None:
@@ -168,7 +168,7 @@ def test_one_row_alone_is_not_compared(results: Path, measure: Measure) -> None:
     measure("jko", "rings")
     table = table_of(results)
     assert bold(table) == []
-    assert tests_made(results) == set()
+    assert made_by(results) == set()
 
 
 def test_by_run_and_without_nll_nothing_is_bold(results: Path, measure: Measure) -> None:
