@@ -7,10 +7,8 @@ import threading
 import traceback
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.conformance import answers, dataset, learning
 from bench.conformance.dataset import DatasetSubject
@@ -19,13 +17,8 @@ from bench.conformance.subject import CheckEnded, CheckResult, NotTried, Subject
 __all__ = ["CHECKS", "DATASET_CHECKS", "CheckResult", "DatasetSubject", "Subject", "examine"]
 
 
-@dataclass(frozen=True)
-class Check:
-    """One check of a method or a data set.
-
-    `ask` returns what it measured, and raises `Broken`, `NotTried` or whatever the plug-in raises.
-    It is skipped where a check in `after` has failed.
-    """
+class Check(NamedTuple):
+    """A check: its name, the function that says what it measured, what must have passed before."""
 
     name: str
     ask: Callable[[Any], str]
@@ -59,9 +52,8 @@ CHECKS = (
 
 DATASET_CHECKS = (
     Check("rows", dataset.check_rows, ()),
-    Check("density", dataset.check_mass, ("rows",)),
-    Check("row entropy", dataset.check_entropy_of_rows, ("rows",)),
-    Check("grid entropy", dataset.check_entropy_by_quadrature, ("rows",)),
+    Check("entropy", dataset.check_entropy, ("rows",)),
+    Check("integral", dataset.check_integral, ("rows",)),
 )
 
 
@@ -77,15 +69,15 @@ def examine(
             the main thread); a machine that is busy with other things fails no plug-in.
     """
     failed = set[str]()
-    for check in CHECKS if isinstance(subject, Subject) else DATASET_CHECKS:
-        if names and check.name not in names:
+    for name, ask, after in CHECKS if isinstance(subject, Subject) else DATASET_CHECKS:
+        if names and name not in names:
             continue
         try:
-            if before := [name for name in check.after if name in failed]:
-                raise NotTried("earlier-failure", before=before[0])
+            if before := failed.intersection(after):
+                raise NotTried("earlier-failure", before=min(before))
             with _within(limit):
-                says = check.ask(subject)
-            yield CheckResult(check.name, "ok", "ok", says)
+                says = ask(subject)
+            yield CheckResult(name, "ok", "ok", says)
             continue
         except CheckEnded as found:
             ended = found
@@ -97,10 +89,10 @@ def examine(
             what = f"{type(error).__name__}{f': {said:.300}' if said else ''}"
             ended = CheckEnded("raised", error=what, place=_place(error, subject.files))
         if isinstance(ended, NotTried):
-            yield CheckResult(check.name, "skipped", ended.code, ended.says)
+            yield CheckResult(name, "skipped", ended.code, ended.says)
         else:
-            failed.add(check.name)
-            yield CheckResult(check.name, "failed", ended.code, ended.says, ended.look)
+            failed.add(name)
+            yield CheckResult(name, "failed", ended.code, ended.says, ended.look)
 
 
 class _OutOfTime(BaseException):
@@ -115,7 +107,7 @@ def _within(seconds: float | None) -> Iterator[None]:
         yield
         return
 
-    def ring(number: int, frame: FrameType | None) -> None:
+    def ring(*_: object) -> None:
         raise _OutOfTime
 
     before = signal.signal(signal.SIGPROF, ring)

@@ -9,6 +9,7 @@ import math
 import pickle
 import typing
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
@@ -38,6 +39,8 @@ from bench.registry.sources import reaches
 from bench.training.isolation import sealed
 from bench.training.loop import Diverged, Training, train
 
+Between = Callable[[Training], None]
+
 #: The mini-batches by which every parameter must have moved.
 PATIENCE = 60
 #: The mini-batches of a run that is stopped after each but the last.
@@ -47,22 +50,13 @@ STOPPED = 4
 def check_class(subject: Subject) -> str:
     """A `Continuous` or a `Discrete` with nothing left abstract, and a frozen `Config`."""
     kind, name = subject.kind, subject.kind.__name__
-    bases = [base for base in (Continuous, Discrete) if issubclass(kind, base)]
-    if len(bases) != 1:
+    if issubclass(kind, Continuous) == issubclass(kind, Discrete):
         raise Broken("base-class", name=name)
     if inspect.isabstract(kind):
-        missing = ", ".join(sorted(kind.__abstractmethods__))
-        raise Broken("abstract", name=name, missing=missing)
+        raise Broken("abstract", name=name, missing=", ".join(sorted(kind.__abstractmethods__)))
     config = getattr(kind, "Config", None)
     if not (isinstance(config, type) and issubclass(config, Options) and is_dataclass(config)):
         raise Broken("config-class", name=name)
-    _check_options(config)
-    family = "continuous" if subject.is_continuous else "discrete"
-    return f"{family}, {len(fields(config))} hyper-parameters"
-
-
-def _check_options(config: type[Options]) -> None:
-    """Each hyper-parameter has a default of a plain type, and a description; none can be set."""
     if not config.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         raise Broken("config-not-frozen", name=config.__name__)
     try:
@@ -76,8 +70,9 @@ def _check_options(config: type[Options]) -> None:
         if option.default is MISSING:
             raise Broken("option-default", option=where, field=option.name)
         if not isinstance(option.default, bool | int | float | str | None):
-            kind = type(option.default).__name__
-            raise Broken("option-type", option=where, kind=kind)
+            raise Broken("option-type", option=where, kind=type(option.default).__name__)
+    family = "continuous" if subject.is_continuous else "discrete"
+    return f"{family}, {len(fields(config))} hyper-parameters"
 
 
 def check_source(subject: Subject) -> str:
@@ -243,67 +238,53 @@ def check_resume(subject: Subject) -> str:
     method, batches = subject.make(2), subject.stream(2, STOPPED)
     checkpoints = []
     for _ in method.learn(batches):
-        content = {
-            "state": method.state_dict(),
-            "progress": method.progress(),
-            "random": torch.get_rng_state(),
-            "dealt": batches.dealt,
-            "pushes": batches.pushes,
-        }
-        file = io.BytesIO()
-        torch.save(content, file)
-        checkpoints.append(file.getvalue())
-    for k, checkpoint in enumerate(checkpoints[:-1], 1):
+        content: dict[str, Any] = {"state": method.state_dict(), "progress": method.progress()}
+        content |= {"random": torch.get_rng_state(), "stream": (batches.dealt, batches.pushes)}
+        torch.save(content, file := io.BytesIO())
+        checkpoints.append(io.BytesIO(file.getvalue()))
+    for step, checkpoint in enumerate(checkpoints[:-1], 1):
         other = subject.make(2, seed=99)
-        _resume(subject, other, checkpoint, k)
+        try:
+            kept = torch.load(checkpoint, weights_only=True, map_location="cpu")
+            other.load_state_dict(kept["state"])
+            other.resume(kept["progress"])
+        except pickle.UnpicklingError as error:
+            said = str(error).partition(".")[0].splitlines()[0]
+            raise Broken("checkpoint-unsafe", error=said) from error
+        except (RuntimeError, KeyError, ValueError) as error:
+            said = " ".join(str(error).split())
+            raise Broken("resume-failed", step=step, error=said) from error
+        torch.set_rng_state(kept["random"])
+        learn(other, subject.stream(2, STOPPED, *kept["stream"]))
         if names := differing(method.state_dict(), other.state_dict()):
-            raise Broken("resumed-differs", step=k, total=STOPPED, names=named(names))
+            raise Broken("resumed-differs", step=step, total=STOPPED, names=named(names))
     return f"stopped after each of {STOPPED - 1} mini-batches, the same bits"
-
-
-def _resume(subject: Subject, method: Method, checkpoint: bytes, k: int) -> None:
-    """Have a fresh method learn the rest."""
-    try:
-        kept = torch.load(io.BytesIO(checkpoint), weights_only=True, map_location="cpu")
-    except pickle.UnpicklingError as error:
-        said = str(error).partition(".")[0].splitlines()[0]
-        raise Broken("checkpoint-unsafe", error=said) from error
-    try:
-        method.load_state_dict(kept["state"])
-        method.resume(kept["progress"])
-    except (RuntimeError, KeyError, ValueError) as error:
-        said = " ".join(str(error).split())
-        raise Broken("resume-failed", step=k, error=said) from error
-    torch.set_rng_state(kept["random"])
-    learn(method, subject.stream(2, STOPPED, kept["dealt"], kept["pushes"]))
 
 
 def check_nan(subject: Subject) -> str:
     """NaN in a mini-batch, or in the parameters, ends the run as diverged."""
     broken = rows(2).copy()
     broken[:, 1] = math.nan
-    ended = _train(subject, Stream(broken, BATCH, UPDATES, 0, subject.device), poison=False)
+    ended = _end(subject.make(2), Stream(broken, BATCH, UPDATES, 0, subject.device))
     if ended is None:
         raise Broken("nan-rows-swallowed")
-    if not any(p.requires_grad for p in subject.make(2).parameters()):
+    method = subject.make(2)
+    if not any(p.requires_grad for p in method.parameters()):
         return f"rows of NaN: {ended}; it has no parameters"
-    ended = _train(subject, subject.stream(2, UPDATES), poison=True)
+
+    def poison(done: Training) -> None:
+        for parameter in method.parameters() if done.minibatches == 2 else ():
+            if parameter.requires_grad:
+                torch.nn.init.constant_(parameter, math.nan)
+
+    ended = _end(method, subject.stream(2, UPDATES), poison)
     if ended is None:
         raise Broken("nan-hidden")
     return f"parameters of NaN: {ended}"
 
 
-def _train(subject: Subject, batches: Stream, poison: bool) -> str | None:
-    """How such a run ends; None where it goes on as if nothing had happened."""
-    method = subject.make(2)
-
-    def between(done: Training) -> None:
-        if poison and done.minibatches == 2:
-            with torch.no_grad():
-                for parameter in method.parameters():
-                    if parameter.requires_grad:
-                        parameter.fill_(math.nan)
-
+def _end(method: Method, batches: Stream, between: Between = lambda done: None) -> str | None:
+    """How training ends; None where it goes on as if nothing had happened."""
     try:
         with np.errstate(all="ignore"):
             train(method, batches, lambda m: 0.0, 1, lambda event: None, between=between)

@@ -27,9 +27,6 @@ DIMENSIONS = (2, 3)
 #: What solves a continuous method's ODEs.
 SOLVER = Solver("dopri5", 1e-5, 1e-5)
 
-_MEAN = np.array([0.3, -0.2, 0.1])
-_COVARIANCE = np.array([[1.0, 0.6, 0.2], [0.6, 0.8, -0.1], [0.2, -0.1, 0.5]])
-
 
 @dataclass(frozen=True)
 class CheckResult:
@@ -129,7 +126,9 @@ class Subject:
 @cache
 def rows(d: int, n: int = 600, seed: int = 0) -> NDArray[np.float32]:
     """Return training rows `(n, d)`, d = 2 or 3: draws of a correlated Gaussian."""
-    draws = np.random.default_rng(seed).multivariate_normal(_MEAN[:d], _COVARIANCE[:d, :d], n)
+    mean = np.array([0.3, -0.2, 0.1])[:d]
+    covariance = np.array([[1.0, 0.6, 0.2], [0.6, 0.8, -0.1], [0.2, -0.1, 0.5]])[:d, :d]
+    draws = np.random.default_rng(seed).multivariate_normal(mean, covariance, n)
     return draws.astype(np.float32)
 
 

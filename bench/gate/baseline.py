@@ -15,7 +15,15 @@ from typing import Any
 import msgspec
 
 from bench.errors import DataError, UsageError
-from bench.gate.measured import LIBRARIES, Measured, WatchedCell, WatchedRun, differences, watched
+from bench.gate.measured import (
+    KEPT,
+    Measured,
+    WatchedCell,
+    WatchedRun,
+    differences,
+    watched,
+)
+from bench.records.model import EnvironmentRecord
 
 #: The layout of the file. Only this one is read: making a baseline anew loses nothing.
 FORMAT = 1
@@ -56,11 +64,8 @@ class _FileCell:
 
 @dataclass(frozen=True)
 class _File:
-    """The whole file."""
-
-    format: int
     made: dict[str, str | None]
-    environment: dict[str, Any]
+    environment: EnvironmentRecord
     judge: dict[str, Any]
     cells: list[_FileCell]
 
@@ -91,23 +96,33 @@ def read(path: Path) -> Baseline:
             raise DataError(problem, "Install a newer cnf-bench.")
         raise Unreadable(problem, _AGAIN)
     try:
-        return _baseline(msgspec.convert(content, _File))
-    except (KeyError, ValueError) as error:
-        problem = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise Unreadable(f"The baseline {path} is damaged: {problem}.", _AGAIN) from error
+        found = msgspec.convert(content, _File)
+        cells = {cell.key: cell for cell in map(_cell, found.cells)}
+        if len(cells) < len(found.cells):
+            raise ValueError("a cell is in it twice")
+    except ValueError as error:
+        raise Unreadable(f"The baseline {path} is damaged: {error}.", _AGAIN) from error
+    return Baseline(found.made, Measured(found.environment, found.judge, tuple(cells.values())))
 
 
 def text(baseline: Baseline) -> str:
     """Return the content of a baseline's file."""
-    measured = baseline.measured
-    content = {
-        "cells": [_cell_content(c) for c in sorted(measured.cells, key=lambda c: c.name)],
-        "environment": dict(measured.environment),
+    measured, cells = baseline.measured, []
+    for cell in sorted(measured.cells, key=lambda cell: cell.name):
+        seeds = sorted(cell.runs)
+        values = {name: [cell.runs[s].numbers.get(name) for s in seeds] for name in watched()}
+        known = {name: row for name, row in values.items() if any(v is not None for v in row)}
+        content = {name: value for name, value in vars(cell).items() if name != "runs"}
+        cells.append(content | {"seeds": seeds, "figures": known})
+    environment = measured.environment
+    file = {
+        "cells": cells,
+        "environment": {name: getattr(environment, name) for name in (*KEPT, "packages")},
         "format": FORMAT,
         "judge": dict(measured.judge),
         "made": dict(baseline.made),
     }
-    return "\n".join(_lines(content)) + "\n"
+    return "\n".join(_lines(file)) + "\n"
 
 
 def joined(old: Baseline, new: Measured) -> Measured:
@@ -144,46 +159,20 @@ def chosen(
     return replace(measured, cells=cells)
 
 
-def _baseline(content: _File) -> Baseline:
-    environment = content.environment
-    for name in ("device", "threads", "cpu_capability", "arithmetic"):
-        environment[name]
-    packages = msgspec.convert(environment["packages"], dict[str, str | None])
-    for name in LIBRARIES:
-        packages[name]
-    cells = tuple(map(_cell, content.cells))
-    keys = [cell.key for cell in cells]
-    for cell in cells:
-        if keys.count(cell.key) > 1:
-            raise ValueError(f"{cell.name} is in it twice")
-    return Baseline(content.made, Measured(environment, content.judge, cells))
-
-
 def _cell(content: _FileCell) -> WatchedCell:
     fields = dict(vars(content))
     seeds, numbers = fields.pop("seeds"), fields.pop("figures")
-    where = f"{content.method} on {content.dataset}"
+    where, known = f"{content.method} on {content.dataset}", watched()
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"{where} has no seeds, or one of them twice")
-    known = watched()
     for name, values in numbers.items():
         if name not in known:
             raise ValueError(f"{where} has {name!r}, which is no watched number of this version")
         if len(values) != len(seeds):
             raise ValueError(f"{where} has {len(values)} values of {name} for {len(seeds)} seeds")
-    runs = {
-        seed: WatchedRun("ok", None, {name: values[k] for name, values in numbers.items()})
-        for k, seed in enumerate(seeds)
-    }
+    by_seed = ({name: values[k] for name, values in numbers.items()} for k in range(len(seeds)))
+    runs = {seed: WatchedRun("ok", None, each) for seed, each in zip(seeds, by_seed, strict=True)}
     return WatchedCell(**fields, runs=runs)
-
-
-def _cell_content(cell: WatchedCell) -> dict[str, Any]:
-    content = {name: value for name, value in vars(cell).items() if name != "runs"}
-    seeds = sorted(cell.runs)
-    values = {name: [cell.runs[s].numbers.get(name) for s in seeds] for name in watched()}
-    known = {n: v for n, v in values.items() if any(value is not None for value in v)}
-    return content | {"seeds": seeds, "figures": known}
 
 
 def _lines(value: Any, depth: int = 0, last: str = "") -> Iterator[str]:

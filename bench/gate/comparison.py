@@ -6,21 +6,21 @@ The rules and their reasons are in `bench.gate`.
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from statistics import fmean, median, stdev
+from typing import Any, Literal, get_args
 
 from bench.api.declarations import Watch
 from bench.errors import NothingMeasured
 from bench.gate.baseline import Baseline
 from bench.gate.measured import STEP, Measured, WatchedCell, differences, watched
-from bench.registry import plugins
+from bench.registry.plugins import current_version
 
 Rule = Literal["auto", "exact", "seeds"]
 
-#: `noticed` is worse and does not count: a cost below the ratio that counts.
-Verdict = Literal["worse", "noticed", "same", "better", "new"]
+#: In the order in which they are listed; `noticed` is a worse cost that does not count.
+Verdict = Literal["worse", "noticed", "better", "new", "same"]
 
 #: The chance that an unchanged tree, on another machine, is found worse in any number, at most.
 ALPHA = 0.05
@@ -50,7 +50,6 @@ class GateFinding:
         change: `now - was`, or for a cost `now / was`; NaN where no numbers were compared.
         tolerance: what the change may be; 0 where the comparison is exact.
         spread: the baseline's standard deviation over seeds; 0 where it has one seed.
-        seeds: how many seeds the means are over.
     """
 
     where: str
@@ -63,7 +62,6 @@ class GateFinding:
     change: float = math.nan
     tolerance: float = math.nan
     spread: float = 0.0
-    seeds: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,8 +73,7 @@ class Comparison:
         notes: what of the methods differs from the baseline: sources, hyper-parameters.
         uncompared: watched numbers that this check has and the whole baseline lacks.
         place: why the comparison can't be exact, in words; empty where it can.
-        exact: whether it is.
-        machine: as in `Rules`.
+        rules: the rules that were applied.
         cells: how many cells were compared, of how many in the baseline (those asked for).
         made: what made the baseline.
     """
@@ -85,14 +82,13 @@ class Comparison:
     notes: tuple[str, ...]
     uncompared: tuple[str, ...]
     place: tuple[str, ...]
-    exact: bool
-    machine: float | None
+    rules: Rules
     cells: tuple[int, int]
     made: Mapping[str, Any]
 
-    def with_verdict(self, *verdicts: str) -> list[GateFinding]:
-        """Return the findings with one of these verdicts."""
-        return [f for f in self.findings if f.verdict in verdicts]
+    def with_verdict(self, verdict: Verdict) -> list[GateFinding]:
+        """Return the findings with this verdict."""
+        return [f for f in self.findings if f.verdict == verdict]
 
     @property
     def worse(self) -> bool:
@@ -118,46 +114,40 @@ def compare(
     here = {cell.key: cell for cell in now.cells}
     common = sorted(before.keys() & here.keys())
     if not common:
-        names = [cell.name for cell in baseline.measured.cells]
-        more = f" and {len(names) - 6} more" if len(names) > 6 else ""
-        raise NothingMeasured(
-            "No cell that was measured is in the baseline.",
-            f"The baseline has {', '.join(names[:6])}{more}.",
-        )
+        raise NothingMeasured("No cell that was measured is in the baseline.")
     place = differences(now.environment, baseline.measured.environment)
-    exact = not place if rule == "auto" else rule == "exact"
-    pairs: list[tuple[WatchedCell, WatchedCell]] = []
-    findings: list[GateFinding] = []
-    for key in sorted(before.keys() | here.keys()):
-        if key not in here:
-            found = [GateFinding(before[key].name, "", "worse", "not-measured", "not measured")]
-        elif key not in before:
-            found = [GateFinding(here[key].name, "", "new", "new-cell", "not in the baseline")]
-        else:
-            obstacles = _obstacles(here[key], before[key], now.judge, baseline.measured.judge)
-            found = list(obstacles)
-            if not found:
-                pairs.append((here[key], before[key]))
-                found = _failed(here[key])
-        findings += found
+    gone, new = sorted(before.keys() - here.keys()), sorted(here.keys() - before.keys())
+    findings = [GateFinding(before[k].name, "", "worse", "not-measured", "not run") for k in gone]
+    findings += [
+        GateFinding(here[k].name, "", "new", "new-cell", "not in the baseline") for k in new
+    ]
+    pairs = []
+    for pair in ((here[key], before[key]) for key in common):
+        obstacles = list(_obstacles(*pair, now.judge, baseline.measured.judge))
+        if not obstacles:
+            pairs.append(pair)
+        for code, reason in obstacles or _failures(pair[0]):
+            findings.append(GateFinding(pair[0].name, "", "worse", code, reason))
     kept = {name: watch for name, watch in watched().items() if _values(name, before.values())}
     quality = [name for name, watch in kept.items() if watch.kind == "quality"]
-    comparisons = sum(bool(_values(name, [old])) for _, old in pairs for name in quality)
-    machine = 1.0 if exact else _machine(pairs)
-    rules = Rules(exact, strict_cost, max(1, comparisons), machine)
-    for pair in pairs:
-        for name, watch in kept.items():
-            if judged := rules.judge(name, watch, *pair):
-                findings.append(judged)
-    findings += [each for name in kept for each in _constant(name, kept[name], pairs)]
-    order = ("worse", "noticed", "better", "new", "same")
+    exact = not place if rule == "auto" else rule == "exact"
+    rules = Rules(
+        exact=exact,
+        strict_cost=strict_cost,
+        comparisons=max(1, sum(bool(_values(n, [old])) for _, old in pairs for n in quality)),
+        machine=1.0 if exact else _machine(pairs),
+    )
+    for name, watch in kept.items():
+        judged = (rules.judge(name, watch, *pair) for pair in pairs)
+        findings += [finding for finding in judged if finding]
+        findings += _constant(name, watch, pairs)
+    order = get_args(Verdict)
     return Comparison(
         findings=tuple(sorted(findings, key=lambda f: order.index(f.verdict))),
         notes=tuple(note for key in common for note in _notes(here[key], before[key])),
         uncompared=tuple(n for n in watched() if n not in kept and _values(n, here.values())),
         place=tuple(place),
-        exact=exact,
-        machine=machine,
+        rules=rules,
         cells=(len(common), len(before)),
         made=baseline.made,
     )
@@ -171,9 +161,8 @@ class Rules:
         exact: whether both were measured on the same arithmetic.
         strict_cost: whether every cost that is noticed counts.
         comparisons: how many numbers are judged by their spread over seeds.
-        machine: the ratio of a step's cost to the baseline's that all cells share and that is
-            attributed to the machine; None where too few cells show it, and a step's cost never
-            counts.
+        machine: the ratio of step costs that all cells share and that is attributed to the machine;
+            None where too few cells show it, and a step's cost never counts.
     """
 
     exact: bool
@@ -188,142 +177,111 @@ class Rules:
 
         None where the baseline has no value and neither has the check.
         """
-        seeds = sorted(s for s in now.runs.keys() & before.runs.keys() if now.runs[s].ok)
+        seeds = [s for s in sorted(now.runs) if s in before.runs and now.runs[s].status == "ok"]
         was = [v for s in seeds if (v := before.runs[s].numbers.get(name)) is not None]
         values = [v for s in seeds if (v := now.runs[s].numbers.get(name)) is not None]
-        if not was and not values:
-            return None
+
+        def finding(verdict: Verdict, code: str, reason: str, *numbers: float) -> GateFinding:
+            return GateFinding(now.name, name, verdict, code, reason, *numbers)
+
         if not was:
-            mean = statistics.fmean(values)
-            reason = "not in the baseline"
-            return GateFinding(now.name, name, "new", "new-number", reason, now=mean)
-        mean = statistics.fmean(was)
+            if not values:
+                return None
+            return finding("new", "new-number", "not in the baseline", math.nan, fmean(values))
         if len(values) < len(was):
             # A cost that this check does not measure is no change of the program.
             verdict: Verdict = "noticed" if name == STEP else "worse"
-            return GateFinding(now.name, name, verdict, "missing-number", "no value", mean)
+            return finding(verdict, "missing-number", "no value", fmean(was))
         if watch.above is not None and min(values) <= watch.above:
-            low, reason = min(values), f"impossible: it must be above {watch.above:g}"
-            return GateFinding(now.name, name, "worse", "impossible", reason, mean, low)
+            reason = f"impossible: it must be above {watch.above:g}"
+            return finding("worse", "impossible", reason, fmean(was), min(values))
         if watch.kind == "cost":
-            return self._cost(name, watch, now.name, was, values)
-        return self._compared(name, watch, now.name, was, values, before)
-
-    def _compared(
-        self,
-        name: str,
-        watch: Watch,
-        where: str,
-        was: list[float],
-        now: list[float],
-        before: WatchedCell,
-    ) -> GateFinding:
-        known = _values(name, [before])
-        spread = statistics.stdev(known) if len(known) > 1 else 0.0
-        one, other = statistics.fmean(was), statistics.fmean(now)
-        change = other - one
-        verdict: Verdict = "same"
+            return finding(*self._cost(name, watch, median(was), median(values)))
+        one, other = fmean(was), fmean(values)
+        change, known = other - one, _values(name, [before])
+        spread = stdev(known) if len(known) > 1 else 0.0
+        code, tolerance = "exact", 0.0
         if watch.kind == "control":
-            tolerance, code = 0.0 if self.exact else ROUNDING * abs(one), "control"
-            if max(abs(a - b) for a, b in zip(was, now, strict=True)) > tolerance:
-                verdict = "worse"
+            code, tolerance = "control", 0.0 if self.exact else ROUNDING * abs(one)
+            worse = max(abs(a - b) for a, b in zip(was, values, strict=True)) > tolerance
         elif watch.kind == "bound":
-            tolerance, code = math.inf if watch.limit is None else watch.limit, "bound"
-            if change > tolerance:
-                verdict = "worse"
+            code, tolerance = "bound", math.inf if watch.limit is None else watch.limit
+            worse = change > tolerance
         elif self.exact:
-            tolerance, code = 0.0, "exact"
-            if was != now:
-                verdict = "better" if change < 0 else "worse"
+            worse = was != values and change >= 0
         else:
-            tolerance, code = self._tolerance(name, spread, len(known), len(now), before), "seeds"
-            if abs(change) > tolerance:
-                verdict = "better" if change < 0 else "worse"
-        return GateFinding(
-            where, name, verdict, code, "", one, other, change, tolerance, spread, len(now)
-        )
+            code, tolerance = "seeds", self._tolerance(name, known, len(values), before)
+            worse = change > tolerance
+        better = watch.kind == "quality" and change < -tolerance
+        verdict = "worse" if worse else "better" if better else "same"
+        return finding(verdict, code, "", one, other, change, tolerance, spread)
 
     def _cost(
-        self, name: str, watch: Watch, where: str, was: list[float], now: list[float]
-    ) -> GateFinding:
-        """Judge the ratio of the medians; that of a count must be 1 on the same arithmetic."""
-        one, other = statistics.median(was), statistics.median(now)
-        ratio = _quotient(other, one)
+        self, name: str, watch: Watch, was: float, now: float
+    ) -> tuple[Verdict, str, str, float, float, float, float]:
+        """Judge the ratio of two costs; that of a count must be 1 on the same arithmetic."""
+        ratio = _quotient(now, was)
         noticed = 1.0 if watch.counted and self.exact else watch.noticed
         limit = noticed if self.strict_cost else watch.limit
         if name == STEP:
             ratio /= self.machine or 1.0
             limit = limit if self.machine else None
-        verdict: Verdict = "same"
-        if limit is not None and ratio > limit:
-            verdict = "worse"
-        elif ratio > noticed:
-            verdict = "noticed"
-        elif ratio < 1 / noticed:
-            verdict = "better"
-        tolerance = noticed if limit is None else limit
-        return GateFinding(
-            where, name, verdict, "ratio", "", one, other, ratio, tolerance, 0.0, len(now)
-        )
+        verdict: Verdict = "better" if ratio < 1 / noticed else "same"
+        if ratio > noticed:
+            verdict = "worse" if limit is not None and ratio > limit else "noticed"
+        return verdict, "ratio", "", was, now, ratio, noticed if limit is None else limit
 
-    def _tolerance(self, name: str, spread: float, n: int, k: int, before: WatchedCell) -> float:
-        """How far the mean of `k` seeds may be from theirs elsewhere, by the spread of `n` seeds.
+    def _tolerance(self, name: str, known: list[float], k: int, before: WatchedCell) -> float:
+        """How far the mean of `k` seeds may be from the baseline's elsewhere, see `bench.gate`.
 
-        See `bench.gate`. One seed has no spread: any change is tolerated then.
+        One seed has no spread: any change is tolerated then.
         """
-        if n < 2:
+        if len(known) < 2:
             return math.inf
         from scipy.special import stdtrit
 
-        quantile = float(stdtrit(n - 1, 1 - ALPHA / self.comparisons))
+        quantile = float(stdtrit(len(known) - 1, 1 - ALPHA / self.comparisons))
         solver = max(_values("nll_solver_error", [before]), default=0.0)
         numerical = 2 * solver if name in ("nll", "validation_nll") else 0.0
-        return quantile * spread * math.sqrt(2 / k) + numerical
+        return quantile * stdev(known) * math.sqrt(2 / k) + numerical
 
 
 def _machine(pairs: Sequence[tuple[WatchedCell, WatchedCell]]) -> float | None:
     """The median over cells of a step's cost over the baseline's; None where there are too few."""
     ratios = []
-    for now, before in pairs:
-        one, other = _values(STEP, [now]), _values(STEP, [before])
+    for pair in pairs:
+        one, other = (_values(STEP, [cell]) for cell in pair)
         if one and other:
-            ratios.append(_quotient(statistics.median(one), statistics.median(other)))
-    return statistics.median(ratios) if len(ratios) >= ENOUGH else None
+            ratios.append(_quotient(median(one), median(other)))
+    return median(ratios) if len(ratios) >= ENOUGH else None
 
 
 def _obstacles(
     now: WatchedCell, before: WatchedCell, judge: Mapping[str, Any], its: Mapping[str, Any]
-) -> Iterator[GateFinding]:
-    """Why the numbers of two cells can't be compared."""
-    found = {}
-    amounts = [f"{cell.minibatches} x {cell.batch_size}" for cell in (now, before)]
-    if amounts[0] != amounts[1]:
-        found["minibatches"] = f"mini-batches: {amounts[0]}, not {amounts[1]}"
+) -> Iterator[tuple[str, str]]:
+    """Why the numbers of two cells can't be compared: codes and sentences."""
+    amount, old = (f"{cell.minibatches} x {cell.batch_size}" for cell in (now, before))
+    if amount != old:
+        yield "minibatches", f"mini-batches: {amount}, not {old}"
     if now.revision != before.revision:
-        found["revision"] = f"other rows: revision {now.revision}, not {before.revision}"
+        yield "revision", f"other rows: revision {now.revision}, not {before.revision}"
     if differing := _differing(judge, its):
-        found["judge"] = f"evaluated otherwise: {differing}"
+        yield "judge", f"evaluated otherwise: {differing}"
     if not now.runs.keys() & before.runs.keys():
         seeds = ", ".join(map(str, sorted(before.runs)))
-        found["no-common-seed"] = f"no seed in common with the baseline, which has {seeds}"
-    for code, reason in found.items():
-        yield GateFinding(now.name, "", "worse", code, reason)
+        yield "no-common-seed", f"no seed in common with the baseline, which has {seeds}"
 
 
-def _failed(cell: WatchedCell) -> list[GateFinding]:
-    return [
-        GateFinding(cell.name, "", "worse", "run-failed", f"seed {s}: {run.status}: {run.reason}")
-        for s, run in sorted(cell.runs.items())
-        if not run.ok
-    ]
+def _failures(cell: WatchedCell) -> Iterator[tuple[str, str]]:
+    for seed, run in sorted(cell.runs.items()):
+        if run.status != "ok":
+            yield "run-failed", f"seed {seed}: {run.status}: {run.reason}"
 
 
 def _constant(
     name: str, watch: Watch, pairs: Sequence[tuple[WatchedCell, WatchedCell]]
 ) -> Iterator[GateFinding]:
     """A number that depends on the run and is the same in all runs now, and was not: broken."""
-    if watch.kind not in ("quality", "bound"):
-        return
     both = [
         (value, old)
         for now, before in pairs
@@ -331,8 +289,8 @@ def _constant(
         if (value := now.runs[seed].numbers.get(name)) is not None
         and (old := before.runs[seed].numbers.get(name)) is not None
     ]
-    values = {value for value, _ in both}
-    if len(both) > 1 and len(values) == 1 and len({old for _, old in both}) > 1:
+    values, olds = {value for value, _ in both}, {old for _, old in both}
+    if watch.kind in ("quality", "bound") and len(both) > 1 and len(values) == 1 < len(olds):
         reason = f"the same in all {len(both)} runs, so it measures nothing"
         yield GateFinding(ALL, name, "worse", "constant", reason, now=values.pop())
 
@@ -341,7 +299,7 @@ def _notes(now: WatchedCell, before: WatchedCell) -> Iterator[str]:
     """What of a method differs from the baseline."""
     if differing := _differing(now.config, before.config):
         yield f"{now.name}: {differing}"
-    elif now.version != plugins.current_version(now.method, before.version):
+    elif now.version != current_version(now.method, before.version):
         yield f"{now.name}: its source changed ({before.version} to {now.version})"
 
 

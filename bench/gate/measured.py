@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.api.declarations import Column, Watch
+from bench.api.declarations import Watch
 from bench.errors import UsageError
 from bench.records import catalogue
 from bench.records.curve import read_curve
@@ -20,39 +20,21 @@ from bench.records.model import EnvironmentRecord, Record
 #: The libraries whose arithmetic affects a watched number.
 LIBRARIES = ("torch", "torchdiffeq", "numpy", "scipy", "scikit-learn")
 
-#: What a baseline keeps of an environment, besides the versions of these libraries.
+#: What is kept of an environment, besides the versions of these libraries.
 KEPT = ("device", "threads", "cpu", "cpu_capability", "arithmetic", "python", "platform")
 
-#: The ratio from which on a cost counts. A method that became twice as slow is beyond it; the noise
-#: of a step's CPU time, on a machine whose cores are shared, is not (results/README.md).
+#: The ratio from which on a step's cost counts. A method that became twice as slow is beyond it;
+#: the noise of a step's CPU time on a machine with shared cores is not (results/README.md).
 SLOWER = 1.5
 
 #: The gate's own number for the cost of a step: the one that depends on the machine.
 STEP = "step"
 
-#: Numbers that the gate derives from a record and its curve; the others are columns.
+#: Numbers that the gate derives from a record and its curve: title and rule.
 DERIVED = {
-    column.name: column
-    for column in (
-        Column(
-            "integral_error",
-            "How far the integral of the density is from one.",
-            title="integral error",
-            watch=Watch("bound", limit=0.05),
-        ),
-        Column(
-            STEP,
-            "CPU time of an update, in passes of bench.training.reference_timing: their median.",
-            title="step cost",
-            watch=Watch("cost", noticed=1.2, limit=SLOWER),
-        ),
-        Column(
-            "memory",
-            "Peak memory over that of the process before the method existed.",
-            title="memory growth",
-            watch=Watch("cost", noticed=1.1),
-        ),
-    )
+    "integral_error": ("integral error", Watch("bound", limit=0.05)),
+    STEP: ("step cost", Watch("cost", noticed=1.2, limit=SLOWER)),
+    "memory": ("memory growth", Watch("cost", noticed=1.1)),
 }
 
 #: The smallest number of steps whose median is taken for the cost of a step.
@@ -66,11 +48,6 @@ class WatchedRun:
     status: str
     reason: str | None
     numbers: Mapping[str, float | None]
-
-    @property
-    def ok(self) -> bool:
-        """Whether it ended well."""
-        return self.status == "ok"
 
 
 @dataclass(frozen=True)
@@ -106,10 +83,10 @@ class WatchedCell:
 class Measured:
     """The cells of one study, where they ran, and how they were evaluated.
 
-    `environment` is the kept part of a record's: `KEPT`, and the versions of `LIBRARIES`.
+    `environment` has the fields of `KEPT`, and the versions of `LIBRARIES`.
     """
 
-    environment: Mapping[str, Any]
+    environment: EnvironmentRecord
     judge: Mapping[str, Any]
     cells: tuple[WatchedCell, ...]
 
@@ -119,13 +96,13 @@ def watched() -> dict[str, Watch]:
 
     Less is better in all of them.
     """
-    every = {**catalogue.columns(), **DERIVED}
-    return {name: column.watch for name, column in every.items() if column.watch}
+    columns = {name: column.watch for name, column in catalogue.columns().items() if column.watch}
+    return columns | {name: watch for name, (_, watch) in DERIVED.items()}
 
 
 def title(name: str) -> str:
     """The heading of a watched number."""
-    return (DERIVED.get(name) or catalogue.column(name)).title or name
+    return DERIVED[name][0] if name in DERIVED else catalogue.column(name).title or name
 
 
 def gather(
@@ -166,31 +143,31 @@ def gather(
     )
 
 
-def differences(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
+def differences(now: EnvironmentRecord, before: EnvironmentRecord) -> list[str]:
     """Say why runs in these two environments can't be compared to the bit; empty where they can.
 
     They can on a CPU with the same number of threads, the same versions of the libraries, the same
     instruction set chosen by torch, and the same bits of the computation in
     `bench.training.reference_timing`. The processor's name is ignored: virtual machines hide it.
     """
-    found = [] if now["device"] == before["device"] == "cpu" else ["not on a CPU"]
-    names = {"threads": "threads", "cpu_capability": "instruction set", "arithmetic": "arithmetic"}
-    for name, words in names.items():
-        if now[name] is None or before[name] is None:
-            found.append(f"{words} unknown")
-        elif now[name] != before[name]:
-            found.append(f"{words} {now[name]}, not {before[name]}")
+    found = [] if now.device == before.device == "cpu" else ["not on a CPU"]
+    for name in ("threads", "cpu_capability", "arithmetic"):
+        one, other = getattr(now, name), getattr(before, name)
+        if one is None or other is None:
+            found.append(f"{name} unknown")
+        elif one != other:
+            found.append(f"{name} {one}, not {other}")
     for name in LIBRARIES:
-        one, other = now["packages"][name], before["packages"][name]
+        one, other = now.packages.get(name), before.packages.get(name)
         if one != other:
             found.append(f"{name} {one}, not {other}")
     return found
 
 
-def _kept(environment: EnvironmentRecord) -> dict[str, Any]:
-    """The part of a record's environment that the gate keeps."""
+def _kept(environment: EnvironmentRecord) -> EnvironmentRecord:
     packages = {name: environment.packages.get(name) for name in LIBRARIES}
-    return {name: getattr(environment, name) for name in KEPT} | {"packages": packages}
+    fields = {name: getattr(environment, name) for name in KEPT}
+    return EnvironmentRecord(**fields, packages=packages)
 
 
 def _latest(group: Sequence[Record]) -> list[Record]:
@@ -220,6 +197,7 @@ def _cell(group: Sequence[Record], results: Path) -> WatchedCell:
 
 
 def _numbers(record: Record, results: Path) -> dict[str, float | None]:
+    """The watched numbers of a run; a step's cost is None where steps were not timed."""
     sections = {"training": vars(record.training), "cost": vars(record.cost)}
     sections["metrics"] = record.metrics
     found: dict[str, float | None] = {
@@ -228,21 +206,14 @@ def _numbers(record: Record, results: Path) -> dict[str, float | None]:
         if column.watch
     }
     integral = record.metrics.get("density_integral")
-    found["integral_error"] = None if integral is None else abs(integral - 1)
     start, peak = record.cost.baseline_rss_bytes, record.cost.peak_rss_bytes
-    found["memory"] = peak / start if start and peak else None
-    found[STEP] = _step(results / record.run)
-    return found
-
-
-def _step(folder: Path) -> float | None:
-    """Return the median over steps of CPU time over that of the reference pass after the step.
-
-    None where the run was not timed so.
-    """
-    curve = read_curve(folder)
-    costs = curve.step_cost[np.isfinite(curve.step_cost)] if curve else ()
-    return float(np.median(costs)) if len(costs) >= _STEPS else None
+    curve = read_curve(results / record.run)
+    steps = curve.step_cost[np.isfinite(curve.step_cost)] if curve else ()
+    return found | {
+        "integral_error": None if integral is None else abs(integral - 1),
+        "memory": peak / start if start and peak else None,
+        STEP: float(np.median(steps)) if len(steps) >= _STEPS else None,
+    }
 
 
 def _shared(values: Sequence[Any], what: str) -> Any:

@@ -23,7 +23,7 @@ WIDTH = 120
 HEADINGS = ("cell", "number", "baseline", "now", "change", "tolerance", "")
 
 #: verdict -> its word, and its colour on a terminal
-VERDICTS = {
+WORDS = {
     "worse": ("worse", "bold red"),
     "noticed": ("costs more", "yellow"),
     "better": ("better", "green"),
@@ -38,20 +38,20 @@ def show(comparison: Comparison, console: Console, *, everything: bool = False) 
     def line(words: str, style: str = "") -> None:
         console.print(Text(words, style=style), highlight=False)
 
+    sentences, numbers = _shown(comparison, everything)
     verdict = headline(comparison)
     line(verdict[0].upper() + verdict[1:], "bold red" if comparison.worse else "bold green")
     for sentence in basis(comparison):
         line(sentence, "dim")
-    for finding in _sentences(comparison):
-        word, style = VERDICTS[finding.verdict]
+    for finding in sentences:
+        word, style = WORDS[finding.verdict]
         line(f"{word}: {_sentence(finding)}", style)
-    if rows := _numbers(comparison, everything):
+    if numbers:
         grid = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
         for k, heading in enumerate(HEADINGS):
             grid.add_column(heading, justify="right" if 2 <= k <= 5 else "left", no_wrap=k != 0)
-        for finding in rows:
-            word, style = VERDICTS[finding.verdict]
-            grid.add_row(*map(Text, _row(finding)), Text(word, style=style))
+        for finding in numbers:
+            grid.add_row(*map(Text, _row(finding)), Text(*WORDS[finding.verdict]))
         console.print(grid, highlight=False)
     for note in comparison.notes:
         line(f"Differs from the baseline: {note}.")
@@ -67,55 +67,51 @@ def text(comparison: Comparison, *, everything: bool = False) -> str:
 
 def markdown(comparison: Comparison, *, everything: bool = False) -> str:
     """Return the check as GitHub's Markdown."""
-    blocks = [
+    sentences, numbers = _shown(comparison, everything)
+    words = {name: f"**{w}**" if name == "worse" else w for name, (w, _) in WORDS.items()}
+    rows = [[*map(escape_markdown, _row(f)), words[f.verdict]] for f in numbers]
+    table = [HEADINGS, ("---", "---", *["---:"] * 4, "---"), *rows] if rows else []
+    notes = [f"Differs from the baseline: {note}." for note in comparison.notes]
+    blocks: list[list[str]] = [
         [f"### `bench check`: {escape_markdown(headline(comparison))}"],
         [escape_markdown(" ".join(basis(comparison)))],
-        [
-            f"- **{VERDICTS[f.verdict][0]}**: {escape_markdown(_sentence(f))}"
-            for f in _sentences(comparison)
-        ],
+        [f"- {words[f.verdict]}: {escape_markdown(_sentence(f))}" for f in sentences],
+        [f"| {' | '.join(row)} |" for row in table],
+        [f"- {escape_markdown(note)}" for note in notes],
+        [escape_markdown(summary(comparison))],
     ]
-    if rows := _numbers(comparison, everything):
-        table = [f"| {' | '.join(HEADINGS)} |", "|---|---|---:|---:|---:|---:|---|"]
-        for finding in rows:
-            word = VERDICTS[finding.verdict][0]
-            word = f"**{word}**" if finding.verdict == "worse" else word
-            table.append(f"| {' | '.join([*map(escape_markdown, _row(finding)), word])} |")
-        blocks.append(table)
-    notes = [f"- Differs from the baseline: {escape_markdown(n)}." for n in comparison.notes]
-    blocks += [notes, [escape_markdown(summary(comparison))]]
     return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
 
 
 def headline(comparison: Comparison) -> str:
     """Return the verdict in a line."""
     compared, of = comparison.cells
-    cells = f"{compared} of {of} cells" if compared < of else _many(of, "cell")
+    cells = f"({compared} of {of} cells compared)"
     if comparison.worse:
         where = list(dict.fromkeys(f.where for f in comparison.with_verdict("worse")))
         more = f" and {len(where) - 4} more" if len(where) > 4 else ""
-        return f"worse in {', '.join(where[:4])}{more} ({cells} compared)"
+        return f"worse in {', '.join(where[:4])}{more} {cells}"
     better = "better, and " if comparison.with_verdict("better") else ""
-    return f"{better}nothing is worse ({cells} compared)"
+    return f"{better}nothing is worse {cells}"
 
 
 def basis(comparison: Comparison) -> list[str]:
     """Say what the comparison rests on, a sentence each."""
-    made = comparison.made
+    made, rules = comparison.made, comparison.rules
     by = f"commit {made['commit']}" if made.get("commit") else f"version {made.get('version')}"
     sentences = [f"Baseline of {made.get('date')}, {by}."]
-    reasons = "; ".join(comparison.place)
-    if comparison.exact:
-        why = f"as asked for, although this differs: {reasons}" if reasons else "same arithmetic"
+    reasons = f"this differs: {'; '.join(comparison.place)}" if comparison.place else ""
+    if rules.exact:
+        why = f"as asked for, although {reasons}" if reasons else "same arithmetic"
         sentences.append(f"Quality is compared to the bit ({why}).")
     else:
-        why = f"this differs: {reasons}" if reasons else "as asked for"
+        why = reasons or "as asked for"
         sentences.append(f"Quality is compared within the spread of seeds ({why}).")
         sentences.append(f"An unchanged tree is found worse in at most {ALPHA:.0%} of checks.")
         sentences.append(
-            f"Steps cost {comparison.machine:.2f} times the baseline's (median over cells), which "
-            "is attributed to the machine."
-            if comparison.machine
+            f"Steps cost {rules.machine:.2f} times the baseline's (median over cells); this is "
+            "attributed to the machine."
+            if rules.machine
             else "The cost of a step does not count: too few cells to tell the machine's part."
         )
     if comparison.uncompared:
@@ -127,26 +123,21 @@ def basis(comparison: Comparison) -> list[str]:
 def summary(comparison: Comparison) -> str:
     """Count the findings of each kind."""
     counts: Counter[str] = Counter(f.verdict for f in comparison.findings)
-    parts = [f"{counts[v]} {word}" for v, (word, _) in VERDICTS.items() if counts[v]]
-    return f"{_many(len(comparison.findings), 'finding')}: {', '.join(parts)}."
+    parts = [f"{counts[name]} {word}" for name, (word, _) in WORDS.items() if counts[name]]
+    return f"Findings: {', '.join(parts)}."
 
 
-def _sentences(comparison: Comparison) -> list[GateFinding]:
-    """The findings that need a sentence, as no numbers were compared."""
-    return [f for f in comparison.findings if math.isnan(f.change)]
-
-
-def _numbers(comparison: Comparison, everything: bool) -> list[GateFinding]:
-    shown = (f for f in comparison.findings if everything or f.verdict != "same")
-    return [f for f in shown if not math.isnan(f.change)]
+def _shown(comparison: Comparison, everything: bool) -> tuple[list[GateFinding], list[GateFinding]]:
+    """The findings that need a sentence, as no numbers were compared, and those with numbers."""
+    shown = [f for f in comparison.findings if everything or f.verdict != "same"]
+    return [f for f in shown if math.isnan(f.change)], [
+        f for f in shown if not math.isnan(f.change)
+    ]
 
 
 def _sentence(finding: GateFinding) -> str:
-    values = [
-        f"{name} {measured(value)}"
-        for name, value in (("was", finding.was), ("is", finding.now))
-        if not math.isnan(value)
-    ]
+    both = {"was": finding.was, "is": finding.now}
+    values = [f"{name} {measured(value)}" for name, value in both.items() if not math.isnan(value)]
     column = f"{title(finding.column)}: " if finding.column else ""
     numbers = f" ({', '.join(values)})" if values else ""
     return f"{finding.where}: {column}{finding.reason}{numbers}"
@@ -154,21 +145,14 @@ def _sentence(finding: GateFinding) -> str:
 
 def _row(finding: GateFinding) -> list[str]:
     """The cells of a row: both values to the digits in which they differ, change and tolerance."""
-    was, now, change, tolerance = finding.was, finding.now, finding.change, finding.tolerance
+    both, change, tolerance = (finding.was, finding.now), finding.change, finding.tolerance
     start = [finding.where, title(finding.column)]
     if finding.code == "ratio":
-        values = [str(significant(value)) for value in (was, now)]
+        values = [str(significant(value)) for value in both]
         return [*start, *values, f"× {change:.2f}", f"× {tolerance:.2f}"]
-    values = [
-        str(scientific(value))
-        if abs(value) < 0.01
-        else str(replace(measured(value, abs(change) or None), error=""))
-        for value in (was, now)
-    ]
+    for value in both:
+        small, digits = abs(value) < 0.01, measured(value, abs(change) or None)
+        start.append(str(scientific(value) if small else replace(digits, error="")))
     spread = f" ({change / finding.spread:+.1f} s.d.)" if finding.spread else ""
     limit = "none" if math.isinf(tolerance) else str(scientific(tolerance))
-    return [*start, *values, f"{signed(change)}{spread}", limit if tolerance else "exact"]
-
-
-def _many(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+    return [*start, f"{signed(change)}{spread}", limit if tolerance else "exact"]

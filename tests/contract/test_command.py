@@ -64,11 +64,11 @@ def test_a_wrong_entropy_exits_1(tmp_path: Path) -> None:
     file.write_text(WRONG)
     done = bench_test(f"{file}:WRONG", "--json")
     assert done.exit_code == 1
-    assert codes(done)["row entropy"] == "entropy-rows"
-    assert codes(done)["grid entropy"] == "entropy-quadrature"
-    done = bench_test(f"{file}:WRONG", "--check", "grid entropy")
+    assert codes(done)["entropy"] == "entropy-rows"
+    assert codes(done)["integral"] == "entropy-grid"
+    done = bench_test(f"{file}:WRONG", "--check", "integral")
     assert (done.exit_code, len(done.stdout.splitlines())) == (1, 3)
-    assert bench_test(f"{file}:RIGHT", "--check", "grid entropy").exit_code == 0
+    assert bench_test(f"{file}:RIGHT", "--check", "integral").exit_code == 0
 
 
 def test_an_installed_method_by_name() -> None:
@@ -85,7 +85,7 @@ def test_an_installed_method_by_name() -> None:
         (("gaussian", "--check", "clas"), "class"),
         (("gaussian", "--set", "widht=3"), "widht"),
         (("moons", "--set", "width=3"), "--set"),
-        (("moons", "--check", "class"), "grid entropy"),
+        (("moons", "--check", "class"), "entropy"),
     ],
 )
 def test_a_wrong_call_exits_2(arguments: tuple[str, ...], named: str) -> None:

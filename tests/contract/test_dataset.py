@@ -52,31 +52,31 @@ def test_a_data_set_that_keeps_it() -> None:
 @pytest.mark.parametrize("off", [0.05, -0.05])
 def test_a_wrong_entropy_fails(off: float) -> None:
     found = codes(replace(NORMAL, entropy=ENTROPY + off))
-    assert found["row entropy"] == "entropy-rows"
-    assert found["grid entropy"] == "entropy-quadrature"
-    assert found["rows"] == found["density"] == "ok"
+    assert found["entropy"] == "entropy-rows"
+    assert found["integral"] == "entropy-grid"
+    assert found["rows"] == "ok"
 
 
 def test_the_sum_over_a_grid_finds_what_the_rows_can_not() -> None:
     found = codes(replace(NORMAL, entropy=ENTROPY + 0.015))
-    assert found["row entropy"] == "ok"
-    assert found["grid entropy"] == "entropy-quadrature"
+    assert found["entropy"] == "ok"
+    assert found["integral"] == "entropy-grid"
 
 
 @pytest.mark.parametrize(
     ("density", "check", "code"),
     [
-        (lambda x: log_density(x) + 0.1, "density", "density-mass"),
-        (lambda x: log_density(x)[:, None], "density", "density-shape"),
-        (lambda x: np.full(len(x), np.nan), "row entropy", "density-shape"),
-        (lambda x: log_density(x - 1.0), "row entropy", "entropy-rows"),
+        (lambda x: log_density(x) + 0.1, "integral", "density-mass"),
+        (lambda x: log_density(x)[:, None], "integral", "density-shape"),
+        (lambda x: np.full(len(x), np.nan), "entropy", "density-shape"),
+        (lambda x: log_density(x - 1.0), "entropy", "entropy-rows"),
         (
             lambda x: np.where(x[:, 0] > 0, log_density(x) + np.log(2), -np.inf),
-            "row entropy",
+            "entropy",
             "impossible-row",
         ),
-        (None, "density", "no-density"),
-        (None, "row entropy", "no-density"),
+        (None, "integral", "no-density"),
+        (None, "entropy", "no-density"),
     ],
 )
 def test_a_wrong_density(density: Callable[..., Any] | None, check: str, code: str) -> None:
@@ -107,10 +107,7 @@ def test_elsewhere_than_in_the_plane_only_the_rows_are_used() -> None:
     loaded = replace(ROWS, train=rows, validation=rows[:500], test=rows[500:900])
     assert codes(dataset, loaded) == {
         "rows": "ok",
-        "density": "not-planar",
-        "row entropy": "ok",
-        "grid entropy": "not-planar",
+        "entropy": "ok",
+        "integral": "not-planar",
     }
-    assert codes(replace(dataset, entropy=entropy + 0.05), loaded)["row entropy"] == (
-        "entropy-rows"
-    )
+    assert codes(replace(dataset, entropy=entropy + 0.05), loaded)["entropy"] == ("entropy-rows")

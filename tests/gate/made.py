@@ -8,23 +8,24 @@ from typing import Any
 
 from bench.gate.baseline import Baseline
 from bench.gate.measured import Measured, WatchedCell, WatchedRun
+from bench.records.model import EnvironmentRecord
 
-ENVIRONMENT: dict[str, Any] = {
-    "device": "cpu",
-    "threads": 1,
-    "cpu": "a processor",
-    "cpu_capability": "AVX2",
-    "arithmetic": "0123456789ab",
-    "python": "3.11.7",
-    "platform": "Linux",
-    "packages": {
+ENVIRONMENT = EnvironmentRecord(
+    device="cpu",
+    threads=1,
+    cpu="a processor",
+    cpu_capability="AVX2",
+    arithmetic="0123456789ab",
+    python="3.11.7",
+    platform="Linux",
+    packages={
         "torch": "2.13.0",
         "torchdiffeq": "0.2.5",
         "numpy": "2.4.6",
         "scipy": "1.17.1",
         "scikit-learn": "1.9.1",
     },
-}
+)
 
 #: The NLL of seed s is that of the cell plus this: sd 0.1 over eight seeds.
 OFFSETS = tuple(0.1 * (s - 3.5) / 6**0.5 for s in range(8))
@@ -88,7 +89,7 @@ def baseline(seeds: int = 8) -> Baseline:
 
 def elsewhere(now: Measured) -> Measured:
     """The same on other arithmetic."""
-    return replace(now, environment=ENVIRONMENT | {"arithmetic": "ba9876543210"})
+    return replace(now, environment=replace(ENVIRONMENT, arithmetic="ba9876543210"))
 
 
 def with_cell(now: Measured, k: int, **given: Any) -> Measured:

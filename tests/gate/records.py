@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def write(results: Path, method: str, dataset: str, seed: int = 0, **given: Any)
             "nfe_sample": 40.0,
             "nfe_density": 44.0,
         },
-        "environment": ENVIRONMENT | {"cores": 2, "commit": None},
+        "environment": asdict(ENVIRONMENT) | {"cores": 2, "commit": None},
         "started": given.pop("started", "2026-01-01T00:00:00+00:00"),
         "finished": "2026-01-01T01:00:00+00:00",
     }

@@ -13,7 +13,7 @@ from bench.errors import NothingMeasured
 from bench.gate.comparison import ALL, Comparison, Rules, compare
 from bench.gate.measured import Measured, WatchedRun, watched
 
-from .made import OFFSETS, baseline, cell, elsewhere, measured, with_cell
+from .made import ENVIRONMENT, OFFSETS, baseline, cell, elsewhere, measured, with_cell
 
 
 def worse(comparison: Comparison) -> list[tuple[str, str]]:
@@ -22,7 +22,7 @@ def worse(comparison: Comparison) -> list[tuple[str, str]]:
 
 def test_equal_numbers_are_the_same() -> None:
     found = compare(measured(2), baseline())
-    assert found.exact
+    assert found.rules.exact
     assert not found.worse
     assert {f.verdict for f in found.findings} == {"same"}
     assert len(found.findings) == 4 * 11
@@ -180,7 +180,7 @@ def slower(now: Measured, factor: float) -> Measured:
 def test_elsewhere_what_all_steps_share_is_attributed_to_the_machine() -> None:
     found = compare(elsewhere(slower(measured(2), 1.7)), baseline())
     assert not found.worse
-    assert found.machine == pytest.approx(1.7)
+    assert found.rules.machine == pytest.approx(1.7)
     found = compare(elsewhere(slower(measured(2, {"step": 6.0}), 1.7)), baseline())
     assert worse(found) == [("ffjord on moons", "step")]
     assert found.findings[0].change == pytest.approx(2.0)
@@ -195,7 +195,7 @@ def test_elsewhere_a_few_cells_can_not_separate_the_machine_from_the_method() ->
         baseline(), measured=dataclasses.replace(measured(8), cells=measured(8).cells[:2])
     )
     found = compare(elsewhere(few), before)
-    assert found.machine is None
+    assert found.rules.machine is None
     assert not found.worse
     assert found.with_verdict("noticed")[0].change == pytest.approx(3.0)
 
@@ -300,15 +300,14 @@ def test_nothing_in_common_is_nothing_measured() -> None:
         {"arithmetic": "ba9876543210"},
         {"arithmetic": None},
         {"device": "cuda"},
-        {"packages": {**measured(1).environment["packages"], "torch": "2.14.0"}},
+        {"packages": {**ENVIRONMENT.packages, "torch": "2.14.0"}},
     ],
 )
 def test_where_a_comparison_is_exact(changed: dict[str, Any]) -> None:
     now = measured(2, {"nll": 2.0 + 1 + 1e-9})
-    other = dataclasses.replace(now, environment={**now.environment, **changed})
-    assert not compare(other, baseline()).exact
-    assert compare(other, baseline(), "exact").exact
-    same = {"cpu": "another name", "python": "3.12.0", "platform": "else"}
-    alike = dataclasses.replace(now, environment={**now.environment, **same})
-    assert compare(alike, baseline()).exact
-    assert not compare(now, baseline(), "seeds").exact
+    other = dataclasses.replace(now, environment=dataclasses.replace(ENVIRONMENT, **changed))
+    assert not compare(other, baseline()).rules.exact
+    assert compare(other, baseline(), "exact").rules.exact
+    alike = dataclasses.replace(ENVIRONMENT, cpu="another", python="3.12.0", platform="else")
+    assert compare(dataclasses.replace(now, environment=alike), baseline()).rules.exact
+    assert not compare(now, baseline(), "seeds").rules.exact

@@ -108,8 +108,8 @@ def test_a_run_whose_process_died_does_not_decide_the_environment(tmp_path: Path
     died = json.loads(path.read_text()) | bare | {"metrics": {}, "cost": {}, "training": {}}
     path.write_text(json.dumps(died))
     found = gathered(tmp_path)
-    assert found.environment["threads"] == 1
-    assert [cell.runs[0].ok for cell in found.cells] == [True, False]
+    assert found.environment.threads == 1
+    assert [cell.runs[0].status for cell in found.cells] == ["ok", "error"]
 
 
 def test_runs_of_two_machines_are_refused(tmp_path: Path) -> None:

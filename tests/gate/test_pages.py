@@ -18,16 +18,16 @@ def line(page: str, *words: str) -> str:
 
 def test_a_clean_check_names_its_baseline() -> None:
     page = text(compare(measured(2), baseline()))
-    assert page.splitlines()[0] == "Nothing is worse (4 cells compared)"
+    assert page.splitlines()[0] == "Nothing is worse (4 of 4 cells compared)"
     assert "2026-11-24, commit cccccccccccc" in page
-    assert "44 findings: 44 same." in page
+    assert "Findings: 44 same." in page
     assert len(text(compare(measured(2), baseline()), everything=True).splitlines()) > 44
 
 
 def test_a_row_has_change_and_tolerance() -> None:
     now = measured(2, {"tau_m": 7.5e-3, "step": 6.6})
     page = text(compare(now, baseline()))
-    assert page.splitlines()[0] == "Worse in ffjord on moons (4 cells compared)"
+    assert page.splitlines()[0] == "Worse in ffjord on moons (4 of 4 cells compared)"
     assert line(page, "τ_m").split()[:4] == ["ffjord", "on", "moons", "τ_m"]
     assert line(page, "τ_m").endswith("worse")
     assert all(part in line(page, "τ_m") for part in ("6.00e-3", "7.50e-3", "+1.50e-3", "exact"))
@@ -61,7 +61,7 @@ def test_failures_and_changed_settings_are_sentences() -> None:
 def test_the_comment_is_a_table_of_markdown() -> None:
     page = markdown(compare(measured(2, {"mmd_m": 9e-4, "memory": 1.5}), baseline()))
     lines = page.splitlines()
-    assert lines[0] == "### `bench check`: worse in ffjord on moons (4 cells compared)"
+    assert lines[0] == "### `bench check`: worse in ffjord on moons (4 of 4 cells compared)"
     table = [row for row in lines if row.startswith("|")]
     assert table[0] == "| cell | number | baseline | now | change | tolerance |  |"
     assert {row.count("|") for row in table} == {8}
