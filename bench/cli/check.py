@@ -23,7 +23,7 @@ from bench.errors import NothingMeasured, UsageError, unknown
 
 if TYPE_CHECKING:
     from bench.gate.baseline import Baseline
-    from bench.gate.comparison import Comparison, Rule
+    from bench.gate.comparison import Rule
     from bench.gate.measured import Measured
     from bench.study.studies import Study
 
@@ -97,8 +97,11 @@ def check(
       bench check --update -m jko                   replace only its cells
       bench check --results mine --no-run --baseline mine.json --update
     """
+    from bench.gate import pages
     from bench.gate.baseline import DEFAULT, chosen, joined
     from bench.gate.comparison import compare
+    from bench.gate.measured import gather
+    from bench.records.store import read_all
 
     include_all(include)
     path, part = Path(file) if file else DEFAULT, bool(methods or datasets)
@@ -110,8 +113,12 @@ def check(
     for target in ([path] if update else []) + ([Path(output)] if output else []):
         _check_writable(target)
     baseline = _baseline(path, update, part)
+    now: Measured | None
     if no_run:
-        now = _existing(Path(results or "").expanduser(), methods, datasets)
+        folder = Path(results or "").expanduser()
+        now = gather(read_all(folder), folder, methods, datasets)
+        if not now:
+            raise NothingMeasured(f"{folder} has no such runs.", "Leave out --no-run to make them.")
     else:
         study = _study(name, methods, datasets, (seeds or SEEDS) if update else 0)
         with tempfile.TemporaryDirectory(prefix="bench-check-") as temporary:
@@ -127,7 +134,10 @@ def check(
                 raise
             click.echo("The baseline had none of these cells.", err=True)
         else:
-            _show(comparison, form or "text", everything, output, file_form)
+            pages.show(comparison, form or "text", everything)
+            if output:
+                page = pages.page(comparison, file_form, everything)
+                write_whole(Path(output), lambda at: at.write_text(page, encoding="utf-8"))
             if not update:
                 sys.exit(1 if comparison.worse else 0)
     _write_baseline(path, joined(baseline, now) if baseline and part else now)
@@ -155,16 +165,6 @@ def _baseline(path: Path, update: bool, part: bool) -> Baseline | None:
             raise
         click.echo(f"{error.problem} It will be replaced.", err=True)
         return None
-
-
-def _existing(folder: Path, methods: tuple[str, ...], datasets: tuple[str, ...]) -> Measured:
-    from bench.gate.measured import gather
-    from bench.records.store import read_all
-
-    found = gather(read_all(folder), folder, methods, datasets)
-    if not found:
-        raise NothingMeasured(f"{folder} has no such runs.", "Leave out --no-run to make them.")
-    return found
 
 
 def _study(name: str, methods: tuple[str, ...], datasets: tuple[str, ...], seeds: int) -> Study:
@@ -224,24 +224,6 @@ def _refuse_failed(measured: Measured) -> None:
         click.secho("\n".join(failed), fg="red", err=True)
         click.echo("Runs failed, so no baseline was written.", err=True)
         sys.exit(1)
-
-
-def _show(
-    comparison: Comparison, form: str, everything: bool, output: str | None, file_form: str
-) -> None:
-    """Print the result, in colour on a terminal, and write it to the file."""
-    from rich.console import Console
-
-    from bench.gate import pages
-
-    made = {"text": pages.text, "markdown": pages.markdown}
-    if form == "text" and sys.stdout.isatty():
-        pages.show(comparison, Console(), everything=everything)
-    else:
-        click.echo(made[form](comparison, everything=everything), nl=False)
-    if output:
-        page = made[file_form](comparison, everything=everything)
-        write_whole(Path(output), lambda at: at.write_text(page, encoding="utf-8"))
 
 
 def _write_baseline(path: Path, measured: Measured) -> None:

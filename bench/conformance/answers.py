@@ -140,7 +140,7 @@ def check_round_trip(subject: Subject) -> str:
     """Rows come back from noise; a discrete method's density is that of its own inverse."""
     if not subject.is_continuous:
         for d in DIMENSIONS:
-            _check_claims(subject.flow(d), subject, "log_prob or inverse")
+            _check_formulas(subject.flow(d), subject, "log_prob or inverse")
         return "log_prob is the density of the inverse"
     worst = 0.0
     for d in DIMENSIONS:
@@ -155,7 +155,7 @@ def check_round_trip(subject: Subject) -> str:
     return f"rows come back to {worst:.1g} of their size"
 
 
-def _check_claims(flow: Flow, subject: Subject, where: str) -> None:
+def _check_formulas(flow: Flow, subject: Subject, where: str) -> None:
     try:
         check_formulas(flow, subject.x(flow.method.d, 8), flow.noise(8, 0))
     except ContractBroken as error:

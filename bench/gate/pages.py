@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -32,9 +33,37 @@ WORDS = {
 }
 
 
-def show(comparison: Comparison, console: Console, *, everything: bool = False) -> None:
-    """Print the check; with `everything`, what did not change too."""
+def show(comparison: Comparison, form: str = "text", everything: bool = False) -> None:
+    """Print the check, in colour on a terminal; with `everything`, what did not change too."""
+    if form == "text" and sys.stdout.isatty():
+        _print(comparison, Console(), everything)
+    else:
+        print(page(comparison, form, everything), end="")
 
+
+def page(comparison: Comparison, form: str = "text", everything: bool = False) -> str:
+    """Return the check as plain text, or as GitHub's `markdown`."""
+    if form == "text":
+        text = io.StringIO()
+        _print(comparison, Console(file=text, width=WIDTH, color_system=None), everything)
+        return "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
+    sentences, numbers = _shown(comparison, everything)
+    words = {name: f"**{w}**" if name == "worse" else w for name, (w, _) in WORDS.items()}
+    rows = [[*map(escape_markdown, _row(f)), words[f.verdict]] for f in numbers]
+    table = [HEADINGS, ("---", "---", *["---:"] * 4, "---"), *rows] if rows else []
+    notes = [f"Differs from the baseline: {note}." for note in comparison.notes]
+    blocks: list[list[str]] = [
+        [f"### `bench check`: {escape_markdown(headline(comparison))}"],
+        [escape_markdown(" ".join(basis(comparison)))],
+        [f"- {words[f.verdict]}: {escape_markdown(_sentence(f))}" for f in sentences],
+        [f"| {' | '.join(row)} |" for row in table],
+        [f"- {escape_markdown(note)}" for note in notes],
+        [escape_markdown(summary(comparison))],
+    ]
+    return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
+
+
+def _print(comparison: Comparison, console: Console, everything: bool) -> None:
     def line(words: str, style: str = "") -> None:
         console.print(Text(words, style=style), highlight=False)
 
@@ -56,31 +85,6 @@ def show(comparison: Comparison, console: Console, *, everything: bool = False) 
     for note in comparison.notes:
         line(f"Differs from the baseline: {note}.")
     line(summary(comparison), "dim")
-
-
-def text(comparison: Comparison, *, everything: bool = False) -> str:
-    """Return the check as plain text."""
-    page = io.StringIO()
-    show(comparison, Console(file=page, width=WIDTH, color_system=None), everything=everything)
-    return "".join(f"{line.rstrip()}\n" for line in page.getvalue().splitlines())
-
-
-def markdown(comparison: Comparison, *, everything: bool = False) -> str:
-    """Return the check as GitHub's Markdown."""
-    sentences, numbers = _shown(comparison, everything)
-    words = {name: f"**{w}**" if name == "worse" else w for name, (w, _) in WORDS.items()}
-    rows = [[*map(escape_markdown, _row(f)), words[f.verdict]] for f in numbers]
-    table = [HEADINGS, ("---", "---", *["---:"] * 4, "---"), *rows] if rows else []
-    notes = [f"Differs from the baseline: {note}." for note in comparison.notes]
-    blocks: list[list[str]] = [
-        [f"### `bench check`: {escape_markdown(headline(comparison))}"],
-        [escape_markdown(" ".join(basis(comparison)))],
-        [f"- {words[f.verdict]}: {escape_markdown(_sentence(f))}" for f in sentences],
-        [f"| {' | '.join(row)} |" for row in table],
-        [f"- {escape_markdown(note)}" for note in notes],
-        [escape_markdown(summary(comparison))],
-    ]
-    return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
 
 
 def headline(comparison: Comparison) -> str:
