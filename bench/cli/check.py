@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -196,9 +197,12 @@ def _run(study: Study, folder: Path, **running: Any) -> Measured:
     from bench.records.model import Record
 
     how: dict[str, Any] = {"only": "all", "threads": 1, "reference_timing": True, "resume": False}
-    prepared = driver.prepare(driver.Request(study, results=folder, **how, **running))
+    notify = partial(click.echo, err=True)
+    prepared = driver.prepare(
+        driver.StudyRequest(study=study, results=folder, **how, **running), notify
+    )
     try:
-        result = driver.run(prepared, display)
+        result = driver.run(prepared, display, notify)
     except KeyboardInterrupt:
         click.echo("\nStopped; nothing was compared.", err=True)
         sys.exit(130)

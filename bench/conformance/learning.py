@@ -115,7 +115,7 @@ def check_budget(subject: Subject) -> str:
 
     hook = register_optimizer_step_post_hook(count)
     try:
-        train(method, batches, lambda m: 0.0, 1, lambda event: None, between=between)
+        train(method, batches, lambda m: 0.0, 1, lambda event: None, after_step=between)
     except ContractBroken as error:
         raise Broken("wrong-count", error=error) from error
     finally:
@@ -287,7 +287,7 @@ def _end(method: Method, batches: Stream, between: Between = lambda done: None) 
     """How training ends; None where it goes on as if nothing had happened."""
     try:
         with np.errstate(all="ignore"):
-            train(method, batches, lambda m: 0.0, 1, lambda event: None, between=between)
+            train(method, batches, lambda m: 0.0, 1, lambda event: None, after_step=between)
     except (Diverged, SolverFailed) as error:
         return str(error)
     except ContractBroken:
