@@ -44,7 +44,7 @@ def made(**splits: np.ndarray) -> Dataset:
     return Dataset("made", 2, "Made here", (source,))
 
 
-def test_maps_what_was_read(table: Dataset, cache: Path) -> None:
+def test_cached_rows_are_mapped(table: Dataset, cache: Path) -> None:
     splits = table.sources[0].read(Path())
     for loaded in (load(table, Path()), load(table, Path())):
         for name in arrays.SPLITS:
@@ -134,7 +134,7 @@ def other_card(entry: Path) -> None:
         *(no_split, no_card, half_card, other_card),
     ],
 )
-def test_a_damaged_entry_is_made_again(
+def test_a_damaged_cache_entry_is_replaced(
     table: Dataset, cache: Path, damage: Callable[[Path], None]
 ) -> None:
     good = load(table, Path())
@@ -148,7 +148,7 @@ def test_a_damaged_entry_is_made_again(
     assert entries(cache) == [entry]
 
 
-def test_a_cache_that_cannot_be_written_is_gone_without(
+def test_rows_are_read_into_memory_without_a_writable_cache(
     table: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cached = load(table, Path())
@@ -213,7 +213,7 @@ FLOATS = np.random.default_rng(1).random((10, 2), dtype=np.float32)
         ),
     ],
 )
-def test_rows_that_are_not_what_they_should_be(splits: dict[str, np.ndarray], said: str) -> None:
+def test_bad_rows_are_refused_with_their_place(splits: dict[str, np.ndarray], said: str) -> None:
     with pytest.raises(DataError, match=said):
         load(made(**splits), Path())
 

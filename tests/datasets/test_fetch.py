@@ -113,8 +113,8 @@ def server() -> Iterator[Server]:
         thread.join()
 
 
-class Heard:
-    """Keeps what it is told of progress."""
+class Progress:
+    """Keeps the progress that is reported."""
 
     def __init__(self) -> None:
         self.steps: dict[str, list[tuple[int, int | None]]] = {}
@@ -124,7 +124,7 @@ class Heard:
 
 
 def get(server: Server, root: Path, *names: str, keep: bool = False) -> list[str]:
-    return fetch(root, names, Heard(), url=server.url, md5=md5(server.body), keep=keep)
+    return fetch(root, names, Progress(), url=server.url, md5=md5(server.body), keep=keep)
 
 
 def files(root: Path) -> set[str]:
@@ -133,7 +133,7 @@ def files(root: Path) -> set[str]:
     return {name for name in found if not name.endswith(".lock")}
 
 
-def test_puts_only_what_is_asked_for(server: Server, tmp_path: Path) -> None:
+def test_only_the_named_sets_are_extracted(server: Server, tmp_path: Path) -> None:
     assert get(server, tmp_path, "miniboone", "hepmass") == ["miniboone", "hepmass"]
     assert files(tmp_path) == {
         "miniboone/data.npy",
@@ -148,7 +148,7 @@ def test_without_names_all_of_the_archive(server: Server, tmp_path: Path) -> Non
     assert files(tmp_path) == {name.removeprefix("data/") for name in CONTENT} - {"README"}
 
 
-def test_what_is_there_is_left_alone(server: Server, tmp_path: Path) -> None:
+def test_files_on_disk_are_left_alone(server: Server, tmp_path: Path) -> None:
     get(server, tmp_path, "miniboone")
     assert get(server, tmp_path, "miniboone") == []
     assert len(server.asked) == 1
@@ -156,7 +156,7 @@ def test_what_is_there_is_left_alone(server: Server, tmp_path: Path) -> None:
 
 
 def test_progress_ends_at_the_total(server: Server, tmp_path: Path) -> None:
-    heard = Heard()
+    heard = Progress()
     fetch(tmp_path, ["power"], heard, url=server.url, md5=md5(server.body))
     assert list(heard.steps) == ["download", "check", "extract"]
     for step in ("download", "check"):
@@ -173,7 +173,7 @@ def test_keeps_the_archive_if_asked(server: Server, tmp_path: Path) -> None:
     assert "data.tar.gz" in files(tmp_path)
 
 
-def test_goes_on_after_cuts(server: Server, tmp_path: Path) -> None:
+def test_a_download_resumes_after_interruptions(server: Server, tmp_path: Path) -> None:
     server.cuts = [1_000_000, 500_000]
     get(server, tmp_path, "power")
     assert len(server.asked) == 3
@@ -184,33 +184,33 @@ def test_goes_on_after_cuts(server: Server, tmp_path: Path) -> None:
     assert (tmp_path / "power/data.npy").read_bytes() == CONTENT["data/power/data.npy"]
 
 
-def test_goes_on_in_a_later_call(server: Server, tmp_path: Path) -> None:
+def test_a_later_call_resumes_the_download(server: Server, tmp_path: Path) -> None:
     (tmp_path / "data.tar.gz.part").write_bytes(server.body[:2_000_000])
     get(server, tmp_path, "power")
     assert server.asked == ["bytes=2000000-"]
     assert files(tmp_path) == {"power/data.npy"}
 
 
-def test_a_server_without_ranges_starts_anew(server: Server, tmp_path: Path) -> None:
+def test_without_ranges_the_download_starts_again(server: Server, tmp_path: Path) -> None:
     server.ranges = False
     (tmp_path / "data.tar.gz.part").write_bytes(server.body[:2_000_000])
     get(server, tmp_path, "power")
     assert files(tmp_path) == {"power/data.npy"}
 
 
-def test_all_had_arrived(server: Server, tmp_path: Path) -> None:
+def test_a_complete_partial_file_is_used(server: Server, tmp_path: Path) -> None:
     (tmp_path / "data.tar.gz.part").write_bytes(server.body)
     get(server, tmp_path, "power")
     assert files(tmp_path) == {"power/data.npy"}
 
 
-def test_more_than_all_had_arrived(server: Server, tmp_path: Path) -> None:
+def test_a_partial_file_that_is_too_long_is_replaced(server: Server, tmp_path: Path) -> None:
     (tmp_path / "data.tar.gz.part").write_bytes(server.body + b"more")
     get(server, tmp_path, "power")
     assert files(tmp_path) == {"power/data.npy"}
 
 
-def test_a_download_that_never_ends(
+def test_a_download_without_progress_gives_up_and_can_be_resumed(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
@@ -237,7 +237,7 @@ def test_a_wrong_checksum_is_not_opened(
     server.stated = stated
     server.body = server.body[:-1] if not stated else server.body[:-1] + b"x"
     with pytest.raises(DataError, match=f"MD5 .*{expected}"):
-        fetch(tmp_path, ["power"], Heard(), url=server.url, md5=expected)
+        fetch(tmp_path, ["power"], Progress(), url=server.url, md5=expected)
     assert files(tmp_path) == set()
 
 
@@ -249,11 +249,11 @@ def test_the_users_archive_is_not_deleted(server: Server, tmp_path: Path) -> Non
     assert server.asked == []
 
 
-def test_no_server(tmp_path: Path) -> None:
+def test_without_a_server_the_remedy_is_a_download_by_hand(tmp_path: Path) -> None:
     with Server() as gone:
         url = gone.url
     with pytest.raises(DataError, match="on another machine") as caught:
-        fetch(tmp_path, ["gas"], Heard(), url=url)
+        fetch(tmp_path, ["gas"], Progress(), url=url)
     assert url in str(caught.value)
     assert files(tmp_path) == set()
 
@@ -310,7 +310,7 @@ def test_an_archive_that_lacks_a_set(server: Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("body", [b"no archive", archive()[:2_000_000]])
-def test_no_archive(server: Server, tmp_path: Path, body: bytes) -> None:
+def test_a_damaged_archive_extracts_nothing(server: Server, tmp_path: Path, body: bytes) -> None:
     server.body = body
     with pytest.raises(DataError, match="can't be read"):
         get(server, tmp_path, "bsds300")
@@ -324,13 +324,13 @@ def test_a_root_that_cannot_be_written(server: Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["moons", "digits"])
-def test_what_is_not_downloaded(tmp_path: Path, name: str) -> None:
+def test_a_data_set_outside_the_archive_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match=name):
-        fetch(tmp_path, [name], Heard())
+        fetch(tmp_path, [name], Progress())
 
 
 def test_unknown_name(tmp_path: Path) -> None:
-    for act in (lambda: fetch(tmp_path, ["gass"], Heard()), lambda: status(tmp_path, ["gass"])):
+    for act in (lambda: fetch(tmp_path, ["gass"], Progress()), lambda: status(tmp_path, ["gass"])):
         with pytest.raises(UsageError, match="'gas'"):
             act()
 

@@ -68,7 +68,7 @@ def test_the_log_determinant_is_the_jacobians(kind: affine.Kind) -> None:
 
 
 @pytest.mark.parametrize(("kind", "size"), [("none", 0), ("diagonal", 6), ("full", 9)])
-def test_what_is_fitted_is_counted(kind: affine.Kind, size: int) -> None:
+def test_the_size_counts_fitted_values(kind: affine.Kind, size: int) -> None:
     assert fitted(kind).size() == size
 
 
@@ -80,13 +80,13 @@ def test_moments_are_those_of_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", ["diagonal", "full"])
-def test_rows_that_do_not_vary(kind: affine.Kind) -> None:
+def test_constant_rows_are_refused(kind: affine.Kind) -> None:
     rows = np.column_stack([ROWS, np.full(len(ROWS), 0.5, dtype=np.float32)])
     with pytest.raises(ValueError, match=f"affine={kind} divides by the spread.*variance is 0"):
         fitted(kind, rows)
 
 
-def test_rows_that_depend_on_each_other() -> None:
+def test_dependent_columns_are_refused() -> None:
     """Whitening fails, z-scores do not."""
     rows = np.column_stack([ROWS, ROWS[:, 0] + ROWS[:, 1]])
     fitted("diagonal", rows)

@@ -36,7 +36,7 @@ def can_not_apply(estimator: FlowDensity) -> dict[str, str]:
     ],
     expected_failed_checks=can_not_apply,
 )
-def test_as_scikit_learn_has_them(estimator: FlowDensity, check: Callable[[Any], None]) -> None:
+def test_scikit_learns_checks_pass(estimator: FlowDensity, check: Callable[[Any], None]) -> None:
     check(estimator)
 
 
@@ -102,7 +102,7 @@ def test_a_seed_gives_the_same_bits_and_leaves_other_draws_alone() -> None:
     assert not np.array_equal(first, other.score_samples(rows))
 
 
-def test_in_a_pipeline_and_a_search() -> None:
+def test_it_works_in_a_pipeline_and_a_search() -> None:
     rows, _ = table(300)
     flow = FlowDensity("flow-matching", minibatches=4, batch_size=32, random_state=0)
     scores = make_pipeline(PowerTransformer(), flow).fit(rows).score_samples(rows)
@@ -124,7 +124,7 @@ def test_in_a_pipeline_and_a_search() -> None:
         ({"tol": 0.0}, "tol .* 0.0"),
     ],
 )
-def test_what_can_not_be_is_refused(options: dict[str, Any], said: str) -> None:
+def test_invalid_options_are_refused_by_name(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         FlowDensity(**options).fit(table(100)[0])
 

@@ -82,7 +82,7 @@ def by_hand(factor: float, gain: float) -> float:
     return float(0.5 * (z**2).sum(1).mean() + math.log(2 * math.pi) - gain)
 
 
-def test_the_reference_and_the_native_nll() -> None:
+def test_reference_and_native_nll_differ_as_in_closed_form() -> None:
     """The exact flow grows by exp(1.5 a); 2 and 1 Euler steps by (1 + a/2)^2 (1 + a/2).
 
     Both gain the exact integral of the divergence, as it is constant.
@@ -102,12 +102,12 @@ def test_no_native_nll_without_native_steps(natives: list[Solver | None]) -> Non
     assert math.isfinite(found["nll"])
 
 
-def test_a_flow_without_native_steps_says_so() -> None:
+def test_a_flow_without_native_steps_needs_a_solver() -> None:
     with pytest.raises(TypeError, match="Chain has no discretisation of its own"):
         Flow(Chain([None, None]), None).log_prob(torch.zeros(1, 2))
 
 
-def test_a_divergence_that_is_not_the_fields() -> None:
+def test_a_wrong_divergence_breaks_the_contract() -> None:
     with pytest.raises(ContractBroken, match=r"off by 0\.01"):
         metrics(Chain([None, None], wrong=0.01))
 
@@ -130,14 +130,14 @@ class Shifted(Discrete):
 
 
 @pytest.mark.parametrize("d", [2, 7])
-def test_a_discrete_method_that_scores_itself_too_well(d: int) -> None:
+def test_a_density_unlike_that_of_its_inverse_breaks_the_contract(d: int) -> None:
     """By 0.1 nat: named, whatever the dimension; the honest one passes."""
     with pytest.raises(ContractBroken, match=r"log-densities that are off by 0\.1 nat"):
         check_formulas(Flow(Shifted(0.1, d), None), torch.zeros(1, d), torch.randn(4, d))
     check_formulas(Flow(Shifted(0.0, d), None), torch.zeros(1, d), torch.randn(4, d))
 
 
-def test_the_integral_of_a_density() -> None:
+def test_the_integral_shows_a_density_that_is_too_high() -> None:
     """One for a flow; exp(0.05) for one that scores itself 0.05 nat too well."""
     points = Flow(Chain([None, None]), Solver(rtol=1e-7, atol=1e-7)).sample(500)
     flow = Flow(Chain([None, None]), Solver(rtol=1e-7, atol=1e-7))
@@ -182,7 +182,7 @@ class Turn(Chain):
         self.turn = Rotation()
 
 
-def test_the_round_trip() -> None:
+def test_the_round_trip_is_off_by_what_euler_steps_lose() -> None:
     """Of Euler steps |1 + i w h|^2 each, there and back: x grows by (1 + (w h)^2)^n."""
     x = torch.randn(301, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     n = 10
@@ -196,7 +196,7 @@ def test_the_round_trip() -> None:
     assert exact["round_trip_max"] < 1e-6
 
 
-def test_a_way_back_that_can_not_be_solved() -> None:
+def test_a_round_trip_that_fails_gives_its_reason() -> None:
     found = round_trip(
         Flow(Turn(), Solver(rtol=1e-9, atol=1e-9, max_num_steps=3)), torch.ones(2, 2)
     )
@@ -240,7 +240,7 @@ def test_a_coarse_solver_is_caught_and_tightened() -> None:
     assert found.worst >= found.error
 
 
-def test_an_error_that_stays_says_why() -> None:
+def test_an_error_above_the_bound_gives_its_reason() -> None:
     judge = replace(JUDGE, rtol=1e-3, atol=1e-3, error_bound=1e-9, tightenings=1)
     found, _, _ = certified(judge)
     assert found.reason is not None
@@ -249,7 +249,7 @@ def test_an_error_that_stays_says_why() -> None:
     assert found.error >= 1e-9
 
 
-def test_a_tighter_solve_that_gives_up_says_so() -> None:
+def test_a_tighter_solve_that_fails_gives_its_reason() -> None:
     x = torch.from_numpy(DATA.test)
     log_prob = Flow(Turn(), Solver(), torch.float32).log_prob(x)
     judge = replace(JUDGE, max_num_steps=3)
@@ -273,10 +273,10 @@ def test_the_standard_error_is_clustered_where_the_data_have_groups() -> None:
     assert found.metrics["nll_se_rows"] == pytest.approx(metrics(Chain([None, None]))["nll_se"])
 
 
-def test_samples_of_the_data_are_not_told_from_them() -> None:
+def test_all_tests_reject_wide_samples_and_accept_true_ones() -> None:
     """By no test; samples twice as wide are, by all."""
     spread = math.exp(-1.5 * RATE)  # what the chain makes of standard noise
-    for factor, told in ((1.0, False), (2.0, True)):
+    for factor, rejected in ((1.0, False), (2.0, True)):
         data = Loaded(
             *(factor * spread / 0.3 * s for s in (rows(900, 0), rows(900, 1), rows(900, 2))),
             "r",
@@ -286,12 +286,12 @@ def test_samples_of_the_data_are_not_told_from_them() -> None:
         )
         found = evaluate(Chain([None, None]), data, replace(JUDGE, mmd_n=800), lambda e: None)
         for name in ("p_m", "p_aggregated", "p_c2st"):
-            assert (found.metrics[name] < 0.05) is told, name
+            assert (found.metrics[name] < 0.05) is rejected, name
         assert found.metrics["aggregated_n"] == found.metrics["c2st_rows"] == 800
         assert found.metrics["tau_m_se"] > 0
 
 
-def test_quality_by_evaluations() -> None:
+def test_quality_by_evaluations_is_the_mmd_of_euler_samples() -> None:
     """One Euler step a piece sends z to (1 - a)(1 - a/2) z; the last line is the reference's."""
     found = metrics(Chain([None, None]))
     lines = found["quality"]
@@ -311,7 +311,7 @@ def test_quality_by_evaluations() -> None:
     assert lines[-1]["solver"] == "dopri5"
 
 
-def test_the_movement_of_each_piece() -> None:
+def test_the_movement_of_each_piece_is_that_of_its_growth() -> None:
     """Growth by exp(a), then by exp(a/2), from the data's side."""
     x = torch.from_numpy(DATA.test[:50])
     size = float(x.double().square().sum(1).mean())
@@ -324,7 +324,7 @@ def test_the_movement_of_each_piece() -> None:
         movements(Flow(Shifted(0.0), Solver()), x)
 
 
-def test_transport_of_a_growing_flow() -> None:
+def test_the_transport_cost_of_a_growing_flow_in_closed_form() -> None:
     """Each path is a ray; the cost is (1 - exp(-1.5 a))^2 E|z|^2."""
     found = metrics(Chain([None, None]))
     z = Flow(Chain([None, None]), Solver()).noise(JUDGE.mmd_n, JUDGE.seed)

@@ -135,7 +135,7 @@ def test_the_density_of_a_chain() -> None:
     torch.testing.assert_close(flow.log_prob(x), oracle, rtol=1e-6, atol=1e-6)
 
 
-def test_the_samples_of_a_linear_flow() -> None:
+def test_samples_of_a_linear_flow_have_its_mean_and_covariance() -> None:
     """Mean and covariance of 20,000 samples within 5 standard errors."""
     a = torch.tensor([[0.3, 0.8], [-0.4, -0.2]]).double()
     n = 20_000
@@ -156,7 +156,7 @@ def test_a_seed_gives_the_same_noise_to_every_method() -> None:
     assert torch.equal(one.sample(5, 1), one.sample(5, 1))
 
 
-def test_a_discrete_method_answers_itself() -> None:
+def test_a_discrete_method_uses_its_own_density_and_inverse() -> None:
     flow, x = Flow(Stretched(3, Options()), TIGHT, rows_at_once=2), torch.randn(5, 3).double()
     oracle = gaussian(x, torch.ones(3).double(), 4 * torch.eye(3).double())
     torch.testing.assert_close(flow.log_prob(x), oracle)
@@ -259,7 +259,7 @@ def test_the_kinetic_energy_of_a_curved_flow() -> None:
     torch.testing.assert_close(both, 2 * (2 + shifted), rtol=1e-6, atol=1e-6)
 
 
-def test_evaluations_are_those_of_a_solve() -> None:
+def test_evaluations_are_counted_per_solve() -> None:
     """rk4 takes 4 a step: 3 steps, two pieces, so 24, in one chunk or in five."""
     pieces = [Piece(Linear(torch.eye(2)), 0.0, 1.0), Piece(Linear(-torch.eye(2)), 0.0, 1.0)]
     for rows_at_once in (10, 2):
@@ -269,7 +269,7 @@ def test_evaluations_are_those_of_a_solve() -> None:
             assert flow.nfe == 24
 
 
-def test_the_method_itself_is_left_alone(case: Case) -> None:
+def test_the_method_itself_is_unchanged(case: Case) -> None:
     method = case.method
     before = {k: v.clone() for k, v in method.state_dict().items()}
     fields = [m for m in method.modules() if isinstance(m, Field)]
@@ -285,7 +285,7 @@ def test_the_method_itself_is_left_alone(case: Case) -> None:
     assert method.optimizer is not None
 
 
-def test_a_flow_that_can_not_be_solved_says_so() -> None:
+def test_a_stiff_flow_raises_solver_failed() -> None:
     stiff = Given(2, [Piece(Linear(-1e6 * torch.eye(2)), 0.0, 1.0)])
     flow = Flow(stiff, Solver("dopri5", 1e-6, 1e-6, max_num_steps=20))
     for ask in (flow.log_prob, flow.encode, flow.decode):
@@ -294,7 +294,7 @@ def test_a_flow_that_can_not_be_solved_says_so() -> None:
     assert torch.is_grad_enabled()
 
 
-def test_answers_carry_no_gradient(case: Case) -> None:
+def test_results_carry_no_gradient(case: Case) -> None:
     flow, x = Flow(case.method, Solver()), torch.randn(3, 2, requires_grad=True)
     answers: list[Any] = [flow.log_prob(x), flow.encode(x), flow.decode(x).end]
     assert not any(a.requires_grad for a in answers)

@@ -41,7 +41,7 @@ def differences(flow: Flow, x: Tensor, step: float = 1e-4) -> Tensor:
     ids=["flow-matching", "flow-matching, affine", "rectified-flow", "ffjord", "ot-flow"],
 )
 @pytest.mark.parametrize("d", [2, 5])
-def test_every_method_by_differences_of_its_log_density(method: object, d: int) -> None:
+def test_the_score_is_the_gradient_of_the_log_density(method: object, d: int) -> None:
     torch.manual_seed(d)
     made = method(d)  # type: ignore[operator]
     made.affine.fit((torch.randn(500, d) @ torch.randn(d, d)).numpy())
@@ -50,12 +50,12 @@ def test_every_method_by_differences_of_its_log_density(method: object, d: int) 
     torch.testing.assert_close(flow.score(x), differences(flow, x), rtol=1e-5, atol=1e-5)
 
 
-def test_a_method_without_a_velocity() -> None:
+def test_a_method_without_a_velocity_has_no_score() -> None:
     with pytest.raises(TypeError, match="no velocity"):
         Flow(Gaussian(2, GaussianConfig()), SOLVER).score(torch.zeros(1, 2))
 
 
-def test_no_solver_to_follow_it_by() -> None:
+def test_a_score_needs_a_reference_solver() -> None:
     method: Method = JKO(2, JKOConfig(width=8))
     with pytest.raises(TypeError, match="reference solver"):
         Flow(method, None).score(torch.zeros(1, 2))

@@ -43,7 +43,7 @@ def test_every_row_exactly_once_an_epoch(n: int, batch_size: int, seed: int) -> 
 
 @settings(max_examples=60, deadline=None)
 @given(n=sizes, batch_size=st.integers(1, 30), total=sizes, seed=seeds, data=st.data())
-def test_starting_at_k_is_continuing(
+def test_a_stream_started_at_k_continues_the_whole_one(
     n: int, batch_size: int, total: int, seed: int, data: st.DataObject
 ) -> None:
     k = data.draw(st.integers(0, total))
@@ -53,7 +53,7 @@ def test_starting_at_k_is_continuing(
 
 @settings(max_examples=30, deadline=None)
 @given(n=sizes, batch_size=sizes, seed=seeds, total=sizes, more=sizes)
-def test_a_larger_budget_begins_alike(
+def test_a_larger_budget_begins_with_the_same_rows(
     n: int, batch_size: int, seed: int, total: int, more: int
 ) -> None:
     assert deal(n, batch_size, total + more, seed)[:total] == deal(n, batch_size, total, seed)
@@ -85,7 +85,7 @@ def test_the_global_generators_do_not_matter() -> None:
     assert deal(20, 7, 5) == first
 
 
-def test_exactly_the_budget_and_then_the_end() -> None:
+def test_a_stream_ends_after_its_budget() -> None:
     stream = Stream(numbered(5), 2, 3, seed=0)
     assert stream.spent == 0
     for k in range(3):
@@ -99,7 +99,7 @@ def test_exactly_the_budget_and_then_the_end() -> None:
     assert stream.dealt == 3
 
 
-def test_rows_come_whole_and_as_float32() -> None:
+def test_mini_batches_are_whole_float32_rows() -> None:
     batch = next(Stream(numbered(9), 4, 1, seed=0))
     assert batch.shape == (4, 2)
     assert batch.dtype == torch.float32
@@ -142,7 +142,7 @@ def test_pushed_rows_keep_their_order(n: int, batch_size: int, before: int, push
         assert torch.equal(batch, 2**pushes * expected)
 
 
-def test_rewound_rows_are_raw_again() -> None:
+def test_rewinding_restores_the_original_rows() -> None:
     stream, raw = (Stream(numbered(9), 4, 6, seed=4) for _ in range(2))
     stream.push(doubled)
     next(stream), next(raw)
@@ -171,7 +171,7 @@ def test_a_push_has_no_gradient_and_spares_the_split() -> None:
     assert np.array_equal(rows, before)
 
 
-def test_a_first_layer_comes_before_all() -> None:
+def test_the_first_layer_is_applied_before_pushes() -> None:
     """Mini-batches and pushes get its output, and so do rewound rows."""
     raw = list(Stream(numbered(8), 4, 3, seed=1))
     stream = Stream(numbered(8), 4, 3, seed=1, first=lambda x: x + 1)
