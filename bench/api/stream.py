@@ -123,8 +123,10 @@ class Stream:
         else:
             rows = self._enter(torch.from_numpy(self._rows.take(indices, axis=0)))
         # A sum is quicker than a check of each value, which is only needed if it is not finite.
-        if not math.isfinite(rows.sum()) and (broken := _broken(rows)):
-            raise RowsNotFinite(f"{broken} of {len(rows)} rows are not finite")
+        if not math.isfinite(rows.sum()):
+            broken = int((~torch.isfinite(rows)).any(1).sum())
+            if broken:
+                raise RowsNotFinite(f"{broken} of {len(rows)} rows are not finite")
         return rows
 
     @property
@@ -186,8 +188,3 @@ class Stream:
             parts.append(part)
             start += len(part)
         return np.concatenate(parts)
-
-
-def _broken(rows: Tensor) -> int:
-    """The number of rows with a value that is not finite."""
-    return int((~torch.isfinite(rows)).any(1).sum())

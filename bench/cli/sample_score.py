@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,44 +122,41 @@ def _load(
 
 
 def _samples(flow: Flow, n: int, seed: int, own: Units | None) -> Iterator[Any]:
-    """Yield the rows in blocks; those of one block are those of `flow.sample`.
-
-    Raises:
-        NothingMeasured: the solver gave up.
-    """
+    """Yield the samples in blocks; the first is that of `flow.sample`."""
     import torch
 
     from bench.data.row_files import BLOCK
-    from bench.numerics.ode import SolverFailed
 
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, n, BLOCK):
         shape = min(BLOCK, n - start), flow.method.d
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)
-        try:
+        with _solver_failure(f"samples {start + 1} to {start + shape[0]}"):
             rows = flow.decode(noise).rows.cpu().numpy()
-        except SolverFailed as error:
-            raise NothingMeasured(f"The solver failed while drawing samples: {error}.") from error
         yield own.own(rows) if own else rows
 
 
 def _scores(flow: Flow, rows: Path, own: Units | None) -> Iterator[Any]:
-    """Yield the log-densities `(k,)` of each block of rows.
-
-    Raises:
-        NothingMeasured: the solver gave up.
-    """
+    """Yield the log-densities `(k,)` of each block of rows."""
     import torch
 
     from bench.data.row_files import blocks
-    from bench.numerics.ode import SolverFailed
 
     done = 0
     for block in blocks(rows, flow.method.d):
         x, gain = (own.preprocessed(block), own.log_det()) if own else (block, 0.0)
-        try:
-            yield flow.log_prob(torch.from_numpy(x)).cpu().numpy() + gain
-        except SolverFailed as error:
-            where = f"rows {done + 1} to {done + len(block)}"
-            raise NothingMeasured(f"The solver failed on {where}: {error}.") from error
+        with _solver_failure(f"rows {done + 1} to {done + len(block)}"):
+            log_prob = flow.log_prob(torch.from_numpy(x)).cpu().numpy()
+        yield log_prob + gain
         done += len(block)
+
+
+@contextmanager
+def _solver_failure(where: str) -> Iterator[None]:
+    """Turn a failure of the solver into NothingMeasured."""
+    from bench.numerics.ode import SolverFailed
+
+    try:
+        yield
+    except SolverFailed as error:
+        raise NothingMeasured(f"The solver failed on {where}: {error}.") from error
