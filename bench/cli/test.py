@@ -123,7 +123,9 @@ def _subject(name: str, settings: tuple[str, ...], device: str) -> Subject | Dat
     if name in plugins.methods():
         kind, files = plugins.method(name), plugins.sources(plugins.methods()[name])
         own = presets.share(settings, [name])[name] if settings else {}
-        return Subject(name, kind, presets.parsed(name, kind.Config, own), files, device_of(device))
+        return Subject(
+            name, kind, presets.parsed(kind.Config, own, f"for {name}"), files, device_of(device)
+        )
     if settings:
         raise UsageError("A data set has no hyper-parameters.", "Leave out --set.")
     dataset = plugins.dataset(name)

@@ -9,7 +9,7 @@ seed is another run. A source that moved without changing what it computes (see
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -67,7 +67,9 @@ def plan(
     columns = {c.run: c for c in _columns(study, data_root, device, timeout)}.values()
     runs = [replace(first, seed=seed) for seed in study.seeds for first in columns]
     recorded = set(store.names(results))
-    older = _by_cell(results) if only == "stale" else {}
+    older: dict[tuple[object, ...], list[Record]] = defaultdict(list)
+    for record in store.read_undamaged(results) if only == "stale" else ():
+        older[record.method.name, record.dataset.name, record.seed].append(record)
     planned, todo, damaged = [], [], []
     for spec in runs:
         found = spec
@@ -78,8 +80,8 @@ def plan(
             try:
                 wanted = only == "all"
                 if only == "failed":
-                    record = store.read(results, candidate.run)
-                    wanted = record is not None and record.status != "ok"
+                    made = store.read(results, candidate.run)
+                    wanted = made is not None and made.status != "ok"
                 else:  # a look at both ends of the record is much faster
                     store.is_there(results, candidate.run)
             except Damaged:
@@ -90,7 +92,8 @@ def plan(
             break
         else:
             if only == "stale" and spec.run not in recorded:
-                wanted = any(precedes(record, spec) for record in older.get(_cell_of(spec), ()))
+                known = older[spec.method, spec.label, spec.seed]
+                wanted = any(precedes(record, spec) for record in known)
         planned.append(spec if wanted else found)
         todo += [spec] if wanted else []
     return Plan(tuple(planned), tuple(todo), tuple(damaged))
@@ -144,13 +147,17 @@ def _columns(
 
 
 def precedes(record: Record, spec: RunSpec) -> bool:
-    """Whether a record of the same cell is of this run, made before something changed.
+    """Return whether a record is of this run, made before something changed.
 
-    It is if the user's settings are the same, or all hyper-parameters are. A record from before
-    settings were kept counts where the hyper-parameters that both have agree: a later change of its
-    preset can't be distinguished from the user's values.
+    Method, data set and seed are the same. Budget and device must agree, and either the user's
+    settings or all hyper-parameters. A record from before settings were kept counts where the
+    hyper-parameters that both have agree: a later change of its preset can't be distinguished from
+    the user's values.
     """
-    method, metrics_version = record.method, record.judge.get("metrics_version")
+    method, amount = record.method, (record.budget.minibatches, record.budget.batch_size)
+    if (*amount, record.environment.device) != (spec.minibatches, spec.batch_size, spec.device):
+        return False
+    metrics_version = record.judge.get("metrics_version")
     version = plugins.current_version(method.name, method.version)
     now = (spec.version, spec.revision, spec.judge.metrics_version)
     if (version, record.dataset.revision, metrics_version) == now:
@@ -167,16 +174,3 @@ def precedes(record: Record, spec: RunSpec) -> bool:
 
 def _agree(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return all(one[name] == other[name] for name in one.keys() & other.keys())
-
-
-def _by_cell(results: Path) -> Mapping[tuple[object, ...], Sequence[Record]]:
-    """The undamaged records below `results` by what a run shares with the one it replaces."""
-    cells: dict[tuple[object, ...], list[Record]] = defaultdict(list)
-    for r in store.read_undamaged(results):
-        amount = r.budget.minibatches, r.budget.batch_size
-        cells[r.method.name, r.dataset.name, r.seed, *amount, r.environment.device].append(r)
-    return cells
-
-
-def _cell_of(s: RunSpec) -> tuple[object, ...]:
-    return s.method, s.label, s.seed, s.minibatches, s.batch_size, s.device

@@ -88,32 +88,28 @@ def configure(
     candidates = [given] if given else [*behind, dataset, *(["2-D"] if d == 2 else []), "any"]
     name = next((c for c in candidates if c in presets), None)
     config_class = plugins.method(method).Config
-    types = options(config_class)
-    values = dict(presets[name].values) if name else {}
-    for key, value in values.items():
-        if key not in types:
-            raise unknown("hyper-parameter", key, types, f"in the preset {name!r} of {method}")
-        where = f"{key} in the preset {name!r} of {method}"
-        values[key] = _value(where, str(value), types[key])
-    values |= parsed(method, config_class, overrides)
+    texts = {k: str(value) for k, value in presets[name].values.items()} if name else {}
+    values = parsed(config_class, texts, f"in the preset {name!r} of {method}")
+    values |= parsed(config_class, overrides, f"for {method}")
     try:
         return config_class(**values), name
     except (ValueError, TypeError) as error:
         raise UsageError(f"Hyper-parameters of {method}: {error}.") from error
 
 
-def parsed(method: str, config_class: type, overrides: Mapping[str, str]) -> dict[str, Any]:
-    """Return the user's values, converted to the types of the hyper-parameters.
+def parsed(config_class: type, texts: Mapping[str, str], of: str) -> dict[str, Any]:
+    """Return values given as text, converted to the types of the hyper-parameters.
+
+    `of` says in errors whose they are, such as "for ffjord".
 
     Raises:
         UsageError: an unknown name, or a value of the wrong type.
     """
-    types, values = options(config_class), {}
-    for key, text in overrides.items():
+    types = options(config_class)
+    for key in texts:
         if key not in types:
-            raise unknown("hyper-parameter", key, [*types, "preset"], f"for {method}")
-        values[key] = _value(f"{method}'s {key}", text, types[key])
-    return values
+            raise unknown("hyper-parameter", key, [*types, "preset"], of)
+    return {key: _value(f"{key} {of}", text, types[key]) for key, text in texts.items()}
 
 
 def options(config_class: type) -> Mapping[str, Any]:
