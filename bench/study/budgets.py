@@ -46,11 +46,8 @@ class Budget:
         """Return the amount for a method on a data set; the numbers given override it."""
         amounts = self.methods.get(method, self.amounts)
         amount = amounts.get(dataset) or amounts["other"]
-        if minibatches is not None:
-            amount = replace(amount, minibatches=minibatches)
-        if batch_size is not None:
-            amount = replace(amount, batch_size=batch_size)
-        return amount
+        given = {"minibatches": minibatches, "batch_size": batch_size}
+        return replace(amount, **{name: n for name, n in given.items() if n is not None})
 
 
 @cache

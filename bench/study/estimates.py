@@ -132,12 +132,12 @@ def _nearest(spec: RunSpec, seen: Sequence[Seen]) -> tuple[list[Seen], str]:
     dataset = plugins.dataset(spec.dataset)
     test = len(arrays.load(dataset, Path(spec.data_root)).test)
     size = dataset.d, min(test, spec.judge.test_rows)
-    similar = [s for s in equal if all(map(_similar, s.size, size))]
+    similar = [
+        s
+        for s in equal
+        if all(abs(a - b) <= SIMILAR * max(a, b) for a, b in zip(s.size, size, strict=True))
+    ]
     return similar, f" on {', '.join(sorted({s.record.dataset.name for s in similar}))}"
-
-
-def _similar(one: int, other: int) -> bool:
-    return abs(one - other) <= SIMILAR * max(one, other)
 
 
 def _seen(record: Record) -> Seen | None:

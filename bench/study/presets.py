@@ -112,13 +112,9 @@ def parsed(config_class: type, texts: Mapping[str, str], of: str) -> dict[str, A
     return {key: _value(f"{key} {of}", text, types[key]) for key, text in texts.items()}
 
 
-def options(config_class: type) -> Mapping[str, Any]:
-    """Return the names of a `Config`'s hyper-parameters and their types."""
-    return _options(config_class)
-
-
 @cache
-def _options(config_class: type) -> dict[str, Any]:
+def options(config_class: Any) -> dict[str, Any]:
+    """Return the names of a `Config`'s hyper-parameters and their types."""
     hints = typing.get_type_hints(config_class)
     return {f.name: hints[f.name] for f in fields(config_class)}
 
@@ -133,7 +129,8 @@ def share(assignments: Sequence[str], methods: Sequence[str]) -> dict[str, dict[
         UsageError: an assignment without `=`, an unknown method, a key that no method has, or two
             values for one key of a method.
     """
-    known = {m: set(options(plugins.method(m).Config)) for m in methods}
+    configs: dict[str, Any] = {m: plugins.method(m).Config for m in methods}
+    known = {m: options(configs[m]).keys() for m in methods}
     presets = {m: read(m) for m in methods}
     general: dict[str, dict[str, str]] = {m: {} for m in methods}
     own: dict[str, dict[str, str]] = {m: {} for m in methods}
@@ -157,10 +154,8 @@ def share(assignments: Sequence[str], methods: Sequence[str]) -> dict[str, dict[
         for m in takers:
             dealt = own[m] if dot else general[m]
             if dealt.setdefault(key, value) != value:
-                raise UsageError(
-                    f"--set gives {name} twice for {m}: {dealt[key]} and {value}.",
-                    "Choose one.",
-                )
+                text = f"--set gives {name} twice for {m}: {dealt[key]} and {value}."
+                raise UsageError(text, "Choose one.")
     return {m: general[m] | own[m] for m in methods}
 
 
@@ -172,13 +167,10 @@ def merged(
     Raises:
         UsageError: as `share`.
     """
-    before, after = share(settings, methods), share(given, methods)
-    kept = (
-        f"{m}.{key}={value}"
-        for m in methods
-        for key, value in before[m].items()
-        if key not in after[m]
-    )
+    after = share(given, methods)
+    kept = []
+    for m, values in share(settings, methods).items():
+        kept += [f"{m}.{key}={value}" for key, value in values.items() if key not in after[m]]
     return (*kept, *given)
 
 

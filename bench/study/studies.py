@@ -27,7 +27,7 @@ from msgspec import Meta
 from bench.errors import BenchError, UsageError, unknown
 from bench.records.spec import Judge
 from bench.registry import plugins
-from bench.study import toml_files
+from bench.study import presets, toml_files
 from bench.study.budgets import budget
 
 #: Fields of the judge that a study may set; the version of the metrics is the program's.
@@ -113,17 +113,21 @@ def read(path: Path) -> Study:
         with _at(path, f"methods[{i}]"):
             if name not in plugins.methods():
                 raise unknown("method", name, plugins.methods())
-    datasets = []
-    for i, name in enumerate(study.datasets):
+    datasets, known = [*study.datasets], set(plugins.datasets()) - {plugins.PATH}
+    for i, name in enumerate(datasets):
+        if name in known:
+            continue
         with _at(path, f"datasets[{i}]"):
-            datasets.append(_dataset(name, path.parent))
+            if not plugins.looks_like_a_path(name):
+                raise unknown("data set", name, known)
+            datasets[i] = str(path.parent / Path(name).expanduser())
+            if not Path(datasets[i]).is_file():
+                raise UsageError(f"There is no table {datasets[i]}.")
     with _at(path, "budget"):
         budget(study.budget)
     with _at(path, "judge"):
         judge = judge_of(content.get("judge", {}))
-    if study.settings:
-        from bench.study import presets
-
+    if study.settings:  # their methods are imported
         with _at(path, "settings"):
             presets.share(study.settings, study.methods)
     return replace(study, datasets=tuple(datasets), include=include, judge=judge)
@@ -150,19 +154,6 @@ def judge_of(values: Mapping[str, Any]) -> Judge:
     if judge.alpha >= 1:
         raise UsageError(f"alpha must be below 1, got {judge.alpha}.")
     return judge
-
-
-def _dataset(name: str, folder: Path) -> str:
-    """The name of the data set, or its path as it is from the current folder."""
-    known = set(plugins.datasets()) - {plugins.PATH}
-    if name in known:
-        return name
-    if not plugins.looks_like_a_path(name):
-        raise unknown("data set", name, known)
-    table = folder / Path(name).expanduser()
-    if not table.is_file():
-        raise UsageError(f"There is no table {table}.")
-    return str(table)
 
 
 @contextmanager
