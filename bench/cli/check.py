@@ -24,7 +24,7 @@ from bench.errors import NothingMeasured, UsageError, unknown
 
 if TYPE_CHECKING:
     from bench.gate.baseline import Baseline
-    from bench.gate.comparison import Rule
+    from bench.gate.findings import Rule
     from bench.gate.measured import Measured
     from bench.study.studies import Study
 
@@ -100,7 +100,7 @@ def check(
     """
     from bench.gate import pages
     from bench.gate.baseline import DEFAULT, chosen, joined
-    from bench.gate.comparison import compare
+    from bench.gate.findings import compare
     from bench.gate.measured import gather
     from bench.records.store import read_all
 

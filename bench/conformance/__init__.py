@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.conformance import answers, dataset, learning
-from bench.conformance.dataset import DatasetSubject
+from bench.conformance import answers, dataset_checks, learning
+from bench.conformance.dataset_checks import DatasetSubject
 from bench.conformance.subject import CheckEnded, CheckResult, NotTried, Subject
 
 __all__ = ["CHECKS", "DATASET_CHECKS", "CheckResult", "DatasetSubject", "Subject", "examine"]
@@ -51,9 +51,9 @@ CHECKS = (
 )
 
 DATASET_CHECKS = (
-    Check("rows", dataset.check_rows, ()),
-    Check("entropy", dataset.check_entropy, ("rows",)),
-    Check("integral", dataset.check_integral, ("rows",)),
+    Check("rows", dataset_checks.check_rows, ()),
+    Check("entropy", dataset_checks.check_entropy, ("rows",)),
+    Check("integral", dataset_checks.check_integral, ("rows",)),
 )
 
 

@@ -20,6 +20,10 @@ from bench.api.stream import Stream
 from bench.evaluation.flow import Flow
 from bench.numerics.ode import Solver
 
+#: Code of a failure or a skipped check -> what is said, and where to look.
+CODES: dict[str, dict[str, str]] = tomllib.loads(
+    (Path(__file__).parent / "codes.toml").read_text(encoding="utf-8")
+)
 #: The mini-batches of most checks, and the rows of each.
 UPDATES, BATCH = 6, 64
 #: The dimensions in which a method is tested.
@@ -30,14 +34,10 @@ SOLVER = Solver("dopri5", 1e-5, 1e-5)
 
 @dataclass(frozen=True)
 class CheckResult:
-    """How a check ended.
+    """How a check ended: `code` is `ok`, or that of the reason in `codes.toml`.
 
-    Attributes:
-        check: its name.
-        outcome: whether it passed, failed or was skipped.
-        code: a short stable name of the reason, from `codes.toml`; `ok` where it passed.
-        says: what was measured, what is wrong, or why it was skipped.
-        look: where to look for what is wrong; empty where nothing is.
+    `says` is what was measured, what is wrong, or why the check was skipped; `look` is where to
+    look for what is wrong.
     """
 
     check: str
@@ -52,7 +52,8 @@ class CheckEnded(Exception):
 
     def __init__(self, code: str, **values: Any) -> None:
         self.code = code
-        self.says, self.look = (_codes()[code].get(key, "").format(**values) for key in _KEYS)
+        self.says = CODES[code]["says"].format(**values)
+        self.look = CODES[code].get("look", "").format(**values)
         super().__init__(self.says)
 
 
@@ -62,16 +63,6 @@ class Broken(CheckEnded):
 
 class NotTried(CheckEnded):
     """The check does not apply, or can't be made here."""
-
-
-_KEYS = ("says", "look")
-
-
-@cache
-def _codes() -> dict[str, dict[str, str]]:
-    text = (Path(__file__).parent / "codes.toml").read_text(encoding="utf-8")
-    found: dict[str, dict[str, str]] = tomllib.loads(text)
-    return found
 
 
 @dataclass(frozen=True)

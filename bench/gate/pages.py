@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.gate.comparison import ALPHA, Comparison, GateFinding
+from bench.gate.findings import ALPHA, Comparison, GateFinding
 from bench.gate.measured import title
 from bench.records.format import measured, scientific, signed, significant
 from bench.tables.render import escape_markdown

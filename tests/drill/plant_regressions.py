@@ -86,7 +86,7 @@ PLANTS = {
         ("worse", "flow-matching on moons", "NLL"),
     ),
     "half-the-study": Plant(
-        "bench/studies/check.toml",
+        "bench/study/studies/check.toml",
         "minibatches = 100\n",
         "minibatches = 50\n",
         ("-m", "gaussian", "-d", "moons"),

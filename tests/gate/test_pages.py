@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from bench.gate.comparison import compare
+from bench.gate.findings import compare
 from bench.gate.measured import WatchedRun
 from bench.gate.pages import page
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench.errors import NothingMeasured
-from bench.gate.comparison import ALL, Comparison, Rules, compare
+from bench.gate.findings import ALL, Comparison, Rules, compare
 from bench.gate.measured import Measured, WatchedRun, watched
 
 from .made import ENVIRONMENT, OFFSETS, baseline, cell, elsewhere, measured, with_cell
