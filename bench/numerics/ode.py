@@ -92,7 +92,8 @@ def integrate(
     Raises:
         SolverFailed: more than `max_num_steps` steps, a step underflow, or a value not finite.
     """
-    t = _times(t0, t1, start[0])
+    dtype, device = start[0].dtype, start[0].device
+    t = torch.stack([torch.as_tensor(each, dtype=dtype, device=device) for each in (t0, t1)])
     if t[0] == t[1]:
         raise SolverFailed(f"the interval has no length: it starts and ends at t = {float(t[0]):g}")
     if not all(torch.isfinite(part).all() for part in start):
@@ -187,7 +188,3 @@ def _equal_grid(steps: int) -> Callable[[Derivative, State, Tensor], Tensor]:
         return torch.cat([t[0] + (t[-1] - t[0]) * shares, t[-1:]])
 
     return grid
-
-
-def _times(t0: float | Tensor, t1: float | Tensor, like: Tensor) -> Tensor:
-    return torch.stack([torch.as_tensor(t, dtype=like.dtype, device=like.device) for t in (t0, t1)])
