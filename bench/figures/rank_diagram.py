@@ -38,7 +38,7 @@ def draw(request: Request) -> Plot:
         raise UsageError(f"These runs use several budgets: {names}.", "Choose one with -b.")
     (standing,) = large
     ranking = standing.ranking
-    pairs = " ".join(explain_pairs(ranking))
+    pairs = explain_pairs(ranking)
     lines = (*_numbers(ranking), "", wrapped(standing.explain()), wrapped(pairs))
     return Plot(diagram(ranking), lines)
 

@@ -42,7 +42,7 @@ def signed_rank(differences: ArrayLike) -> float:
 
     Differences of zero are left out, as Wilcoxon did (Biometrics Bulletin 1, 1945); an infinite one
     has the largest rank. The distribution of the sum of the positive ranks is found by convolution
-    over the 2^N signs.
+    over the 2^N signs. (SciPy's exact distribution is for ranks without ties.)
     """
     d = np.asarray(differences, dtype="float64")
     d = d[d != 0]

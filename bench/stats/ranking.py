@@ -11,7 +11,7 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pandas import DataFrame
-from scipy.special import chdtrc, fdtrc, ndtr
+from scipy.special import chdtrc, fdtrc
 
 from bench.stats.pairwise import Pair, least_p, needed, wilcoxon
 
@@ -90,29 +90,12 @@ def friedman(ranked: ArrayLike) -> Friedman:
 def critical_difference(k: int, n: int, alpha: float = 0.05) -> float:
     """Nemenyi's: two average ranks differ that are this far apart or farther (Demšar, 3.2.2).
 
-    CD = q sqrt(k (k + 1) / (6 N)); q is the range's quantile over sqrt(2).
+    CD = q sqrt(k (k + 1) / (6 N)); q is the studentized range's quantile over sqrt(2).
     """
-    return range_quantile(alpha, k) / math.sqrt(2) * math.sqrt(k * (k + 1) / (6 * n))
+    from scipy.stats import studentized_range  # slow to import, and few ask
 
-
-def range_quantile(alpha: float, k: int) -> float:
-    """What the range of `k` standard normal draws exceeds with probability `alpha`.
-
-    It is at most q where all lie within q below the largest, z: with probability
-
-        k ∫ φ(z) (Φ(z) - Φ(z - q))^(k - 1) dz,
-
-    by the trapezoidal rule, which converges geometrically here. (SciPy's studentized range with
-    infinitely many degrees of freedom is the same, and takes half a second to import.)
-    """
-    z, step = np.linspace(-9.0, 9.0, 1_001, retstep=True)
-    weights = k * step * np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
-    low, high = 0.0, 18.0
-    while high - low > 1e-12 * high:
-        q = (low + high) / 2
-        within = float(weights @ (ndtr(z) - ndtr(z - q)) ** (k - 1))
-        low, high = (q, high) if within < 1 - alpha else (low, q)
-    return high
+    q = float(studentized_range.isf(alpha, k, np.inf))
+    return q / math.sqrt(2) * math.sqrt(k * (k + 1) / (6 * n))
 
 
 def cliques(average: Sequence[float], cd: float) -> list[tuple[int, ...]]:
@@ -210,7 +193,7 @@ class Ranking:
 
     @property
     def cliques(self) -> list[tuple[int, ...]]:
-        """Sets of methods that are not told apart; all of them where Friedman's test is silent."""
+        """Sets of methods not shown to differ; all of them where Friedman's test does not reject."""
         if self.friedman.p > self.alpha:
             return [tuple(self.order)]
         return cliques(self.average, self.cd)
@@ -225,15 +208,14 @@ class Ranking:
 def too_few(k: int, n: int) -> str:
     """What is missing for a ranking of `k` methods on `n` data sets."""
     return (
-        f"{_count(k, 'method')} on {_count(n, 'data set')}: average ranks need {METHODS} methods "
-        f"and {DATASETS} data sets at least."
+        f"{_count(k, 'method')} on {_count(n, 'data set')}: average ranks need at least "
+        f"{METHODS} methods and {DATASETS} data sets."
     )
 
 
 def explain(ranking: Ranking) -> Iterator[str]:
-    """Sentences: the average ranks, Friedman's test, and what Nemenyi's can tell."""
+    """Sentences: the average ranks, Friedman's test, and Nemenyi's."""
     names, k, n = ranking.methods, len(ranking.methods), len(ranking.datasets)
-    level = _percent(ranking.alpha)
     shown = ", ".join(f"{names[j]} {ranking.average[j]:.2f}" for j in ranking.order)
     yield (
         f"Average ranks by {ranking.title} over {_count(n, 'data set')} "
@@ -245,71 +227,57 @@ def explain(ranking: Ranking) -> Iterator[str]:
         f"Friedman's test that all rank alike: χ²({k - 1}) = {test.chi2:.2f}, Iman–Davenport "
         f"F({k - 1}, {(k - 1) * (n - 1)}) = {test.f:.2f}, p {_p(test.p)} ({how})."
     )
-    yield from _nemenyi(ranking, f"{_count(k, 'method')} on {_count(n, 'data set')}", level)
-    yield from _without(ranking)
+    yield _nemenyi(ranking)
+    if ranking.missing:
+        cells = ", ".join(f"{method} on {dataset}" for method, dataset in ranking.missing)
+        yield f"No result, so the worst rank there: {cells}."
 
 
-def explain_pairs(ranking: Ranking) -> Iterator[str]:
-    """Sentences on Wilcoxon's signed-rank test of each pair, Holm-corrected."""
+def explain_pairs(ranking: Ranking) -> str:
+    """The outcome of Wilcoxon's signed-rank test of each pair, Holm-corrected, in a sentence."""
     n, pairs, names = len(ranking.datasets), ranking.wilcoxon, ranking.methods
-    least = least_p(n)
+    level = _percent(ranking.alpha)
     enough = needed(len(pairs), ranking.alpha)
-    start = f"Wilcoxon's signed-rank test of {_count(len(pairs), 'pair')}, Holm-corrected"
+    start = f"Wilcoxon's signed-rank test of {_count(len(pairs), 'pair')}, Holm-corrected:"
     if n < enough:
-        alone = "" if least > ranking.alpha else ", enough for one pair and not for so many"
-        yield (
-            f"{start}: can't tell. On {_count(n, 'data set')} its least p-value is "
-            f"{least:.2g}{alone}; it takes {enough} data sets to reach "
-            f"{_percent(ranking.alpha)} after the correction."
+        return (
+            f"{start} {_count(n, 'data set')} can't show a difference (least p {least_p(n):.2g} "
+            f"before the correction); it takes {enough} for {level}."
         )
-        return
-    told = [pair for pair in pairs if pair.holm <= ranking.alpha]
-    if not told:
-        yield f"{start}: no pair differs at {_percent(ranking.alpha)}."
-        return
-    texts = []
-    for pair in told:
+    differing = []
+    for pair in (pair for pair in pairs if pair.holm <= ranking.alpha):
         better, worse = sorted((pair.first, pair.second), key=lambda j: ranking.average[j])
-        texts.append(f"{names[better]} and {names[worse]} (p {_p(pair.holm)})")
-    yield f"{start}: at {_percent(ranking.alpha)} these differ: {'; '.join(texts)}."
+        differing.append(f"{names[better]} and {names[worse]} (p {_p(pair.holm)})")
+    if not differing:
+        return f"{start} no pair differs at {level}."
+    return f"{start} at {level} these differ: {'; '.join(differing)}."
 
 
-def _nemenyi(ranking: Ranking, size: str, level: str) -> Iterator[str]:
+def _nemenyi(ranking: Ranking) -> str:
     k, n, cd = len(ranking.methods), len(ranking.datasets), ranking.cd
-    if ranking.friedman.least_p > ranking.alpha:
-        yield (
-            f"{size}: too few for any test; the least p-value that Friedman's can give is "
-            f"{ranking.friedman.least_p:.2g}."
-        )
-        return
+    level = _percent(ranking.alpha)
+    size = f"{_count(k, 'method')} on {_count(n, 'data set')}"
+    least = ranking.friedman.least_p
+    if least > ranking.alpha:
+        return f"{size}: too few for any test; Friedman's least p-value is {least:.2g}."
     if cd > k - 1:
-        yield (
+        return (
             f"{size}: too few for Nemenyi's test, whose critical difference at {level} is "
-            f"{cd:.2f} where ranks can differ by {k - 1} at most; no two methods can be told apart."
+            f"{cd:.2f}; ranks differ by at most {k - 1}."
         )
-        return
     if ranking.friedman.p > ranking.alpha:
-        yield (
-            f"At {level} they are not shown to differ, so no pair is tested (Nemenyi's critical "
-            f"difference would be {cd:.2f})."
+        return (
+            f"No difference shown at {level}, so no pair is tested (Nemenyi's critical difference "
+            f"would be {cd:.2f})."
         )
-        return
-    told = [
+    apart = [
         f"{ranking.methods[i]} from {_and([ranking.methods[j] for j in behind])}"
         for i in ranking.order
         if (behind := [j for j in ranking.order if ranking.average[j] - ranking.average[i] >= cd])
     ]
-    rough = f"; with {n} data sets it is a rough approximation" if n < _MANY else ""
-    yield (
-        f"Nemenyi's critical difference at {level} is {cd:.2f}{rough}. "
-        + (f"It tells {'; '.join(told)}." if told else "No two methods are that far apart.")
-    )
-
-
-def _without(ranking: Ranking) -> Iterator[str]:
-    if ranking.missing:
-        cells = ", ".join(f"{method} on {dataset}" for method, dataset in ranking.missing)
-        yield f"Without a result, and so with the worst rank there: {cells}."
+    rough = f" (a rough approximation with {n} data sets)" if n < _MANY else ""
+    found = f"significant: {'; '.join(apart)}" if apart else "no two methods are that far apart"
+    return f"Nemenyi's critical difference at {level} is {cd:.2f}{rough}; {found}."
 
 
 def _count(number: int, thing: str) -> str:
