@@ -15,7 +15,16 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from bench.records.curve import Target, read_curve, target
-from bench.records.format import measured, memory, probability, scientific, significant, span, whole
+from bench.records.format import (
+    count,
+    measured,
+    memory,
+    probability,
+    scientific,
+    significant,
+    span,
+    whole,
+)
 from bench.records.frame import Cell
 from bench.tables.layout import Label, labels
 from bench.tables.marks import (
@@ -33,7 +42,7 @@ from bench.tables.marks import (
     tests_of,
     verdict_of,
 )
-from bench.tables.sample_quality import panel, show_quality
+from bench.tables.sample_quality import QualityPanel, panel
 
 #: The flag of a two-sample test that rejects.
 _DIFFER = "differs from data"
@@ -119,11 +128,45 @@ def details(
 ) -> list[tuple[str, str, list[Detail]]]:
     """The data set, the method with its seeds, and its numbers, for each cell, failed ones too.
 
-    With the results folder, the runs' curves give the seconds to the slowest method's NLL too.
+    With the results folder, the runs' files give the seconds to the slowest method's NLL and the
+    MMD by solver steps too.
     """
+    return [(heading, *row) for heading, rows in _groups(frame, results) for row in rows]
+
+
+def _groups(
+    frame: pd.DataFrame, results: Path | None
+) -> Iterator[tuple[str, list[tuple[str, list[Detail]]]]]:
+    """Each heading, and the method and the lines of each of its rows."""
     targets = _targets(frame, results) if results else {}
-    groups = ((_heading(members), members) for members in groups_of(frame))
-    return [(head, *row) for head, members in groups for row in _rows_of(members, targets)]
+    for members in groups_of(frame):
+        quality = panel(members, results) if results else None
+        rows = []
+        for cell, label in zip(members, labels(members), strict=True):
+            lines = [*_lines(cell), *_to_target(cell, targets)]
+            lines += _by_steps(quality, str(label)) if quality else []
+            rows.append((_method(cell, label), lines))
+        yield _heading(members), rows
+
+
+def _by_steps(panel: QualityPanel, label: str) -> Iterator[Detail]:
+    """MMD-m after so many Euler steps in each piece of the flow; in brackets the spread."""
+    for curve in (curve for curve in panel.curves if curve.label == label):
+        shown = []
+        for steps in curve.steps:
+            mean, points = curve.mean(steps), curve.at(steps)
+            name = f"{steps}:" if steps else f"{curve.solver}, NFE {count(mean.nfe)}:"
+            value = str(scientific(mean.mmd)) if mean.mmd == mean.mmd else "failed"
+            below = all(point.mmd <= panel.tau for point in points)
+            shown.append(f"{name} {value}{' (at most τ)' if below else ''}")
+        pieces = ", ".join(map(str, curve.pieces))
+        notes = f"{pieces} {'piece' if pieces == '1' else 'pieces'}; {', '.join(shown)}"
+        if panel.tau == panel.tau:
+            of = "" if panel.rows == panel.tau_rows else f" (of {panel.tau_rows} rows, by 1/n)"
+            notes += f"; τ {scientific(panel.tau)}{of}"
+        spread = "mean over seeds" if len(curve.seeds) > 1 else ""
+        n = f"two samples of {panel.rows}"
+        yield Detail("MMD-m by steps", "Euler, per piece", spread, n, notes, "")
 
 
 def _targets(frame: pd.DataFrame, results: Path) -> dict[str, Target]:
@@ -157,18 +200,12 @@ def _to_target(cell: Cell, targets: Mapping[str, Target]) -> Iterator[Detail]:
 def show(
     frame: pd.DataFrame, console: Console, width: int = 100, results: Path | None = None
 ) -> None:
-    """Print the details, a block for each method on each data set, at most `width` wide.
-
-    With the results folder, the runs' records give the quality by evaluations of the velocity too.
-    """
-    targets = _targets(frame, results) if results else {}
-    for members in groups_of(frame):
-        console.print(Text(_heading(members), style="bold"), width=width, highlight=False)
-        for method, lines in _rows_of(members, targets):
+    """Print the details, a block for each method on each data set, at most `width` wide."""
+    for heading, rows in _groups(frame, results):
+        console.print(Text(heading, style="bold"), width=width, highlight=False)
+        for method, lines in rows:
             console.print(Text(f"  {method}"), width=width, highlight=False)
             console.print(_grid(lines), width=width, highlight=False)
-        if results:
-            show_quality(panel(members, results), console, width)
         console.print()
 
 
@@ -183,13 +220,6 @@ def _grid(lines: Iterable[Detail]) -> Grid:
             notes.append(f"{'; ' if notes.plain else ''}{line.flags}", style="not dim yellow")
         grid.add_row("", line.name, line.value, line.spread, notes)
     return grid
-
-
-def _rows_of(
-    members: Sequence[Cell], targets: Mapping[str, Target]
-) -> Iterator[tuple[str, list[Detail]]]:
-    for cell, label in zip(members, labels(members), strict=True):
-        yield _method(cell, label), [*_lines(cell), *_to_target(cell, targets)]
 
 
 def _heading(members: Sequence[Cell]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from io import StringIO
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -49,15 +49,10 @@ class PublishedResult(NamedTuple):
 def published_results() -> tuple[PublishedResult, ...]:
     """All published results that are kept here, in the order of the file."""
     text = (files("bench_results") / "published.csv").read_text(encoding="utf-8")
-    frame = pd.read_csv(StringIO(text), keep_default_na=False)
-    numbers = ("nll", "mmd_m", "mmd_1", "tau_m", "tau_1")
-    rows = []
-    for row in frame.to_dict("records"):
-        values: dict[str, Any] = {str(name): value for name, value in row.items()}
-        for name in numbers:
-            values[name] = float(values[name]) if values[name] != "" else float("nan")
-        rows.append(PublishedResult(**values))
-    return tuple(rows)
+    numbers = dict.fromkeys(("nll", "mmd_m", "mmd_1", "tau_m", "tau_1"), "float64")
+    frame = pd.read_csv(StringIO(text), dtype=numbers).fillna({"params": "", "note": ""})
+    rows = frame[list(PublishedResult._fields)].itertuples(index=False, name=None)
+    return tuple(map(PublishedResult._make, rows))
 
 
 def published_on(dataset: str) -> dict[str, PublishedResult]:

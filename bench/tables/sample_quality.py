@@ -1,26 +1,22 @@
-"""How good samples are after so many evaluations of the velocity, as the runs' records have it."""
+"""The MMD of samples by the number of solver steps, from the records of the runs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table as Grid
-from rich.text import Text
 
 from bench.errors import DataError
-from bench.records.format import count, scientific, span
+from bench.records.format import span
 from bench.records.frame import Cell
 from bench.records.store import read
 from bench.tables.layout import labels
-from bench.tables.marks import SAME, groups_of, heading_of
+from bench.tables.marks import groups_of, heading_of
 
 
 @dataclass(frozen=True)
@@ -173,76 +169,3 @@ def _points(results: Path, run: str) -> tuple[tuple[QualityPoint, ...], str] | N
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else value
-
-
-def quality_lines(panel: QualityPanel) -> list[list[str]]:
-    """The lines of the table: its head, then two for each row of several seeds, and tau.
-
-    Empty where no row has points.
-    """
-    if not panel.curves:
-        return []
-    solvers = " or ".join(sorted({curve.solver for curve in panel.curves}))
-    lines = [["", "pieces", *map(str, panel.steps), f"{solvers} (NFE)"]]
-    for curve in panel.curves:
-        pieces = ", ".join(str(n) for n in curve.pieces)
-        means = [_shown(panel, curve, steps) for steps in (*panel.steps, 0)]
-        lines.append([curve.label, pieces, *means])
-        if len(curve.seeds) > 1:
-            spread = [scientific(curve.sd(steps)) for steps in (*panel.steps, 0)]
-            texts = ["" if sd.value == "nan" else f"± {sd}" for sd in spread]
-            lines.append(["", "", *texts])
-    if panel.tau == panel.tau:
-        lines.append(["true data, τ", "", str(scientific(panel.tau)), *[""] * len(panel.steps)])
-    return lines
-
-
-def quality_note(panel: QualityPanel) -> str:
-    """What the figures of the table rest on."""
-    return " ".join(_sentences(panel))
-
-
-def show_quality(panel: QualityPanel, console: Console, width: int) -> None:
-    """Print the table and its note, at most `width` wide; nothing where no row has points."""
-    lines = quality_lines(panel)
-    if not lines:
-        return
-    grid = Grid(box=None, padding=(0, 1, 0, 0), show_header=False, pad_edge=False)
-    grid.add_column(ratio=1)
-    for _ in lines[0][1:]:
-        grid.add_column(justify="right", no_wrap=True)
-    for number, line in enumerate(lines):
-        grid.add_row(*map(Text, line), style="dim" if number == 0 or not line[0] else "")
-    title = "  quality by evaluations: MMD-m after so many Euler steps in each piece"
-    console.print(Text(title), width=width, highlight=False)
-    console.print(Padding(grid, (0, 0, 0, 5)), width=width, highlight=False)
-    text = Padding(Text(quality_note(panel), style="dim"), (0, 0, 0, 5))
-    console.print(text, width=width, highlight=False)
-
-
-def _shown(panel: QualityPanel, curve: QualityCurve, steps: int) -> str:
-    points = curve.at(steps)
-    mean = curve.mean(steps)
-    evaluations = f" ({count(mean.nfe)})" if not steps else ""
-    if not points:
-        return "–"
-    if mean.mmd != mean.mmd:
-        return f"failed{evaluations}"
-    below = all(point.mmd <= panel.tau for point in points)
-    return f"{scientific(mean.mmd)}{SAME if below else ''}{evaluations}"
-
-
-def _sentences(panel: QualityPanel) -> Iterator[str]:
-    yield (
-        f"V-statistic of two samples of {panel.rows}. Steps × pieces are the evaluations of the "
-        "velocity (NFE); in brackets those of the judge's solver."
-    )
-    if any(len(curve.seeds) > 1 for curve in panel.curves):
-        yield "Means over a row's seeds, and ± their s.d."
-    if panel.tau == panel.tau:
-        if panel.rows != panel.tau_rows:
-            yield f"τ: that of {panel.tau_rows} rows, times {panel.tau_rows}/{panel.rows}."
-        if any(SAME in text for line in quality_lines(panel) for text in line):
-            yield f"{SAME} At most τ in every seed: not told from data at 5 %."
-    if panel.missing:
-        yield f"Without: {', '.join(panel.missing)}."

@@ -69,7 +69,9 @@ def test_pairs_beyond_cd_are_named() -> None:
     assert "significant: a from e." in text
     assert found.cliques == [(0, 1, 2, 3), (1, 2, 3, 4)]
     assert "rough" not in words(ranking(apart(12, 5)))
-    assert "significant: a from c, d and e; b from d and e; c from e." in words(ranking(apart(12, 5)))
+    assert "significant: a from c, d and e; b from d and e; c from e." in words(
+        ranking(apart(12, 5))
+    )
 
 
 def test_a_missing_result_takes_the_worst_rank_and_is_named() -> None:

@@ -164,9 +164,7 @@ def test_cliques_of_demsars_example() -> None:
 
 
 @given(st.lists(st.integers(4, 24).map(lambda i: i / 4), min_size=2, max_size=7), st.floats(0.1, 6))
-def test_cliques_are_the_maximal_sets_closer_than_cd(
-    average: list[float], cd: float
-) -> None:
+def test_cliques_are_the_maximal_sets_closer_than_cd(average: list[float], cd: float) -> None:
     k = len(average)
     alike = [
         {j for j in range(k) if mask >> j & 1}
