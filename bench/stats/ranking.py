@@ -193,7 +193,7 @@ class Ranking:
 
     @property
     def cliques(self) -> list[tuple[int, ...]]:
-        """Sets of methods not shown to differ; all of them where Friedman's test does not reject."""
+        """Sets of methods not shown to differ; all where Friedman's test does not reject."""
         if self.friedman.p > self.alpha:
             return [tuple(self.order)]
         return cliques(self.average, self.cd)
