@@ -156,7 +156,6 @@ def test_no_two_modules_share_a_name() -> None:
     assert not offenders, lines([f"{name}: {', '.join(shared[name])}" for name in offenders])
 
 
-@unfinished
 def test_no_two_classes_share_a_name() -> None:
     by_name = defaultdict(list)
     for name, path in modules().items():
@@ -193,7 +192,6 @@ def test_the_harness_imports_no_plugin() -> None:
     assert not found, lines(found)
 
 
-@unfinished
 def test_the_harness_names_no_method_and_no_data_set() -> None:
     """No string is the name of one; help may have them in its examples."""
     groups = ("bench.methods", "bench.datasets")
