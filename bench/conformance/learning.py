@@ -36,7 +36,7 @@ from bench.errors import UsageError
 from bench.numerics.ode import SolverFailed
 from bench.registry.plugins import look
 from bench.registry.sources import reaches
-from bench.training.isolation import sealed
+from bench.training.isolation import blocked
 from bench.training.loop import Diverged, Training, train
 
 Between = Callable[[Training], None]
@@ -196,7 +196,7 @@ def check_test_split(subject: Subject) -> str:
     """While it learns, it opens no file of the array cache or below the data root."""
     method = subject.make(2)
     try:
-        with sealed(paths.array_cache(), []), sealed(paths.data_root(), []):
+        with blocked(paths.array_cache(), []), blocked(paths.data_root(), []):
             learn(method, subject.stream(2, 2))
     except ContractBroken as error:
         raise Broken("opened-data", error=error) from error

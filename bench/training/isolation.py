@@ -12,14 +12,14 @@ from typing import Any
 from bench.api.method import ContractBroken
 
 #: What is blocked now: files, and folders with a separator at their ends.
-_blocked: tuple[str, ...] = ()
-#: Blocked paths that something tried to open within the innermost `sealed`.
+_closed: tuple[str, ...] = ()
+#: Blocked paths that something tried to open within the innermost `blocked`.
 _tried: list[str] = []
 _hooked = False
 
 
 @contextmanager
-def sealed(folder: Path, files: Sequence[Path]) -> Iterator[None]:
+def blocked(folder: Path, files: Sequence[Path]) -> Iterator[None]:
     """Block `files` and all files below `folder`: opening one raises, from any Python code.
 
     Rows that were mapped before stay readable, as mini-batches open no file. An audit hook can't be
@@ -28,12 +28,12 @@ def sealed(folder: Path, files: Sequence[Path]) -> Iterator[None]:
     Raises:
         ContractBroken: a file was opened, at once; again at the end, if that was caught.
     """
-    global _blocked, _hooked
+    global _closed, _hooked
     if not _hooked:
         sys.addaudithook(_audit)
         _hooked = True
-    before = _blocked
-    _blocked = (
+    before = _closed
+    _closed = (
         *before,
         os.path.join(os.path.realpath(folder), ""),
         *(os.path.realpath(file) for file in files),
@@ -42,16 +42,16 @@ def sealed(folder: Path, files: Sequence[Path]) -> Iterator[None]:
     try:
         yield
     finally:
-        _blocked = before
+        _closed = before
     if _tried:
         raise ContractBroken(_message(_tried[0]))
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
-    if event != "open" or not _blocked or not isinstance(arguments[0], str | bytes | os.PathLike):
+    if event != "open" or not _closed or not isinstance(arguments[0], str | bytes | os.PathLike):
         return
     path = os.path.realpath(os.fsdecode(arguments[0]))
-    if any(path == each or (each.endswith(os.sep) and path.startswith(each)) for each in _blocked):
+    if any(path == each or (each.endswith(os.sep) and path.startswith(each)) for each in _closed):
         _tried.append(path)
         raise ContractBroken(_message(path))
 

@@ -25,7 +25,7 @@ from bench.records import store
 from bench.records.spec import Limits, RunSpec
 from bench.registry import plugins
 from bench.training import checkpoint
-from bench.training.isolation import sealed
+from bench.training.isolation import blocked
 from bench.training.loop import Interrupted, Training, train, validator
 from bench.training.reference_timing import ReferenceTimer
 
@@ -108,7 +108,7 @@ def learn(
                 torch.set_rng_state(found["random"]["cpu"])
                 if spec.device == "cuda":
                     torch.cuda.set_rng_state(found["random"]["cuda"])
-            with sealed(paths.array_cache(), files):
+            with blocked(paths.array_cache(), files):
                 train(
                     method,
                     stream,

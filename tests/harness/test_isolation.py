@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench.api.method import ContractBroken
-from bench.training.isolation import sealed
+from bench.training.isolation import blocked
 
 
 @pytest.fixture
@@ -22,7 +22,9 @@ def split(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("how", ["open", "read", "load", "map", "relative", "link"])
-def test_no_way_in(split: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_way_of_opening_a_blocked_file(
+    split: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(split.parent)
     link = split.parent.parent.parent / "elsewhere.npy"
     link.symlink_to(split)
@@ -34,33 +36,33 @@ def test_no_way_in(split: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> No
         "relative": lambda: Path("../moons-0/test.npy").read_bytes(),
         "link": link.read_bytes,
     }
-    for shut in ((split.parent.parent, []), (split.parent.parent / "other", [split])):
-        with pytest.raises(ContractBroken, match=r"opened .*test\.npy"), sealed(*shut):
+    for paths in ((split.parent.parent, []), (split.parent.parent / "other", [split])):
+        with pytest.raises(ContractBroken, match=r"opened .*test\.npy"), blocked(*paths):
             ways[how]()
 
 
-def test_what_was_mapped_before_and_other_files_stay_readable(split: Path, tmp_path: Path) -> None:
+def test_mapped_rows_and_other_files_stay_readable(split: Path, tmp_path: Path) -> None:
     mapped = np.load(split, mmap_mode="r")
     (tmp_path / "arrays-of-others").write_text("x", encoding="utf-8")
     beside = split.with_name("test.npy.md5")
     beside.write_text("y", encoding="utf-8")
-    with sealed(tmp_path / "other", [split]):
+    with blocked(tmp_path / "other", [split]):
         assert beside.read_text(encoding="utf-8") == "y"
-    with sealed(split.parent.parent, []):
+    with blocked(split.parent.parent, []):
         assert mapped.sum() == 15
         assert (tmp_path / "arrays-of-others").read_text(encoding="utf-8") == "x"
 
 
-def test_afterwards_it_is_open_again(split: Path) -> None:
-    with pytest.raises(RuntimeError, match="within"), sealed(split.parent, []):
+def test_files_can_be_opened_again_afterwards(split: Path) -> None:
+    with pytest.raises(RuntimeError, match="within"), blocked(split.parent, []):
         raise RuntimeError("within")
     assert np.load(split).sum() == 15
 
 
-def test_a_seal_within_a_seal(split: Path, tmp_path: Path) -> None:
+def test_nested_blocks_end_one_by_one(split: Path, tmp_path: Path) -> None:
     def both() -> None:
-        with sealed(split.parent, []):
-            with pytest.raises(ContractBroken), sealed(tmp_path / "other", []):
+        with blocked(split.parent, []):
+            with pytest.raises(ContractBroken), blocked(tmp_path / "other", []):
                 np.load(split)
             np.load(split)
 
@@ -71,7 +73,7 @@ def test_a_seal_within_a_seal(split: Path, tmp_path: Path) -> None:
 
 def test_a_method_that_catches_it_is_found_out_at_the_end(split: Path) -> None:
     caught = pytest.raises(ContractBroken, match=r"opened .*test\.npy")
-    with caught, sealed(split.parent, []), suppress(Exception):
+    with caught, blocked(split.parent, []), suppress(Exception):
         np.load(split)
-    with sealed(split.parent, []):  # it is not held against the next one
+    with blocked(split.parent, []):  # it is not held against the next one
         pass
