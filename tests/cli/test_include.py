@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,9 @@ from click.testing import CliRunner, Result
 
 import bench
 from bench.cli import main
+from bench.data import arrays
 from bench.errors import UsageError
-from bench.launch.dask import worker_checks
-from bench.launch.dask.worker_checks import Needs
+from bench.launch.dask import workers
 from bench.records.spec import RunSpec
 from bench.registry import plugins
 from bench.study.studies import read
@@ -230,17 +229,24 @@ def test_where_a_file_lies_is_no_part_of_a_runs_key(tmp_path: Path) -> None:
 def test_a_worker_has_to_see_the_file(tmp_path: Path) -> None:
     path = file_of(tmp_path, "my_flow.py", METHOD)
     found = plugins.include(path)
-    versions = frozenset([("my-flow", plugins.version(found.methods["my-flow"]))])
-    need = Needs(
-        version("cnf-bench"),
-        worker_checks._harness(),
-        versions,
-        frozenset(),
-        frozenset([str(path)]),
+    rows = arrays.load(plugins.dataset("moons"), tmp_path).revision
+    spec = RunSpec(
+        method="my-flow",
+        version=plugins.version(found.methods["my-flow"]),
+        config={},
+        dataset="moons",
+        label="moons",
+        revision=rows,
+        minibatches=1,
+        batch_size=1,
+        seed=0,
+        data_root=str(tmp_path),
+        include=(str(path),),
     )
-    assert worker_checks.unfit(need) is None
+    need = workers.needs([spec])
+    assert workers.unfit(need) is None
     path.unlink()
-    problem = worker_checks.unfit(need)
+    problem = workers.unfit(need)
     assert problem is not None
     assert problem[0].startswith(f"it can't include a file of the study: {path} can't be read")
     assert problem[1] == "Put the file where the workers see it under the same path."

@@ -11,7 +11,7 @@ import pytest
 from distributed import Client
 from filelock import FileLock
 
-from bench.launch.dask import connecting, result_transfer, run_on, running
+from bench.launch.dask import connecting, run_on, running, task
 from bench.launch.worker import lock_file
 from bench.records import store
 from bench.records.spec import RunSpec
@@ -50,19 +50,19 @@ def test_the_same_records_and_events(
 @pytest.fixture
 def apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers that see no results folder: the token that they find there is another's."""
-    proven = result_transfer.home
+    proven = task.home
 
     class Unproven:
         def __init__(self, results: Path) -> None:
             self.made = proven(results)
 
-        def __enter__(self) -> result_transfer.Home:
+        def __enter__(self) -> task.Home:
             return replace(self.made.__enter__(), secret="another")
 
         def __exit__(self, *error: Any) -> Any:
             return self.made.__exit__(*error)
 
-    monkeypatch.setattr(result_transfer, "home", Unproven)
+    monkeypatch.setattr(task, "home", Unproven)
 
 
 def test_records_come_home(
@@ -112,7 +112,7 @@ def test_a_worker_that_dies_gives_its_cell_back(
     until(lambda: not orphan.is_running(), WAIT)
     assert ends(events) == {middling.run: "ok", specs[0].run: "ok"}
     own = [e for s, e in events if s == middling]
-    assert "begun again: its worker was lost" in {e.get("stage") for e in own}
+    assert "started again: its worker was lost" in {e.get("stage") for e in own}
     assert [e["event"] for e in own].count("start") == 1
     same(local, folder / "killed", (middling, specs[0]))
     assert not left_over(folder / "killed")
@@ -168,7 +168,14 @@ def test_a_run_that_is_made_already_is_not_made_again(
     """By a worker that died before it could say so: the record is there since the cell was sent."""
     results, _ = made
     before = store.read(results, specs[0].run)
-    monkeypatch.setattr(running._Cells, "_record", lambda self, spec: None)
+
+    class Unread:
+        """The driver sees no record; the workers do."""
+
+        read = staticmethod(lambda results, run: None)
+        stamp, restore = staticmethod(store.stamp), staticmethod(store.restore)
+
+    monkeypatch.setattr(running, "store", Unread)
     events = [e for _, e in run_on(client, specs[:1], results)]
     assert events == [{"event": "start"}, {"event": "end", "status": "ok"}]
     assert store.read(results, specs[0].run) == before
@@ -201,7 +208,7 @@ def test_three_deaths_do_not_end_a_cell(
                         worker.kill()
         assert len(killed) == 3
         assert ends(events) == {middling.run: "ok"}
-        assert [e.get("stage") for _, e in events].count("begun again: its worker was lost") == 3
+        assert [e.get("stage") for _, e in events].count("started again: its worker was lost") == 3
         same(local, tmp_path / "runs", (middling,))
     finally:
         own.stop()

@@ -18,8 +18,8 @@ from filelock import FileLock
 
 from bench.data import arrays
 from bench.errors import UsageError
-from bench.launch.dask import cell, result_transfer, run_on, running, worker_checks
-from bench.launch.dask.result_transfer import Home, Parcel, pack, unpack
+from bench.launch.dask import run_on, running, task, workers
+from bench.launch.dask.task import Home, Parcel, pack, unpack
 from bench.launch.process import Halt, Job
 from bench.launch.worker import lock_file
 from bench.records import store
@@ -62,20 +62,20 @@ def specs(tmp_path: Path) -> list[RunSpec]:
 @pytest.fixture
 def play(monkeypatch: pytest.MonkeyPatch) -> Callable[[Make], None]:
     """Have the workers call this instead of `bench.launch.process.make`."""
-    return lambda made: monkeypatch.setattr(cell, "make", made)
+    return lambda made: monkeypatch.setattr(task, "make", made)
 
 
 @pytest.fixture
 def apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers that see no results folder: the token that they find there is another's."""
-    proven = result_transfer.home
+    proven = task.home
 
     @contextmanager
     def unproven(results: Path) -> Iterator[Home]:
         with proven(results) as made:
             yield replace(made, secret="another")
 
-    monkeypatch.setattr(result_transfer, "home", unproven)
+    monkeypatch.setattr(task, "home", unproven)
 
 
 def publish(spec: RunSpec, results: Path) -> str:
@@ -173,9 +173,9 @@ def test_a_lock_that_outlives_its_worker_is_waited_for(
 ) -> None:
     times = iter(["busy", "busy"])
     play(lambda job, *rest: next(times, None) or publish(job.spec, job.results))
-    monkeypatch.setattr(cell, "LOOK", 0.05)
+    monkeypatch.setattr(task, "LOOK", 0.05)
     assert ends(run_on(client, specs[:1], tmp_path / "runs")) == {specs[0].run: "ok"}
-    monkeypatch.setattr(cell, "ORPHAN", 0.1)
+    monkeypatch.setattr(task, "ORPHAN", 0.1)
     play(lambda *given: "busy")
     assert ends(run_on(client, specs[1:2], tmp_path / "runs")) == {specs[1].run: "busy"}
 
@@ -206,8 +206,8 @@ def test_what_is_too_large_stays_behind_and_the_record_says_so(
     client: Client, specs: list[RunSpec], tmp_path: Path, play: Any, apart: None, monkeypatch: Any
 ) -> None:
     play(good)
-    monkeypatch.setattr(result_transfer, "LIMIT", 900)
-    with pytest.warns(UserWarning, match=r"model\.pt of gaussian.* did not come home.* 1,000"):
+    monkeypatch.setattr(task, "LIMIT", 900)
+    with pytest.warns(UserWarning, match=r"model\.pt of gaussian.* stayed on the worker.* 1,000"):
         assert ends(run_on(client, specs[:1], tmp_path / "runs")) == {specs[0].run: "ok"}
     made = store.read(tmp_path / "runs", specs[0].run)
     assert made is not None
@@ -222,17 +222,17 @@ def test_a_worker_that_joins_late_and_is_unfit_gets_no_runs(
 
     play(good)
     (bad, _) = sorted(client.scheduler_info()["workers"])
-    fit = worker_checks.unfit
+    fit = workers.unfit
 
-    def unfit(need: worker_checks.Needs) -> worker_checks.Unfit | None:
+    def unfit(need: workers.Needs) -> workers.Unfit | None:
         try:
             here = get_worker().address
         except ValueError:
             return fit(need)
         return ("its disk is upside down", "Turn it.") if here == bad else None
 
-    monkeypatch.setattr(worker_checks, "unfit", unfit)
-    monkeypatch.setattr(worker_checks, "examine", lambda *given: None)
+    monkeypatch.setattr(workers, "unfit", unfit)
+    monkeypatch.setattr(workers, "examine", lambda *given: None)
     with pytest.warns(UserWarning, match=r"gets no runs: its disk is upside down\. Turn it"):
         events = list(run_on(client, specs, tmp_path / "runs"))
     assert ends(events) == {s.run: "ok" for s in specs}
@@ -242,8 +242,8 @@ def test_where_no_worker_is_fit_any_more_it_ends(
     client: Client, specs: list[RunSpec], tmp_path: Path, play: Any, monkeypatch: Any
 ) -> None:
     play(good)
-    monkeypatch.setattr(worker_checks, "unfit", lambda need: ("it is tired", "Let it rest."))
-    monkeypatch.setattr(worker_checks, "examine", lambda *given: None)
+    monkeypatch.setattr(workers, "unfit", lambda need: ("it is tired", "Let it rest."))
+    monkeypatch.setattr(workers, "examine", lambda *given: None)
     with (
         pytest.warns(UserWarning, match="it is tired"),
         pytest.raises(Exception, match="it is tired") as error,
@@ -256,7 +256,7 @@ def test_where_no_worker_is_fit_any_more_it_ends(
     ("changes", "words"),
     [
         ({"version": "0123456789ab"}, "its source of gaussian is version"),
-        ({"revision": "0123456789ab"}, "and the study's are 0123456789ab"),
+        ({"revision": "0123456789ab"}, "the study's 0123456789ab"),
         ({"dataset": "/nowhere/at/all.npy"}, "no file /nowhere/at/all.npy"),
     ],
 )

@@ -1,8 +1,7 @@
-"""A study on many machines, by Dask: each cell is a task, made on a worker in a child process.
+"""A study on many machines, by Dask: each run is a task, made on a worker in a child process.
 
-`connecting` finds or starts the workers, `fitness` and `slots` look whether they can make the runs,
-`running` sends the cells and listens, `cell` is what a worker does, `homecoming` brings the
-records home. Dask is imported where a function needs it, so that nothing else needs it.
+`connecting` finds or starts the workers, `workers` checks whether they can make the runs, `running`
+sends the runs and listens, `task` is what a worker does. Dask is imported where it is used.
 """
 
 from __future__ import annotations

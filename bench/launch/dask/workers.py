@@ -1,0 +1,218 @@
+"""Dask's workers: how many runs they can make at once, and whether they can make them at all.
+
+A worker must have the same program, the same methods and the same rows as the driver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import paths
+from bench.errors import BenchError, UsageError
+from bench.records.spec import RunSpec
+from bench.registry import plugins
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+#: Seconds between two looks at the workers.
+LOOK = 1.0
+
+#: Held while sources are parsed: Python 3.11 must not do that in two threads at once.
+_PARSING = threading.Lock()
+
+#: Workers by address, each with its `nthreads` and its `resources`.
+Workers = Mapping[str, Mapping[str, Any]]
+
+#: Dask resources that a run needs, such as `{"cores": 2, "GPU": 1}`.
+Resources = Mapping[str, float]
+
+#: Why a worker can't make a run, and the remedy.
+Unfit = tuple[str, str]
+
+
+def workers(client: Client) -> Workers:
+    """The workers that have joined the scheduler."""
+    found: Workers = client.scheduler_info()["workers"]
+    return found
+
+
+def slots(worker: Mapping[str, Any], resources: Resources) -> int:
+    """How many runs that need these resources the worker can make at once."""
+    have = worker["resources"]
+    counts = [int(have.get(name, 0) // units) for name, units in resources.items()]
+    return min([int(worker["nthreads"]), *counts])
+
+
+def wait(client: Client, device: str, threads: int, patience: float) -> dict[str, float]:
+    """Wait for a worker that can make a run; return the resources that a run asks for.
+
+    A run on a GPU asks for one `GPU`. It asks for `threads` of the `cores` too where workers
+    announce any; where none does, a worker makes as many runs at once as it has threads.
+
+    Raises:
+        UsageError: no worker can make such a run within `patience` seconds.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        found = workers(client)
+        resources: dict[str, float] = {"GPU": 1} if device == "cuda" else {}
+        if any("cores" in worker["resources"] for worker in found.values()):
+            resources["cores"] = threads
+        if any(slots(worker, resources) for worker in found.values()):
+            return resources
+        if time.monotonic() > deadline:
+            raise UsageError(*lacking(found, resources, client.scheduler.address, patience))
+        time.sleep(LOOK / 4)
+
+
+def lacking(found: Workers, resources: Resources, address: str, patience: float) -> Unfit:
+    """What no worker has, and how to start one that has it."""
+    wanted = " ".join(f"{name}={units:g}" for name, units in resources.items())
+    start = f"dask worker {address}" + (f' --nthreads 1 --resources "{wanted}"' if wanted else "")
+    waited = f"(waited {patience:g} s)"
+    if not found:
+        return f"No worker has joined the scheduler {address} {waited}.", f"Start one: {start}"
+    for name, units in resources.items():
+        most = max(worker["resources"].get(name, 0) for worker in found.values())
+        if most < units:
+            return (
+                f"A run needs {units:g} of the resource {name}; the {len(found)} workers of "
+                f"{address} announce {most:g} at most {waited}.",
+                f"Start one that has it: {start}",
+            )
+    return f"No worker of {address} has all that a run needs ({wanted}) {waited}.", start
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What runs need of a worker: the same package, of which `harness` hashes the source."""
+
+    package: str
+    harness: str
+    specs: tuple[RunSpec, ...]
+
+
+def needs(specs: Sequence[RunSpec]) -> Needs:
+    """What these runs need, according to the program that plans them."""
+    return Needs(version("cnf-bench"), _harness(), tuple(specs))
+
+
+def unfit(need: Needs) -> Unfit | None:
+    """Why this machine can't make such runs; None where it can."""
+    with _PARSING:
+        return _unfit(need)
+
+
+def _unfit(need: Needs) -> Unfit | None:
+    same = f"Install the same cnf-bench ({need.package}) there and start it again."
+    here = version("cnf-bench")
+    if here != need.package:
+        return f"it has cnf-bench {here}, and the study was planned by {need.package}", same
+    if _harness() != need.harness:
+        return f"its cnf-bench {here} has a different source than the driver's", same
+    for file in sorted({file for spec in need.specs for file in spec.include}):
+        try:
+            plugins.include(file)
+        except UsageError as error:
+            problem = f"it can't include a file of the study: {error.problem.rstrip('.')}"
+            return problem, "Put the file where the workers see it under the same path."
+    for name, wanted in sorted({(spec.method, spec.version) for spec in need.specs}):
+        if name not in plugins.methods():
+            return f"the method {name!r} is not installed there", same
+        found = plugins.version(plugins.methods()[name])
+        if found != wanted:
+            return f"its source of {name} is version {found}, and the study's {wanted}", same
+    for rows in sorted({(s.label, s.dataset, s.revision, s.data_root) for s in need.specs}):
+        try:
+            root(*rows)
+        except BenchError as error:
+            return error.problem.rstrip("."), error.remedy
+    return None
+
+
+@cache
+def root(label: str, dataset: str, revision: str, driver_root: str) -> Path:
+    """The data root with the rows of this revision: the driver's, or else this machine's own.
+
+    Raises:
+        BenchError: neither has them.
+    """
+    from bench.data import arrays
+
+    roots = dict.fromkeys([Path(driver_root), paths.data_root()])
+    missing, other = "", ""
+    for folder in roots:
+        try:
+            found = arrays.load(plugins.dataset(dataset), folder).revision
+        except BenchError as error:
+            missing = missing or error.problem
+            continue
+        if found == revision:
+            return folder
+        other = f"Its rows of {label} below {folder} are revision {found}, the study's {revision}."
+    if other:
+        raise UsageError(other, "Put the same files there.")
+    raise UsageError(
+        f"It has no {label} of revision {revision} below {' or '.join(map(str, roots))}: {missing}",
+        "Put the data there, or start it with BENCH_DATA set to the folder that holds them.",
+    )
+
+
+async def check(need: Needs) -> Unfit | None:
+    """`unfit` on a worker, in a thread: reading rows may take minutes."""
+    return await asyncio.to_thread(unfit, need)
+
+
+def examine(client: Client, need: Needs) -> None:
+    """Check the scheduler, which unpacks every task, and every worker.
+
+    Raises:
+        UsageError: one of them can't make the runs.
+    """
+    address = client.scheduler.address
+    try:
+        problem = client.run_on_scheduler(unfit, replace(need, specs=()))
+    except Exception as error:  # whatever another program does with ours
+        problem = _unexpected(error, need)
+    if problem:
+        raise UsageError(f"The scheduler {address} can't be used: {problem[0]}.", problem[1])
+    found: Mapping[str, Unfit | Exception | None] = client.run(check, need, on_error="return")
+    problems = [
+        (worker, _unexpected(answer, need) if isinstance(answer, Exception) else answer)
+        for worker, answer in sorted(found.items())
+        if answer is not None
+    ]
+    if problems:
+        worker, (what, remedy) = problems[0]
+        others = f" (and {len(problems) - 1} others)" if problems[1:] else ""
+        raise UsageError(f"The worker {worker}{others} can't make these runs: {what}.", remedy)
+
+
+def _unexpected(error: Exception, need: Needs) -> Unfit:
+    """What an exception on a worker means."""
+    if isinstance(error, ImportError | AttributeError):
+        return (
+            f"it has no cnf-bench, or another version ({error})",
+            f"Install the same cnf-bench ({need.package}) there and start it again.",
+        )
+    return f"{type(error).__name__}: {error}".rstrip("."), "See its log."
+
+
+@cache
+def _harness() -> str:
+    """A hash of the source of this package: Python and settings, by name."""
+    top = Path(paths.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(p for p in top.rglob("*") if p.suffix in (".py", ".toml")):
+        digest.update(f"{path.relative_to(top).as_posix()} ".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
