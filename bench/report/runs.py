@@ -8,27 +8,15 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.records import catalogue
 from bench.records.curve import CURVE, last_entry
-from bench.records.format import duration, measured, scientific, significant, whole
-from bench.records.frame import cells
+from bench.records.format import duration, measured, whole
 from bench.records.model import Record
 from bench.records.store import part
 from bench.report import pictures
 from bench.report.setting import Command, Gathered, anchor, commands
-from bench.tables.marks import (
-    GAP,
-    GAP_BOUND,
-    MASS,
-    MASS_BOUND,
-    SOLVER,
-    SOLVER_ERROR,
-    TRIP,
-    TRIP_BOUND,
-    flags_of,
-)
+from bench.tables.details import Detail, details
 
 #: So many runs are shown in full; of more, those that failed and the latest, so many of each.
 IN_FULL, FAILED_IN_FULL, LATEST_IN_FULL = 200, 100, 100
@@ -39,29 +27,13 @@ LOG_BYTES = 6_000
 #: The columns of numbers in the list of all runs.
 NUMBERS = ("nll", "mmd_m", "mmd_1", "train_seconds")
 
-#: Columns that only the checks of the likelihood show.
-_CHECKED = (
-    *("nll", "nll_se", "nll_solver_error", "nll_native", "density_integral"),
-    "round_trip_median",
-)
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A number, what it rests on, and which bound it misses."""
-
-    name: str
-    value: str
-    remark: str = ""
-    fails: str = ""
-
 
 @dataclass(frozen=True)
 class FullRun:
     """What the page shows of a run beside its record."""
 
-    checks: tuple[Fact, ...]
-    results: tuple[Fact, ...]
+    numbers: tuple[tuple[str, str], ...]
+    details: tuple[Detail, ...]
     curve: pictures.Picture | None
     command: Command
     log: str
@@ -118,11 +90,11 @@ def listed(gathered: Gathered, kept: pictures.Kept) -> Iterator[ListedRun]:
 def _full_run(gathered: Gathered, i: int, kept: pictures.Kept) -> FullRun:
     record = gathered.records[i]
     folder, failed = gathered.results / record.run, record.status != "ok"
-    (cell,) = cells(gathered.frame.iloc[[i]], by_run=True)
+    rested = [] if failed else details(gathered.frame.iloc[[i]])[0][2]
     draws = len(gathered.records) <= pictures.MOST_CURVES
     return FullRun(
-        checks=tuple(_checks(record, "" if failed else flags_of(cell))),
-        results=tuple(_results(record)),
+        numbers=tuple(_numbers(record)),
+        details=tuple(rested),
         curve=pictures.curves(folder, kept) if draws else None,
         command=commands([record])[0],
         log=tail(folder / "log.txt", LOG_BYTES) if failed else "",
@@ -130,59 +102,13 @@ def _full_run(gathered: Gathered, i: int, kept: pictures.Kept) -> FullRun:
     )
 
 
-def _checks(record: Record, flags: str) -> Iterator[Fact]:
-    """The checks of the likelihood, each against its bound; none without a likelihood."""
-    metrics, judge = record.metrics, record.judge
-    get = metrics.get
-    nll = get("nll")
-    if nll is None:
-        return
-    rows = f"{_count(get('nll_rows'))} test rows"
-    if get("nll_groups"):
-        rows += f" in {_count(metrics['nll_groups'])} groups"
-    yield Fact("NLL", f"{measured(nll, get('nll_se'))} nats", f"± its standard error; {rows}")
-    rtol = get("nll_rtol") or judge.get("rtol")
-    yield Fact(
-        "Solver",
-        f"{judge.get('solver')}, rtol {rtol if rtol is None else f'{rtol:g}'}",
-        f"{judge.get('dtype')}, exact divergence; requested rtol {judge.get('rtol')}, "
-        f"atol {judge.get('atol')}",
-    )
-    if (off := get("nll_solver_error")) is not None:
-        note = "change of the mean at a ten times tighter tolerance in float64"
-        if (most := get("nll_solver_error_max")) is not None:
-            note += f"; at most {scientific(most)} for one row"
-        why = f": {metrics['nll_uncertified']}" if get("nll_uncertified") else ""
-        bound = f"not below {SOLVER_ERROR} nats{why}" if SOLVER in flags else ""
-        yield Fact("Solver error", f"{scientific(off)} nats", note, bound)
-    if (native := get("nll_native")) is not None:
-        bound = f"more than {GAP_BOUND} nats" if GAP in flags else ""
-        note = f"NLL by the method's own steps: {measured(native)}"
-        yield Fact("Native gap", f"{scientific(nll - native)} nats", note, bound)
-    if (trip := get("round_trip_median")) is not None:
-        note = f"median |x − x′| of {_count(get('round_trip_rows'))} rows to noise and back"
-        if (scale := get("row_scale")) is not None:
-            note += f"; the rows have size {significant(scale)}"
-        bound = f"more than {TRIP_BOUND:g} of their size" if TRIP in flags else ""
-        yield Fact("Round trip", str(scientific(trip)), note, bound)
-    if (mass := get("density_integral")) is not None:
-        bound = f"differs from 1 by more than {MASS_BOUND}" if MASS in flags else ""
-        value = measured(mass, get("density_integral_error"))
-        yield Fact("Integral", str(value), "± error of the quadrature", bound)
-
-
-def _results(record: Record) -> Iterator[Fact]:
-    """Every other number of the catalogue that the run has."""
+def _numbers(record: Record) -> Iterator[tuple[str, str]]:
+    """Title and value of every metric and cost of the catalogue that the run has."""
     values = record.metrics | vars(record.cost)
     for each in catalogue.measures().values():
-        if each.path[:1] not in (("metrics",), ("cost",)) or each.name in _CHECKED:
-            continue
-        if (value := values.get(each.path[1])) is not None:
-            yield Fact(each.title, str(catalogue.number(each.name, value, values.get(each.error))))
-
-
-def _count(value: Any) -> str:
-    return "?" if value is None else whole(value)
+        value = values.get(each.path[1]) if each.path[:1] in (("metrics",), ("cost",)) else None
+        if value is not None:
+            yield each.title, str(catalogue.number(each.name, value, values.get(each.error)))
 
 
 #: The ending of the folder of a run in progress.

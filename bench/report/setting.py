@@ -6,7 +6,7 @@ import hashlib
 import json
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +16,7 @@ import pandas as pd
 
 from bench.records.format import whole
 from bench.records.frame import frame_of
-from bench.records.model import BudgetRecord, DatasetRecord, MethodRecord, Record
+from bench.records.model import BudgetRecord, DatasetRecord, Record
 from bench.records.selection import latest
 from bench.records.spec import METRICS_VERSION, Judge
 from bench.records.store import read_all
@@ -25,15 +25,6 @@ from bench.study.studies import JUDGE, find, shipped
 
 #: At most so many values of one kind are listed in the setting.
 _MOST = 6
-
-#: What a judge's fields are called; the others go by their own names.
-_JUDGE_WORDS = {
-    "dtype": "",
-    "solver": "",
-    "test_rows": "test rows at most",
-    "mmd_n": "MMD samples",
-    "metrics_version": "metrics version",
-}
 
 #: The path of a user's own table in a command; no record keeps it.
 OWN_TABLE = "PATH/TO/{name}"
@@ -82,7 +73,13 @@ class Revision:
 def setting(records: Sequence[Record]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The lines of the setting, each with all values that the runs have."""
     yield ("Methods", _counted(record.method.name for record in records))
-    yield ("Budget", _counted(_budget(record.budget) for record in records))
+    yield (
+        "Budget",
+        _counted(
+            f"{b.name or 'unnamed'}: {whole(b.minibatches)} mini-batches of {whole(b.batch_size)} rows"
+            for b in (record.budget for record in records)
+        ),
+    )
     yield ("Seeds", (ranges(sorted({record.seed for record in records})),))
     yield ("Evaluation", _counted(_judge(record.judge) for record in records))
     yield ("Machine", _counted(map(_machine, records)))
@@ -147,29 +144,19 @@ def _counted(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(shown)
 
 
-def _budget(budget: BudgetRecord) -> str:
-    amount = f"{whole(budget.minibatches)} mini-batches of {whole(budget.batch_size)} rows"
-    return f"{budget.name or 'unnamed'}: {amount}"
-
-
 def _judge(judge: dict[str, Any]) -> str:
-    """The solver, and every other field that differs from its default."""
+    """The main fields of a judge, and all others that differ from their defaults."""
     usual = vars(Judge())
-    shown = ("solver", "rtol", "atol", "dtype", "test_rows", "mmd_n", "permutations")
-    differing = [k for k in judge if k not in shown and judge[k] != usual.get(k)]
-    return ", ".join(
-        f"{_JUDGE_WORDS.get(k, k)} {plain(judge[k])}".strip()
-        for k in (*shown, *differing)
-        if k in judge
-    )
+    main = ("solver", "rtol", "atol", "dtype", "test_rows", "mmd_n", "permutations")
+    shown = {k: v for k, v in judge.items() if k in main or v != usual.get(k)}
+    return ", ".join(f"{k.replace('_', ' ')} {plain(v)}" for k, v in shown.items())
 
 
 def _machine(record: Record) -> str:
     where = record.environment
-    if not where.cpu:
-        return "not recorded"
     threads = where.threads and f"threads {where.threads}, cores {where.cores or '?'}"
-    return ", ".join(filter(None, (where.cpu, where.gpu, threads, where.platform)))
+    parts = (where.cpu, where.gpu, threads, where.platform)
+    return ", ".join(filter(None, parts)) or "not recorded"
 
 
 def _code(record: Record) -> str:
@@ -196,23 +183,14 @@ class Command:
     remarks: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, order=True)
-class _Variant:
-    """A method with the user's own settings, as `--set` takes them."""
+#: A method with the user's own settings, as `--set` takes them.
+Variant = tuple[str, tuple[tuple[str, str], ...]]
 
-    method: str
-    settings: tuple[tuple[str, str], ...]
+#: What the runs of one command share: its options, fields of the judge, and remarks.
+Shared = tuple[tuple[str, ...], tuple[tuple[str, Any], ...], tuple[str, ...]]
 
-
-@dataclass(frozen=True)
-class _Cell:
-    """A run to be made again: `shared` is what all runs of one command have in common."""
-
-    shared: tuple[tuple[str, ...], tuple[tuple[str, Any], ...], tuple[str, ...]]
-    variant: _Variant
-    dataset: str
-    seed: int
-    threads: int | None
+#: The threads of each run by its seed, for each data set and variant.
+Runs = dict[tuple[str, Variant], dict[int, int | None]]
 
 
 def commands(records: Iterable[Record]) -> list[Command]:
@@ -220,16 +198,19 @@ def commands(records: Iterable[Record]) -> list[Command]:
 
     Several records of a run, all but one of older code or rows, count as one.
     """
-    alike = defaultdict(list)
-    for cell in map(_cell, records):
-        alike[cell.shared].append(cell)
-    return [each for shared in sorted(alike, key=repr) for each in _grids(alike[shared])]
+    alike: dict[Shared, Runs] = defaultdict(lambda: defaultdict(dict))
+    for record in records:
+        shared, place = _shared(record)
+        alike[shared][place][record.seed] = record.environment.threads
+    return [command for one in sorted(alike, key=repr) for command in _grids(one, alike[one])]
 
 
-def _cell(record: Record) -> _Cell:
-    method, name, device = record.method, record.dataset.name, record.environment.device
-    options = [*_amount(record.budget, name, method.name)]
-    options += ["--device", device] if device != "cpu" else []
+def _shared(record: Record) -> tuple[Shared, tuple[str, Variant]]:
+    """What a run shares with others of its command, and its data set and variant."""
+    method, budget, name = record.method, record.budget, record.dataset.name
+    options = [*_amount(budget, name, method.name)]
+    if record.environment.device != "cpu":
+        options += ["--device", record.environment.device]
     usual = asdict(Judge())
     differs = [(k, record.judge[k]) for k in JUDGE if record.judge.get(k, usual[k]) != usual[k]]
     remarks = []
@@ -242,13 +223,10 @@ def _cell(record: Record) -> _Cell:
             f"These runs were evaluated by version {version} of the metrics; this program has "
             f"version {METRICS_VERSION}. Check out the commit that the runs name."
         )
-    return _Cell(
-        (tuple(options), tuple(differs), tuple(remarks)),
-        _Variant(method.name, tuple(_settings(method))),
-        name,
-        record.seed,
-        record.environment.threads,
-    )
+    # Records from before a user's own settings were kept give all hyper-parameters.
+    chosen = method.config if method.settings is None else method.settings
+    settings = tuple((k, plain(v)) for k, v in chosen.items())
+    return (tuple(options), tuple(differs), tuple(remarks)), (name, (method.name, settings))
 
 
 def _amount(budget: BudgetRecord, dataset: str, method: str) -> Iterator[str]:
@@ -262,55 +240,44 @@ def _amount(budget: BudgetRecord, dataset: str, method: str) -> Iterator[str]:
     yield from ("--minibatches", str(budget.minibatches), "--batch-size", str(budget.batch_size))
 
 
-def _settings(method: MethodRecord) -> Iterator[tuple[str, str]]:
-    """The user's own settings; of a record from before they were kept, all hyper-parameters."""
-    chosen = method.config if method.settings is None else method.settings
-    for key, value in chosen.items():
-        text = value if isinstance(value, str) else json.dumps(value)
-        yield key, "none" if value is None else text
-
-
-def _grids(cells: Sequence[_Cell]) -> Iterator[Command]:
+def _grids(shared: Shared, runs: Runs) -> Iterator[Command]:
     """The runs, split into products of methods, data sets and seeds."""
-    seeds: dict[tuple[str, _Variant], set[int]] = defaultdict(set)
-    for cell in cells:
-        seeds[cell.dataset, cell.variant].add(cell.seed)
-    layers: dict[tuple[str, tuple[int, ...], int], list[_Variant]] = defaultdict(list)
+    layers: dict[tuple[str, tuple[int, ...], int], list[Variant]] = defaultdict(list)
     taken: Counter[tuple[str, tuple[int, ...], str]] = Counter()
-    for (dataset, variant), found in sorted(seeds.items()):
-        same = tuple(sorted(found))
+    for (name, variant), found in sorted(runs.items(), key=lambda each: each[0]):
+        seeds = tuple(sorted(found))
         # A command has one group of settings for each method.
-        layers[dataset, same, taken[dataset, same, variant.method]].append(variant)
-        taken[dataset, same, variant.method] += 1
-    grids: dict[tuple[tuple[_Variant, ...], tuple[int, ...]], list[str]] = defaultdict(list)
-    for (dataset, same, _), variants in layers.items():
-        grids[tuple(variants), same].append(dataset)
-    for (each, same), names in grids.items():
-        members = [c for c in cells if c.variant in each and c.dataset in names]
-        yield _command(members, each, names, same)
+        layers[name, seeds, taken[name, seeds, variant[0]]].append(variant)
+        taken[name, seeds, variant[0]] += 1
+    grids: dict[tuple[tuple[Variant, ...], tuple[int, ...]], list[str]] = defaultdict(list)
+    for (name, seeds, _), variants in layers.items():
+        grids[tuple(variants), seeds].append(name)
+    for (each, seeds), names in grids.items():
+        threads = {runs[name, one][seed] for name in names for one in each for seed in seeds}
+        yield _command(shared, each, names, seeds, sorted(n for n in threads if n is not None))
 
 
 def _command(
-    cells: Sequence[_Cell],
-    variants: Sequence[_Variant],
+    shared: Shared,
+    variants: Sequence[Variant],
     names: Sequence[str],
     seeds: Sequence[int],
+    threads: Sequence[int],
 ) -> Command:
-    options, differs, remarks = cells[0].shared
-    methods = [variant.method for variant in variants]
+    options, differs, remarks = shared
+    methods = [method for method, _ in variants]
     judged, study = _judged(differs, methods, names)
     words = ["bench", "run", *judged]
     for option, values in (("-m", methods), ("-d", names), ("-s", map(str, seeds))):
         words += [word for value in values for word in (option, value)]
     words += options
-    for variant in variants:
-        scope = f"{variant.method}." if len(variants) > 1 else ""
-        words += [w for k, v in variant.settings for w in ("--set", f"{scope}{k}={v}")]
-    threads = {cell.threads for cell in cells if cell.threads is not None}
+    for method, settings in variants:
+        scope = f"{method}." if len(variants) > 1 else ""
+        words += [word for k, v in settings for word in ("--set", f"{scope}{k}={v}")]
     if len(threads) == 1:
-        words += ["--threads", str(*threads)]
+        words += ["--threads", str(threads[0])]
     elif threads:
-        several = ", ".join(map(str, sorted(threads)))
+        several = ", ".join(map(str, threads))
         remarks += (f"These runs had {several} threads; the command of each run has its own.",)
     return Command(shlex.join(words), len(variants) * len(names) * len(seeds), study, remarks)
 
@@ -327,7 +294,7 @@ def _judged(
         study = find(name)
         if not study.settings and study.judge == Judge(**dict(differs)):
             return ["--study", name], ""
-    to_toml: Callable[[Any], str] = json.dumps  # numbers, text and lists are the same in both
-    lines = [f"methods = {to_toml(list(methods))}", f"datasets = {to_toml(list(names))}", ""]
-    lines += ["[judge]", *(f"{name} = {to_toml(value)}" for name, value in differs)]
+    # JSON and TOML write numbers, text and lists alike.
+    lines = [f"methods = {json.dumps(methods)}", f"datasets = {json.dumps(names)}", ""]
+    lines += ["[judge]", *(f"{name} = {json.dumps(value)}" for name, value in differs)]
     return ["--study", "study.toml"], "\n".join(lines)
