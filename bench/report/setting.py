@@ -72,18 +72,15 @@ class Revision:
 
 def setting(records: Sequence[Record]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The lines of the setting, each with all values that the runs have."""
-    yield ("Methods", _counted(record.method.name for record in records))
-    yield (
-        "Budget",
-        _counted(
-            f"{b.name or 'unnamed'}: {whole(b.minibatches)} mini-batches of {whole(b.batch_size)} rows"
-            for b in (record.budget for record in records)
-        ),
-    )
-    yield ("Seeds", (ranges(sorted({record.seed for record in records})),))
-    yield ("Evaluation", _counted(_judge(record.judge) for record in records))
-    yield ("Machine", _counted(map(_machine, records)))
-    yield ("Code", _counted(map(_code, records)))
+    yield "Methods", _counted(record.method.name for record in records)
+    given = [record.budget for record in records]
+    amounts = (f"{whole(b.minibatches)} mini-batches of {whole(b.batch_size)} rows" for b in given)
+    names = (budget.name or "unnamed" for budget in given)
+    yield "Budget", _counted(map(": ".join, zip(names, amounts, strict=True)))
+    yield "Seeds", (ranges(sorted({record.seed for record in records})),)
+    yield "Evaluation", _counted(_judge(record.judge) for record in records)
+    yield "Machine", _counted(map(_machine, records))
+    yield "Code", _counted(map(_code, records))
     times = [record.started for record in records]
     times += [record.finished for record in records if record.finished]
     yield "Runs made", (f"{minute(min(times))} to {minute(max(times))} (UTC)",)
