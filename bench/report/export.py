@@ -6,10 +6,10 @@ import itertools
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 
@@ -78,7 +78,9 @@ def write_bundle(
     """
     _require_free(target, force)
     try:
-        with _staging(target) as folder:
+        with TemporaryDirectory(".tmp", f".{target.name}.", target.parent) as temporary:
+            folder = Path(temporary) / "bundle"
+            folder.mkdir()
             written = _fill(folder, results, runs, models=models, figures=figures)
             about = {
                 "version": version("cnf-bench"),
@@ -111,17 +113,6 @@ def _require_free(target: Path, force: bool) -> None:
         raise UsageError(
             f"{target} holds {others[0]}, which is no part of the bundle there.", "Move it away."
         )
-
-
-@contextmanager
-def _staging(target: Path) -> Iterator[Path]:
-    """A folder beside the target, which is gone in the end, whatever happens."""
-    folder = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _place(folder: Path, target: Path) -> None:

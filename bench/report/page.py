@@ -20,19 +20,18 @@ from markupsafe import Markup
 from bench.records import catalogue, store
 from bench.records.format import measured, whole
 from bench.records.frame import Cell
-from bench.registry.plugins import look
 from bench.report import pictures, runs, setting
 from bench.report.setting import Gathered, anchor
 from bench.tables.comparison import comparison
 from bench.tables.details import Detail, details
 from bench.tables.layout import Row, Table, labels
-from bench.tables.marks import LEVEL, Contest, groups_of, heading_of, is_complete
+from bench.tables.marks import LEVEL, VERDICT, Contest, groups_of, heading_of, is_complete, is_floor
 from bench.tables.published import with_published
 from bench.tables.render import html_grid, html_notes
 
 #: The columns of the comparison; a phone has room for the first ones.
 COLUMNS = (
-    *("nll", "mmd_m", "mmd_1", "train_seconds", "sample_seconds", "memory_bytes"),
+    *("nll", VERDICT, "train_seconds", "memory_bytes", "mmd_m", "mmd_1", "sample_seconds"),
     *("params", "minibatches"),
 )
 
@@ -74,18 +73,12 @@ class Answer:
     code: str
     text: str
 
-    @property
-    def anchor(self) -> str:
-        """The id of the data set's section."""
-        return anchor("data", self.dataset)
-
 
 @dataclass(frozen=True)
 class DataSection:
     """A data set's section: its revisions, its figures, what each number rests on."""
 
     name: str
-    anchor: str
     revisions: tuple[setting.Revision, ...]
     shown: tuple[pictures.Picture, ...]
     remark: str
@@ -245,7 +238,7 @@ def _decided(contest: Contest, names: dict[Any, str], rest: str) -> tuple[str, s
 def _lead(cell: Cell, names: dict[Any, str]) -> str:
     """The method, its NLL, and how far that is from the entropy where it is known."""
     nll, entropy = cell.mean("nll"), cell.shared("entropy")
-    text = f"{names[_key(cell)]} {catalogue.number('nll', nll)}"
+    text = f"{names[_key(cell)]} {catalogue.number('nll', nll)}".replace(" -", " −")
     if entropy is None:
         return text
     gap = f"{abs(nll - entropy):.2f}"
@@ -260,15 +253,17 @@ def _lead(cell: Cell, names: dict[Any, str]) -> str:
 
 def _rest(members: Sequence[Cell], names: dict[Any, str]) -> str:
     """What else must be known: rows that are worse than a Gaussian, that failed or have no NLL."""
-    floors = [c.mean("nll") for c in members if look(str(c.key["method"])).family == "floor"]
+    floors = [c.mean("nll") for c in members if is_floor(str(c.key["method"]))]
     floor = min((nll for nll in floors if math.isfinite(nll)), default=math.inf)
-    worse = [cell for cell in members if cell.mean("nll") > floor]
-    worse = [cell for cell in worse if look(str(cell.key["method"])).family != "floor"]
+    flows = [cell for cell in members if not is_floor(str(cell.key["method"]))]
+    worse = [cell for cell in flows if cell.mean("nll") > floor]
     failed = [cell for cell in members if len(cell.well) < len(cell.rows)]
     silent = [
         cell for cell in members if len(cell.well) == len(cell.rows) and not is_complete(cell)
     ]
     text = f"; worse than a fitted Gaussian: {_listed(worse, names)}" if worse else ""
+    if worse and len(worse) == sum(math.isfinite(cell.mean("nll")) for cell in flows):
+        text = "; no method beats the fitted Gaussian"
     if failed:
         text += f"; with failed runs, so not tested: {_listed(failed, names)}"
     return text + (f"; without an NLL: {_listed(silent, names)}" if silent else "")
@@ -323,7 +318,6 @@ def _sections(
         sections.append(
             DataSection(
                 name=name,
-                anchor=anchor("data", name),
                 revisions=tuple(each for each in data if each.record.name == name),
                 shown=tuple(each for each in found if isinstance(each, pictures.Picture)),
                 remark=remark,
@@ -383,6 +377,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         autoescape=True,
     )
+    environment.globals["anchor"] = anchor
     environment.filters |= {
         "raw": Markup,
         "fields": lambda part: vars(part).items(),

@@ -72,11 +72,6 @@ class Picture:
     caption: tuple[tuple[bool, str], ...]
     alt: str
 
-    @property
-    def is_pixels(self) -> bool:
-        """Whether it is an image of pixels on white, which dark mode leaves as it is."""
-        return self.source.startswith("data:image/png")
-
 
 @dataclass(frozen=True)
 class NotDrawn:

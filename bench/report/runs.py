@@ -15,7 +15,7 @@ from bench.records.format import duration, measured, whole
 from bench.records.model import Record
 from bench.records.store import part
 from bench.report import pictures
-from bench.report.setting import Command, Gathered, anchor, commands
+from bench.report.setting import Command, Gathered, commands
 from bench.tables.details import Detail, details
 
 #: So many runs are shown in full; of more, those that failed and the latest, so many of each.
@@ -55,11 +55,6 @@ class ListedRun:
     numbers: tuple[tuple[str, float | None], ...]
     compared: bool
     full: FullRun | None
-
-    @property
-    def anchor(self) -> str:
-        """The id of its element."""
-        return anchor("run", self.record.run)
 
 
 def in_full(records: Sequence[Record]) -> set[str]:

@@ -8,7 +8,7 @@ import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -88,13 +88,10 @@ def setting(records: Sequence[Record]) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 def ranges(numbers: Sequence[int]) -> str:
     """Ascending whole numbers; three or more in a row are written as a range."""
-    starts: list[list[int]] = []
-    for before, each in pairwise([None, *numbers]):
-        if before is not None and each == before + 1:
-            starts[-1].append(each)
-        elif each is not None:
-            starts.append([each])
-    parts = [f"{run[0]}–{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in starts]
+    parts = []
+    for _, row in groupby(enumerate(numbers), lambda each: each[1] - each[0]):
+        run = [number for _, number in row]
+        parts += [f"{run[0]}–{run[-1]}"] if len(run) > 2 else map(str, run)
     return ", ".join(parts)
 
 

@@ -42,12 +42,14 @@ class Watched:
         results: the folder.
         number: how many pages there were; 0 before the first.
         html: the last page.
+        bugs: a line for each of its figures that a bug kept from being drawn.
         trouble: why the last look made no page; empty where it did.
     """
 
     results: Path
     number: int = 0
     html: bytes = b""
+    bugs: tuple[str, ...] = ()
     trouble: str = ""
     _kept: pictures.Kept = field(default_factory=dict)
     _seen: object = None
@@ -64,7 +66,7 @@ class Watched:
         began = time.monotonic()
         self._seen = now
         try:
-            html = page(gather(self.results), self._kept, watched=True).html
+            made = page(gather(self.results), self._kept, watched=True)
         except BenchError as error:
             self.trouble = str(error)
             if self.number:
@@ -72,7 +74,8 @@ class Watched:
             raise
         took = time.monotonic() - began
         self._ready = time.monotonic() + (PAUSE * took if self.number else 0)
-        self.html, self.trouble = html.encode("utf-8", "backslashreplace"), ""
+        self.html, self.bugs = made.html.encode("utf-8", "backslashreplace"), made.bugs
+        self.trouble = ""
         self.number += 1
         return True
 
@@ -125,6 +128,8 @@ def watch(watched: Watched, serving: ThreadingHTTPServer, notify: Callable[[str]
         while True:
             if watched.look():
                 notify(f"page {watched.number}: {len(watched.html) / 2**20:.1f} MiB")
+                for line in watched.bugs:
+                    notify(line)
             if watched.trouble != shown:
                 shown = watched.trouble
                 if shown:
@@ -144,13 +149,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer."""
-        self._answer(with_body=True)
-
-    def do_HEAD(self) -> None:
-        """Answer without the body."""
-        self._answer(with_body=False)
-
-    def _answer(self, *, with_body: bool) -> None:
         host = self.headers.get("Host", "").rpartition(":")[0]
         path = self.path.partition("?")[0]
         if host not in _HOSTS:
@@ -167,9 +165,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Cache-Control", "no-store")
         self.send_header("X-Content-Type-Options", "nosniff")
         self.end_headers()
-        if with_body:
+        if self.command == "GET":
             with suppress(ConnectionError):  # the browser went away
                 self.wfile.write(body)
+
+    def do_HEAD(self) -> None:
+        """Answer without the body."""
+        self.do_GET()
 
     def log_message(self, format: str, *args: Any) -> None:
         """Log nothing: the terminal shows what happens to the runs."""
