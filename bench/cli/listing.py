@@ -21,11 +21,15 @@ from bench.registry import plugins
 #: What is known of one item.
 Line = dict[str, Any]
 
+#: What options give.
+Files = tuple[str, ...]
+Text = str | None
+
 KINDS = ("methods", "datasets", "metrics", "budgets", "studies", "runs")
 
 
 def methods() -> Iterator[Line]:
-    """The methods. Those of other distributions are imported: that is what fails in them."""
+    """The methods; those of other distributions are imported, to see whether they can be."""
 
     def describe(name: str, plugin: EntryPoint) -> Line:
         plugins.look(name)
@@ -104,8 +108,7 @@ def budgets() -> Iterator[Line]:
     """The named budgets."""
     from bench.study.budgets import budgets as named
 
-    for budget in named().values():
-        yield asdict(budget)
+    yield from map(asdict, named().values())
 
 
 def studies() -> Iterator[Line]:
@@ -160,13 +163,7 @@ def _rows(kind: str, line: Line) -> Iterator[tuple[str, ...]]:
 @json_option
 @results_option
 @data_option
-def list(
-    kind: str | None,
-    include: tuple[str, ...],
-    as_json: bool,
-    results: str | None,
-    data: str | None,
-) -> None:
+def list(kind: str | None, include: Files, as_json: bool, results: Text, data: Text) -> None:
     """List methods, data sets, metrics, budgets, studies and runs, and what is unavailable and why.
 
     Metrics are listed by `bench list metrics` and with --json.
@@ -219,9 +216,7 @@ def list(
 @json_option
 @results_option
 @data_option
-def info(
-    name: str, include: tuple[str, ...], as_json: bool, results: str | None, data: str | None
-) -> None:
+def info(name: str, include: Files, as_json: bool, results: Text, data: Text) -> None:
     """Show a method's hyper-parameters and presets, a data set's rows and sources, a run's record.
 
     RUN is a run's name, or any unambiguous start of it. A name shared by several is taken as a

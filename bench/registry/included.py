@@ -17,8 +17,8 @@ from bench.api.dataset import Dataset
 from bench.api.declarations import Metric
 from bench.errors import UsageError
 
-#: Modules that plug-ins import, and that were elsewhere before.
-MOVED = {f"bench.{name}": f"bench.api.{name}" for name in ("affine", "dataset", "method", "stream")}
+#: Modules that plug-ins imported before `bench.api`.
+FORMER = ("bench.affine", "bench.dataset", "bench.method", "bench.stream")
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,5 @@ def reason(error: Exception) -> str:
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: {type(error).__name__}: {error.msg}"
     text = f"{type(error).__name__}: {error}".rstrip(".")
-    if isinstance(error, ModuleNotFoundError) and error.name in MOVED:
-        return f"{text}; {error.name} is now {MOVED[error.name]}"
-    return text
+    moved = isinstance(error, ModuleNotFoundError) and error.name in FORMER
+    return f"{text}; import it from bench.api" if moved else text

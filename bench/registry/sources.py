@@ -102,10 +102,8 @@ def look_in(code: bytes, file: str) -> tuple[Look, bytes]:
     try:
         if len(found) > 1:
             raise UsageError("defined more than once.")
-        if not isinstance(call, ast.Call) or ast.unparse(call.func) != "Look":
-            raise UsageError("expected Look(...).", 'Write LOOK = Look(colour="#0072b2").')
-        if call.args:
-            raise UsageError("name every field.", 'Write LOOK = Look(colour="#0072b2").')
+        if not isinstance(call, ast.Call) or ast.unparse(call.func) != "Look" or call.args:
+            raise UsageError("must be Look(...) and name every field, as in Look(stage='block').")
         look = Look(**dict(map(_field, call.keywords)))
     except UsageError as error:
         where = f"LOOK in {file}, line {found[-1].lineno}"

@@ -150,7 +150,8 @@ def share(assignments: Sequence[str], methods: Sequence[str]) -> dict[str, dict[
         else:
             takers = [m for m in methods if key in known[m]]
             if not takers:
-                raise unknown("hyper-parameter", key, set().union(*known.values()))
+                of = f"for {methods[0]}" if len(methods) == 1 else ""
+                raise unknown("hyper-parameter", key, set().union(*known.values()), of)
         for m in takers:
             dealt = own[m] if dot else general[m]
             if dealt.setdefault(key, value) != value:

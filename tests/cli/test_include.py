@@ -143,8 +143,8 @@ def test_the_version_is_that_of_the_source(tmp_path: Path) -> None:
         (
             "a.py",
             "from bench.method import Method\n",
-            "line 1: ModuleNotFoundError: No module named 'bench.method'; bench.method is now "
-            "bench.api.method.",
+            "line 1: ModuleNotFoundError: No module named 'bench.method'; import it from "
+            "bench.api.",
         ),
         ("a.py", "x = 1\n", "defines no method, data set or metric."),
         ("a.txt", METHOD, "is not a Python file."),
