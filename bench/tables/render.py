@@ -255,7 +255,9 @@ def _text_column(table: Table, rows: Sequence[Row], i: int, *, wrapped: bool) ->
         lines[-1] += _text_marks(entry)
         cells.append([*lines[:-1], lines[-1] + " " * (hang - len(_text_marks(entry)))])
     styles = ["bold" if e.best else "underline" if e.second else "" for e in entries]
-    return TextColumn(cells, ["", *styles], any(entry.words for entry in entries))
+    numbers = [entry for entry in entries if entry.number]
+    left = bool(numbers) and all(entry.words for entry in numbers)
+    return TextColumn(cells, ["", *styles], left)
 
 
 def _text_marks(entry: Entry) -> str:
