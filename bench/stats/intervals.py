@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
-#: The least p-value told: beyond it a t-distribution says nothing about any real error.
+#: The least p-value given: below it a t-distribution says nothing about any real error.
 LEAST_P = 1e-100
 
 #: Mean, standard error, low, high, p.
@@ -132,7 +132,7 @@ def paired(differences: ArrayLike, groups: Any = None, level: float = 0.95) -> P
         residuals = sums(d - by_seed - by_row + mean)
         v_res = scale * float((residuals**2).sum()) / (seeds * (seeds - 1))
         v_row = max(v_row - v_res, 0.0)
-    # Constant data leave rounding behind, which is no variance.
+    # Constant data leave rounding errors, not a variance.
     rounding = (np.finfo("float64").eps * float(np.abs(d).max())) ** 2
     v_seed, v_row = (v if v > rounding else 0.0 for v in (v_seed, v_row))
     parts = ((v_seed, seeds - 1), (v_row, n_groups - 1))

@@ -71,7 +71,7 @@ def needed(pairs: int, level: float) -> int:
 
 
 def wilcoxon(scores: ArrayLike) -> list[Pair]:
-    """The test of every pair of methods on `(N, k)` scores, of which a lower one is better.
+    """The test of every pair of methods on `(N, k)` scores; a lower one is better.
 
     It takes the size of a difference to mean the same on every data set. A method without a result
     (NaN) is worse than any other there by more than all differences seen; two without are equal.

@@ -140,7 +140,7 @@ _MANY = 10
 
 @dataclass(frozen=True)
 class Ranking:
-    """Methods on data sets by a score of which a lower one is better.
+    """Methods on data sets by a score; a lower one is better.
 
     `scores` are `(N, k)`; NaN where a method has no result, which takes the worst rank there.
 

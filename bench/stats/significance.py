@@ -16,7 +16,7 @@ from bench.stats.intervals import paired, welch
 from bench.stats.pairwise import holm
 
 #: How two methods were compared, the strongest first: paired over seeds and rows; Welch's t over
-#: seeds; paired over rows on seeds that all have, of which there is one; each one's standard error
+#: seeds; paired over rows on the one seed that all have; each one's standard error
 #: over rows, as if the rows were not the same; not at all.
 Test = Literal["paired", "welch", "paired rows", "rows", "none"]
 
@@ -66,7 +66,7 @@ class Decision:
     def second(self, out: Collection[int] = ()) -> tuple[int, ...]:
         """The best of the methods that are neither kept nor `out`, and all that tie with it.
 
-        These are told apart by the same tests as the best; none where nothing could be tested.
+        By the same tests as the best; none where nothing could be tested.
         """
         left = [j for j in range(len(self.means)) if j not in self.kept and j not in out]
         if not left or not self.kept:

@@ -267,7 +267,7 @@ def _references(members: Sequence[Cell], metrics: Sequence[str]) -> tuple[Row, .
 class BudgetScores:
     """Mean scores `(data sets, methods)` under one budget, NaN where a method has no result.
 
-    A lower score is better: of a column of which more is better they are the negated means.
+    A lower score is better; a column where more is better has its means negated.
     `remarks` say which rows were chosen and what was left out.
     """
 

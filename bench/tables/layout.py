@@ -127,8 +127,8 @@ class Label:
 def labels(members: Sequence[Cell]) -> list[Label]:
     """The label of each of a group's cells.
 
-    A method with several cells is told apart by what differs between them, and by numbers where
-    that is too much to be read in a row.
+    Several cells of a method are labelled by what differs between them, or numbered where that is
+    too long.
     """
     by_method = defaultdict(list)
     for cell in members:
@@ -159,7 +159,7 @@ def _differences(rows: Sequence[Cell]) -> list[list[str]]:
     settings = [k for k in dict.fromkeys(k for each in chosen for k in each) if _differ(chosen, k)]
     return [
         [_KEYS[k](row.key[k]) for k in keys if row.key[k] is not None]
-        + [_line(f"{k}={_plain(each[k])}") for k in settings if k in each]
+        + [_setting(k, each[k]) for k in settings if k in each]
         for row, each in zip(rows, chosen, strict=True)
     ]
 
@@ -174,12 +174,9 @@ def _differ(each: Sequence[dict[str, Any]], key: str) -> bool:
     return len({json.dumps(values[key]) if key in values else None for values in each}) > 1
 
 
-def _plain(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())
+def _setting(name: str, value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return " ".join(f"{name}={text}".split())
 
 
 #: What a block of rows is.

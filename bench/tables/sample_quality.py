@@ -23,7 +23,7 @@ from bench.tables.marks import groups_of, heading_of
 class QualityPoint:
     """MMD-m (squared, a V-statistic) of samples that took `nfe` evaluations; NaN where it failed.
 
-    `steps` are Euler's in each piece of the flow, 0 for the judge's own solver.
+    `steps` are Euler's in each piece of the flow, 0 for the evaluation's solver.
     """
 
     steps: int
@@ -35,7 +35,7 @@ class QualityPoint:
 class QualityCurve:
     """A row of the comparison: `label`, its `method`, and the points of each seed, by its number.
 
-    The points are those of Euler's method, and last that of the judge's `solver`.
+    The points are those of Euler's method, and last that of the evaluation's `solver`.
     """
 
     label: str
@@ -146,7 +146,7 @@ def _curve(cell: Cell, label: str, results: Path) -> QualityCurve | None:
 
 
 def _points(results: Path, run: str) -> tuple[tuple[QualityPoint, ...], str] | None:
-    """The points of a run and the judge's solver; None where its record keeps too few."""
+    """The points of a run and the evaluation's solver; None where its record keeps too few."""
     try:
         record = read(results, run)
     except DataError:
