@@ -146,7 +146,7 @@ def test_the_model_is_there_again(spec: RunSpec, tmp_path: Path) -> None:
     """Its samples by the judge's seed are those that were saved, its log-densities the scored."""
     content = made(spec, tmp_path)
     assert content["status"] == "ok", content["reason"]
-    flow = load_flow(content, tmp_path / "runs")
+    flow = load_flow(store.find(tmp_path / "runs", content["run"]), tmp_path / "runs")
     saved = np.load(tmp_path / "runs" / spec.run / "samples.npz")["samples"]
     samples = flow.sample(len(saved), seed=JUDGE.seed).float().numpy()
     np.testing.assert_array_equal(samples, saved)
@@ -195,4 +195,4 @@ def test_a_model_that_can_not_be_read(spec: RunSpec, tmp_path: Path, damage: str
     else:
         path.write_bytes(good[: len(good) // 2] if damage == "cut" else b"")
     with pytest.raises(DataError, match="no model that can be read"):
-        load_flow(content, tmp_path / "runs")
+        load_flow(store.find(tmp_path / "runs", content["run"]), tmp_path / "runs")
