@@ -146,7 +146,6 @@ def test_the_size_of_the_source() -> None:
     assert len(beside) <= MOST_MODULES_BESIDE_ROOMS, beside
 
 
-@unfinished
 def test_no_two_modules_share_a_name() -> None:
     by_name = defaultdict(list)
     for name in modules():
