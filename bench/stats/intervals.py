@@ -46,11 +46,6 @@ class Paired(Interval):
     se_seeds: float
     se_rows: float
 
-    @property
-    def of_methods(self) -> bool:
-        """Whether the interval is one for the methods, and not for two trained models alone."""
-        return self.seeds > 1
-
 
 def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     """Student's t-interval of the mean of independent values, `(n,)`.

@@ -181,7 +181,6 @@ def _setting(name: str, value: object) -> str:
 
 #: What a block of rows is.
 By = Literal["dataset", "method", "budget"]
-BY: tuple[By, ...] = ("dataset", "method", "budget")
 
 #: What the rows of such a block are.
 ROWS: dict[By, str] = {"dataset": "method", "method": "data set", "budget": "data set: method"}

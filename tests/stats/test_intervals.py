@@ -45,7 +45,6 @@ def test_one_seed_is_the_t_test_of_its_rows() -> None:
     assert found.p == pytest.approx(theirs.pvalue)
     assert (found.low, found.high) == pytest.approx(tuple(theirs.confidence_interval()))
     assert (found.seeds, found.rows, found.groups) == (1, 50, 50)
-    assert not found.of_methods
 
 
 def anova(d: np.ndarray) -> tuple[float, float]:
