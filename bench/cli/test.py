@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.options import include_all, include_option, json_option, settings_option
+from bench.cli.options import include_all, include_option, json_option, listed, settings_option
 from bench.errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _COLOURS = {"ok": "green", "failed": "red", "skipped": "yellow"}
 @click.command()
 @click.argument("name", metavar="METHOD|DATASET|FILE.py[:NAME]")
 @settings_option
-@click.option("--check", "checks", multiple=True, metavar="NAME", help="Only this. Repeatable.")
+@listed("--check", "checks", metavar="NAME", help="Run only this check. Repeatable.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option(
     "--limit",
@@ -104,14 +104,14 @@ def _subject(name: str, settings: tuple[str, ...], device: str) -> Subject | Dat
     file, colon, wanted = name.rpartition(":") if ".py:" in name else (name, "", "")
     if file.endswith(".py"):
         found = plugins.include(file)
-        named = {p.attr: p.name for p in (found.methods or found.datasets).values()}
+        usual = found.methods or found.datasets
+        named = {p.attr: p.name for p in (*found.datasets.values(), *found.methods.values())}
         if colon and wanted not in named:
-            raise unknown("method", wanted, named, f"in {file}")
-        if not named or (not colon and len(named) > 1):
-            holds = f"{len(named)} plug-ins" if named else "no method and no data set"
-            first = f"Name one of {', '.join(named)}, as {file}:{next(iter(named))}."
-            raise UsageError(f"{Path(file).name} holds {holds}.", first if named else "")
-        name = named[wanted] if colon else next(iter(named.values()))
+            raise unknown("method or data set", wanted, named, f"in {file}")
+        if not colon and len(usual) != 1:
+            problem = f"{Path(file).name} holds {len(usual)} methods or data sets, expected one."
+            raise UsageError(problem, f"Name one as {file}:NAME: {', '.join(named) or 'none'}.")
+        name = named[wanted] if colon else next(iter(usual))
     from bench.conformance import DatasetSubject, Subject
     from bench.data import arrays
     from bench.launch.driver import device_of
@@ -121,21 +121,19 @@ def _subject(name: str, settings: tuple[str, ...], device: str) -> Subject | Dat
     if name not in (known := {**plugins.datasets(), **plugins.methods()}):
         raise unknown("method or data set", name, set(known) - {plugins.PATH})
     if name in plugins.methods():
-        kind, files = plugins.method(name), plugins.sources(plugins.methods()[name])
+        kind = plugins.method(name)
         own = presets.share(settings, [name])[name] if settings else {}
-        return Subject(
-            name, kind, presets.parsed(kind.Config, own, f"for {name}"), files, device_of(device)
-        )
+        own = presets.parsed(kind.Config, own, f"for {name}")
+        return Subject(name, kind, own, plugins.sources(known[name]), device_of(device))
     if settings:
         raise UsageError("A data set has no hyper-parameters.", "Leave out --set.")
     dataset = plugins.dataset(name)
-    files = plugins.sources(plugins.datasets()[name])
-    return DatasetSubject(dataset, arrays.load(dataset, data_root()), files)
+    rows = arrays.load(dataset, data_root())
+    return DatasetSubject(dataset, rows, plugins.sources(known[name]))
 
 
 def _print(result: CheckResult) -> None:
-    click.secho(
-        f"{result.outcome.replace('failed', 'FAILED'):<8}", nl=False, fg=_COLOURS[result.outcome]
-    )
+    outcome = result.outcome.replace("failed", "FAILED")
+    click.secho(f"{outcome:<8}", nl=False, fg=_COLOURS[result.outcome])
     lines = textwrap.wrap(f"{result.says} {result.look}".strip(), 74) or [""]
     click.echo(f"{result.check:<18}" + f"\n{' ' * 26}".join(lines))

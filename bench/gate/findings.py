@@ -118,15 +118,18 @@ def compare(
     place = differences(now.environment, baseline.measured.environment)
     gone, new = sorted(before.keys() - here.keys()), sorted(here.keys() - before.keys())
     findings = [GateFinding(before[k].name, "", "worse", "not-measured", "not run") for k in gone]
-    findings += [
-        GateFinding(here[k].name, "", "new", "new-cell", "not in the baseline") for k in new
-    ]
+    findings += [GateFinding(here[k].name, "", "new", "new-cell", "is new") for k in new]
     pairs = []
     for pair in ((here[key], before[key]) for key in common):
         obstacles = list(_obstacles(*pair, now.judge, baseline.measured.judge))
         if not obstacles:
             pairs.append(pair)
-        for code, reason in obstacles or _failures(pair[0]):
+        failures = [
+            ("run-failed", f"seed {seed}: {run.status}: {run.reason}")
+            for seed, run in sorted(pair[0].runs.items())
+            if run.status != "ok"
+        ]
+        for code, reason in obstacles or failures:
             findings.append(GateFinding(pair[0].name, "", "worse", code, reason))
     kept = {name: watch for name, watch in watched().items() if _values(name, before.values())}
     quality = [name for name, watch in kept.items() if watch.kind == "quality"]
@@ -270,12 +273,6 @@ def _obstacles(
     if not now.runs.keys() & before.runs.keys():
         seeds = ", ".join(map(str, sorted(before.runs)))
         yield "no-common-seed", f"no seed in common with the baseline, which has {seeds}"
-
-
-def _failures(cell: WatchedCell) -> Iterator[tuple[str, str]]:
-    for seed, run in sorted(cell.runs.items()):
-        if run.status != "ok":
-            yield "run-failed", f"seed {seed}: {run.status}: {run.reason}"
 
 
 def _constant(
