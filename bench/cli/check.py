@@ -23,13 +23,14 @@ from bench.cli.options import (
 from bench.errors import NothingMeasured, UsageError, unknown
 
 if TYPE_CHECKING:
-    from bench.gate.baseline import Baseline
     from bench.gate.findings import Rule
     from bench.gate.measured import Measured
-    from bench.study.studies import Study
 
 #: How many seeds a baseline has by default.
 SEEDS = 8
+
+#: How the runs are made: anew, with one thread each, timed against the reference.
+HOW: dict[str, Any] = {"only": "all", "threads": 1, "reference_timing": True, "resume": False}
 
 #: The ending of a file and its format.
 ENDINGS = {".txt": "text", ".md": "markdown"}
@@ -99,7 +100,7 @@ def check(
       bench check --results mine --no-run --baseline mine.json --update
     """
     from bench.gate import pages
-    from bench.gate.baseline import DEFAULT, chosen, joined
+    from bench.gate.baseline import DEFAULT, joined
     from bench.gate.findings import compare
     from bench.gate.measured import gather
     from bench.records.store import read_all
@@ -114,22 +115,22 @@ def check(
     for target in ([path] if update else []) + ([Path(output)] if output else []):
         _check_writable(target)
     baseline = _baseline(path, update, part)
-    now: Measured | None
     if no_run:
         folder = Path(results or "").expanduser()
-        now = gather(read_all(folder), folder, methods, datasets)
-        if not now:
+        found = gather(read_all(folder), folder, methods, datasets)
+        if not found:
             raise NothingMeasured(f"{folder} has no such runs.", "Leave out --no-run to make them.")
+        now = found
     else:
-        study = _study(name, methods, datasets, (seeds or SEEDS) if update else 0)
+        running |= {"methods": methods, "datasets": datasets}
         with tempfile.TemporaryDirectory(prefix="bench-check-") as temporary:
-            now = _run(study, Path(results or temporary).expanduser(), **running)
+            at_least = (seeds or SEEDS) if update else 0
+            now = _run(name, at_least, results=results or temporary, **running)
     if update:
         _refuse_failed(now)
     if baseline:
-        expected = replace(baseline, measured=chosen(baseline.measured, methods, datasets))
         try:
-            comparison = compare(now, expected, rule, strict_cost)
+            comparison = compare(now, baseline.part(methods, datasets), rule, strict_cost)
         except NothingMeasured:
             if not update:
                 raise
@@ -155,7 +156,7 @@ def _check_writable(path: Path) -> None:
         ) from error
 
 
-def _baseline(path: Path, update: bool, part: bool) -> Baseline | None:
+def _baseline(path: Path, update: bool, part: bool) -> Measured | None:
     """Read the baseline; None where a whole new one replaces none, or one that can't be read."""
     from bench.gate.baseline import Unreadable, read
 
@@ -168,26 +169,8 @@ def _baseline(path: Path, update: bool, part: bool) -> Baseline | None:
         return None
 
 
-def _study(name: str, methods: tuple[str, ...], datasets: tuple[str, ...], seeds: int) -> Study:
-    """The study or a part of it, with at least that many seeds: its own ones first."""
-    from bench.study.studies import find
-
-    study = find(name)
-    given = {"method": (methods, study.methods), "data set": (datasets, study.datasets)}
-    for kind, (names, known) in given.items():
-        for each in set(names).difference(known):
-            raise unknown(kind, each, known, f"in the study {name}")
-    own = dict.fromkeys((*study.seeds, *range(seeds)))
-    return replace(
-        study,
-        methods=methods or study.methods,
-        datasets=datasets or study.datasets,
-        seeds=tuple(own)[: max(seeds, len(study.seeds))],
-    )
-
-
-def _run(study: Study, folder: Path, **running: Any) -> Measured:
-    """Run the study anew, each run with one thread and timed against the reference."""
+def _run(name: str, seeds: int, **given: Any) -> Measured:
+    """Run the study anew, or a part of it, with that many seeds at least, its own ones first."""
     import msgspec
 
     from bench.gate.measured import gather
@@ -195,12 +178,16 @@ def _run(study: Study, folder: Path, **running: Any) -> Measured:
     from bench.launch.progress import display
     from bench.records import store
     from bench.records.model import Record
+    from bench.study.studies import find
 
-    how: dict[str, Any] = {"only": "all", "threads": 1, "reference_timing": True, "resume": False}
-    notify = partial(click.echo, err=True)
-    prepared = driver.prepare(
-        driver.StudyRequest(study=study, results=folder, **how, **running), notify
-    )
+    study, notify = find(name), partial(click.echo, err=True)
+    known = {"method": study.methods, "data set": study.datasets}
+    for kind, names in {"method": given["methods"], "data set": given["datasets"]}.items():
+        for each in set(names).difference(known[kind]):
+            raise unknown(kind, each, known[kind], f"in the study {name}")
+    every = tuple(dict.fromkeys((*study.seeds, *range(seeds))))[: max(seeds, len(study.seeds))]
+    request = driver.StudyRequest(study=study, seeds=every, **HOW, **given)
+    prepared = driver.prepare(request, notify)
     try:
         result = driver.run(prepared, display, notify)
     except KeyboardInterrupt:
@@ -211,7 +198,7 @@ def _run(study: Study, folder: Path, **running: Any) -> Measured:
         if spec.run not in result.records:
             reason = result.failures[spec.run].reason or "it left no record"
             records.append(msgspec.convert(store.outline(spec) | {"reason": reason}, Record))
-    found = gather(records, folder)
+    found = gather(records, prepared.folder)
     assert found is not None
     return found
 
@@ -234,11 +221,11 @@ def _write_baseline(path: Path, measured: Measured) -> None:
     import datetime
     from importlib.metadata import version
 
-    from bench.gate.baseline import Baseline, text
+    from bench.gate.baseline import text
     from bench.paths import commit
 
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     made = {"version": version("cnf-bench"), "commit": commit(), "date": today}
-    content = text(Baseline(made, measured))
+    content = text(replace(measured, made=made))
     write_whole(path, lambda at: at.write_text(content, encoding="utf-8"))
     click.echo(f"Written: {path}, {len(measured.cells)} cells", err=True)

@@ -7,7 +7,7 @@ of their names, everything else in that of its keys.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,14 +39,6 @@ class Unreadable(DataError):
 
 
 @dataclass(frozen=True)
-class Baseline:
-    """What was measured, and what made it: the version, the commit and the date (`made`)."""
-
-    made: Mapping[str, str | None]
-    measured: Measured
-
-
-@dataclass(frozen=True)
 class _FileCell:
     """A cell as the file has it: `figures` are the watched numbers, a value for each seed."""
 
@@ -70,7 +62,7 @@ class _File:
     cells: list[_FileCell]
 
 
-def read(path: Path) -> Baseline:
+def read(path: Path) -> Measured:
     """Read the baseline in a file.
 
     Raises:
@@ -102,12 +94,12 @@ def read(path: Path) -> Baseline:
             raise ValueError("a cell is in it twice")
     except ValueError as error:
         raise Unreadable(f"The baseline {path} is damaged: {error}.", _AGAIN) from error
-    return Baseline(found.made, Measured(found.environment, found.judge, tuple(cells.values())))
+    return Measured(found.environment, found.judge, tuple(cells.values()), found.made)
 
 
-def text(baseline: Baseline) -> str:
+def text(measured: Measured) -> str:
     """Return the content of a baseline's file."""
-    measured, cells = baseline.measured, []
+    cells = []
     for cell in sorted(measured.cells, key=lambda cell: cell.name):
         seeds = sorted(cell.runs)
         values = {name: [cell.runs[s].numbers.get(name) for s in seeds] for name in watched()}
@@ -120,23 +112,23 @@ def text(baseline: Baseline) -> str:
         "environment": {name: getattr(environment, name) for name in (*KEPT, "packages")},
         "format": FORMAT,
         "judge": dict(measured.judge),
-        "made": dict(baseline.made),
+        "made": dict(measured.made),
     }
     return "\n".join(_lines(file)) + "\n"
 
 
-def joined(old: Baseline, new: Measured) -> Measured:
+def joined(old: Measured, new: Measured) -> Measured:
     """Return the cells of both, the new ones replacing those of the same name.
 
     Raises:
         UsageError: they can't be in one baseline.
     """
     keys = {cell.key for cell in new.cells}
-    left = tuple(cell for cell in old.measured.cells if cell.key not in keys)
+    left = tuple(cell for cell in old.cells if cell.key not in keys)
     if not left:
         return new
-    reasons = differences(new.environment, old.measured.environment)
-    if new.judge != old.measured.judge:
+    reasons = differences(new.environment, old.environment)
+    if new.judge != old.judge:
         reasons.append("other evaluation settings")
     if reasons:
         raise UsageError(
@@ -145,18 +137,6 @@ def joined(old: Baseline, new: Measured) -> Measured:
             "Make all of it anew: leave out -m and -d.",
         )
     return replace(new, cells=(*left, *new.cells))
-
-
-def chosen(
-    measured: Measured, methods: Collection[str] = (), datasets: Collection[str] = ()
-) -> Measured:
-    """Return only the cells of these methods and data sets, where any is named."""
-    cells = tuple(
-        cell
-        for cell in measured.cells
-        if (not methods or cell.method in methods) and (not datasets or cell.dataset in datasets)
-    )
-    return replace(measured, cells=cells)
 
 
 def _cell(content: _FileCell) -> WatchedCell:

@@ -13,7 +13,6 @@ from typing import Any, Literal, get_args
 
 from bench.api.declarations import Watch
 from bench.errors import NothingMeasured
-from bench.gate.baseline import Baseline
 from bench.gate.measured import STEP, Measured, WatchedCell, differences, watched
 from bench.registry.plugins import current_version
 
@@ -97,7 +96,7 @@ class Comparison:
 
 
 def compare(
-    now: Measured, baseline: Baseline, rule: Rule = "auto", strict_cost: bool = False
+    now: Measured, baseline: Measured, rule: Rule = "auto", strict_cost: bool = False
 ) -> Comparison:
     """Compare what was measured with the baseline, cell by cell.
 
@@ -110,18 +109,18 @@ def compare(
     Raises:
         NothingMeasured: they have no cell in common.
     """
-    before = {cell.key: cell for cell in baseline.measured.cells}
+    before = {cell.key: cell for cell in baseline.cells}
     here = {cell.key: cell for cell in now.cells}
     common = sorted(before.keys() & here.keys())
     if not common:
         raise NothingMeasured("No cell that was measured is in the baseline.")
-    place = differences(now.environment, baseline.measured.environment)
+    place = differences(now.environment, baseline.environment)
     gone, new = sorted(before.keys() - here.keys()), sorted(here.keys() - before.keys())
     findings = [GateFinding(before[k].name, "", "worse", "not-measured", "not run") for k in gone]
     findings += [GateFinding(here[k].name, "", "new", "new-cell", "is new") for k in new]
     pairs = []
     for pair in ((here[key], before[key]) for key in common):
-        obstacles = list(_obstacles(*pair, now.judge, baseline.measured.judge))
+        obstacles = list(_obstacles(*pair, now.judge, baseline.judge))
         if not obstacles:
             pairs.append(pair)
         failures = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +83,20 @@ class WatchedCell:
 class Measured:
     """The cells of one study, where they ran, and how they were evaluated.
 
-    `environment` has the fields of `KEPT`, and the versions of `LIBRARIES`.
+    `environment` has the fields of `KEPT`, and the versions of `LIBRARIES`. In a baseline `made`
+    says what made it: the version, the commit and the date.
     """
 
     environment: EnvironmentRecord
     judge: Mapping[str, Any]
     cells: tuple[WatchedCell, ...]
+    made: Mapping[str, str | None] = field(default_factory=dict)
+
+    def part(self, methods: Collection[str] = (), datasets: Collection[str] = ()) -> Measured:
+        """Return only the cells of these methods and data sets, where any is named."""
+        kept = [c for c in self.cells if not methods or c.method in methods]
+        kept = [c for c in kept if not datasets or c.dataset in datasets]
+        return replace(self, cells=tuple(kept))
 
 
 def watched() -> dict[str, Watch]:

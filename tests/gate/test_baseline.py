@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bench.errors import DataError, UsageError
-from bench.gate.baseline import Unreadable, chosen, joined, read, text
+from bench.gate.baseline import Unreadable, joined, read, text
 
 from .made import baseline, elsewhere, measured
 
@@ -31,7 +31,7 @@ def test_what_is_written_is_read(file: Path) -> None:
 
 
 def test_a_changed_number_is_a_changed_line() -> None:
-    changed = dataclasses.replace(baseline(), measured=measured(8, {"nll": 1.5}))
+    changed = dataclasses.replace(measured(8, {"nll": 1.5}), made=baseline().made)
     before, after = (text(each).splitlines() for each in (baseline(), changed))
     diff = [
         d
@@ -44,16 +44,16 @@ def test_a_changed_number_is_a_changed_line() -> None:
 def test_numbers_keep_their_bits(tmp_path: Path) -> None:
     value = 0.1 + 0.2
     path = tmp_path / "b.json"
-    path.write_text(text(dataclasses.replace(baseline(), measured=measured(8, {"nll": value}))))
-    (cell,) = chosen(read(path).measured, ["ffjord"], ["moons"]).cells
+    path.write_text(text(measured(8, {"nll": value})))
+    (cell,) = read(path).part(["ffjord"], ["moons"]).cells
     assert {run.numbers["nll"] for run in cell.runs.values()} == {value}
 
 
 def test_a_part_replaces_its_cells() -> None:
-    new = chosen(measured(8, {"nll": 1.5}), ["ffjord"])
+    new = measured(8, {"nll": 1.5}).part(["ffjord"])
     both = joined(baseline(), new)
     assert sorted(c.name for c in both.cells) == sorted(c.name for c in measured(8).cells)
-    (cell,) = chosen(both, ["ffjord"], ["moons"]).cells
+    (cell,) = both.part(["ffjord"], ["moons"]).cells
     assert cell.runs[0].numbers["nll"] == 1.5
     with pytest.raises(UsageError, match="ba9876543210"):
         joined(baseline(), elsewhere(new))
