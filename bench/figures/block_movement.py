@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,6 @@ from bench.figures import style
 from bench.figures.request import Array, Group, Plot, Request, select
 from bench.records.format import measured
 from bench.tables.details import movement_of
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 #: Data sets and methods at most.
 GROUPS, ROWS = 6, 10
@@ -40,8 +36,7 @@ class Chain:
         """The mean over seeds; None where they have different numbers of blocks."""
         if len({len(seed) for seed in self.seeds}) > 1:
             return None
-        mean: Array = np.mean(self.seeds, axis=0)
-        return mean
+        return np.asarray(np.mean(self.seeds, axis=0))
 
 
 def draw(request: Request) -> Plot:
@@ -79,7 +74,7 @@ def draw(request: Request) -> Plot:
             lines.append(_numbers(group, chain))
     if not panels:
         raise NothingMeasured(f"No run in {request.results} says how far its blocks move the rows.")
-    if any(len(chain.seeds) > 1 for chain in _every(panels)):
+    if any(len(chain.seeds) > 1 for chain in itertools.chain(*panels.values())):
         lines.insert(1, "Bold: the mean over seeds; thin: each seed.")
     return selection.plot(diagram(panels), lines)
 
@@ -94,18 +89,17 @@ def _numbers(group: Group, chain: Chain) -> str:
     return f"{group.title}, {chain.label} ({seeds}): {numbers}."
 
 
-def _every(panels: dict[str, list[Chain]]) -> Iterator[Chain]:
-    return (chain for chains in panels.values() for chain in chains)
-
-
-def diagram(panels: dict[str, list[Chain]]) -> Figure:
+def diagram(panels: dict[str, list[Chain]]) -> style.Figure:
     """Draw a panel for each title: movement against the number of the block."""
     across = min(3, len(panels))
     down = math.ceil(len(panels) / across)
+    moved = [
+        np.concatenate([seed for c in chains for seed in c.seeds]) for chains in panels.values()
+    ]
+    log = all(v.min() > 0 for v in moved) and any(v.max() > 30 * v.min() for v in moved)
+    block = style.stage_word(chain.method for chain in itertools.chain(*panels.values()))
     with style.canvas(_WIDTHS[across - 1] * across, _HEIGHT * down + 0.4) as figure:
         grid = figure.subplots(down, across, squeeze=False)
-        log = _wide([np.concatenate([s for c in p for s in c.seeds]) for p in panels.values()])
-        block = style.stage_word(chain.method for chain in _every(panels))
         handles: dict[str, Any] = {}
         for place, (axes, title) in enumerate(zip(grid.flat, panels, strict=False)):
             style.dress(axes, title)
@@ -113,7 +107,12 @@ def diagram(panels: dict[str, list[Chain]]) -> Figure:
             for chain in panels[title]:
                 _chain(axes, chain)
                 handles.setdefault(chain.label, style.key_line(**_line(chain), lw=1.4))
-            _scale(axes, log=log)
+            axes.xaxis.set_major_locator(style.few_ticks(9, integer=True))
+            if log:
+                axes.set_yscale("log")
+                style.log_ticks(axes.yaxis)
+            else:
+                axes.set_ylim(bottom=0)
             movement = "" if place % across else "W2 movement (unit²)"
             style.name_axes(axes, f"{block}, from data to noise", movement)
         for axes in grid.flat[len(panels) :]:
@@ -122,17 +121,12 @@ def diagram(panels: dict[str, list[Chain]]) -> Figure:
     return figure
 
 
-def _wide(panels: Sequence[Array]) -> bool:
-    """Whether the movements of some panel differ by more than 30 times."""
-    return all(v.min() > 0 for v in panels) and any(v.max() > 30 * v.min() for v in panels)
-
-
 def _line(chain: Chain) -> dict[str, Any]:
     fill = "white" if chain.look.place else chain.look.colour
     return {**chain.look.line, "ms": 4, "mew": 1.0, "mfc": fill}
 
 
-def _chain(axes: Axes, chain: Chain) -> None:
+def _chain(axes: style.Axes, chain: Chain) -> None:
     mean, colour = chain.mean(), chain.look.colour
     for seed in chain.seeds if len(chain.seeds) > 1 or mean is None else ():
         (line,) = axes.plot(np.arange(1, len(seed) + 1), seed, color=colour, lw=0.5, alpha=0.6)
@@ -140,14 +134,3 @@ def _chain(axes: Axes, chain: Chain) -> None:
             line.set(marker=chain.look.marker, markersize=3.4, markeredgewidth=0, alpha=1.0)
     if mean is not None:
         axes.plot(np.arange(1, len(mean) + 1), mean, **_line(chain), lw=1.4, label=chain.label)
-
-
-def _scale(axes: Axes, *, log: bool) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if log:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    else:
-        axes.set_ylim(bottom=0)

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +15,6 @@ from bench.figures import style
 from bench.figures.request import Array, Group, Plot, Request, SelectedRun, select
 from bench.records import catalogue
 from bench.records.curve import TrainingCurve, read_curve
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, SubFigure
 
 #: Data sets and methods at most; the window of a running mean, as a share of all updates.
 GROUPS, ROWS, WINDOW = 2, 9, 0.02
@@ -100,8 +96,7 @@ def smoothed(values: Array, window: int) -> Array:
     middle = np.arange(len(values))
     low = np.maximum(middle - (window - 1) // 2, 0)
     high = np.minimum(middle + window // 2 + 1, len(values))
-    found: Array = (sums[high] - sums[low]) / (high - low)
-    return found
+    return np.asarray((sums[high] - sums[low]) / (high - low))
 
 
 def _limits(curves: Sequence[ShownCurve]) -> tuple[float, float]:
@@ -129,7 +124,7 @@ def _about(part: CurvePanels, every: int) -> Iterator[str]:
         yield f"Long curves on {part.title} are thinned, to one mini-batch in {every} at least."
 
 
-def diagram(parts: Sequence[CurvePanels]) -> Figure:
+def diagram(parts: Sequence[CurvePanels]) -> style.Figure:
     """Draw a row of validation and rows of losses for each data set."""
     rows = [math.ceil(len(part.curves) / _ACROSS) for part in parts]
     heights = [_TOP + 0.3 + _LOSS * down for down in rows]
@@ -152,7 +147,7 @@ def diagram(parts: Sequence[CurvePanels]) -> Figure:
     return figure
 
 
-def _validation(place: SubFigure, part: CurvePanels) -> None:
+def _validation(place: style.SubFigure, part: CurvePanels) -> None:
     """Validation NLL against mini-batches and seconds; the kept state is ringed."""
     grid = place.subplots(1, 2, sharey=True)
     nll = style.axis_name(catalogue.column("validation_nll"))
@@ -180,7 +175,7 @@ def _validation(place: SubFigure, part: CurvePanels) -> None:
 _X = ("mini-batches", "training (s)")
 
 
-def _losses(place: SubFigure, part: CurvePanels, down: int) -> None:
+def _losses(place: style.SubFigure, part: CurvePanels, down: int) -> None:
     grid = place.subplots(down, _ACROSS, squeeze=False)
     for k, axes in enumerate(grid.flat):
         if k >= len(part.curves):
@@ -191,7 +186,7 @@ def _losses(place: SubFigure, part: CurvePanels, down: int) -> None:
         style.name_axes(axes, _X[0], "" if k % _ACROSS else "loss (the method's own)")
 
 
-def _loss(axes: Axes, curve: ShownCurve) -> None:
+def _loss(axes: style.Axes, curve: ShownCurve) -> None:
     known = np.isfinite(curve.loss)
     minibatches, seconds, loss = (v[known] for v in (curve.minibatches, curve.seconds, curve.loss))
     if not len(loss):
@@ -216,7 +211,7 @@ def _loss(axes: Axes, curve: ShownCurve) -> None:
         _seconds(axes, minibatches, seconds)
 
 
-def _seconds(axes: Axes, minibatches: Array, seconds: Array) -> None:
+def _seconds(axes: style.Axes, minibatches: Array, seconds: Array) -> None:
     """An axis of training seconds above, at the mini-batches that had been seen by then."""
     above = axes.twiny()
     above.set_xlim(axes.get_xlim())

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import NothingMeasured
+from bench.figures import style
 from bench.figures.request import (
     Array,
     Group,
@@ -25,11 +26,8 @@ from bench.figures.request import (
     samples,
     select,
 )
-from bench.figures.style import strips
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from bench.evaluation.flow import Flow
 
 #: Data sets and methods at most; rows that set the axes' limits; cells along each axis.
@@ -139,8 +137,7 @@ def density(flow: Flow, points: Array) -> Array:
         log_prob = flow.log_prob(torch.from_numpy(points)).double().cpu()
     except SolverFailed as error:
         raise Unusable(f"Its density can't be computed: {error}.") from error
-    found: Array = np.exp(log_prob.numpy())
-    return found
+    return np.asarray(np.exp(log_prob.numpy()))
 
 
 def _about(group: Group, densities: dict[str, Array], top: float, area: float) -> Iterator[str]:
@@ -156,9 +153,9 @@ def _about(group: Group, densities: dict[str, Array], top: float, area: float) -
         yield f"The true density of {group.title} is not known."
 
 
-def diagram(shown: list[DensityStrip]) -> Figure:
+def diagram(shown: list[DensityStrip]) -> style.Figure:
     """Draw a strip of panels for each data set."""
-    with strips([(strip.title, list(strip.panels)) for strip in shown]) as (figure, places):
+    with style.strips([(strip.title, list(strip.panels)) for strip in shown]) as (figure, places):
         for place, strip in zip(places, shown, strict=True):
             extent = (strip.low[0], strip.high[0], strip.low[1], strip.high[1])
             for axes, values in zip(place.panels, strip.panels.values(), strict=True):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -30,10 +29,6 @@ from bench.figures.request import (
     samples,
     select,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, SubFigure
 
 #: Methods, columns and rows of a sample at most; columns where none are named.
 ROWS, COLUMNS, POINTS, CHOSEN = 4, 5, 10_000, 4
@@ -156,7 +151,7 @@ def _about(
         yield f"No test rows of {group.title}: {real.reason}"
 
 
-def diagram(shown: Corners) -> Figure:
+def diagram(shown: Corners) -> style.Figure:
     """Draw a corner plot for each method, two side by side."""
     from matplotlib.patches import Patch
 
@@ -176,7 +171,7 @@ def diagram(shown: Corners) -> Figure:
     return figure
 
 
-def _corner(part: SubFigure, corner: Corner, shown: Corners) -> None:
+def _corner(part: style.SubFigure, corner: Corner, shown: Corners) -> None:
     k = len(shown.names)
     # The panels are narrow: units go on a line of their own.
     names = [name.replace(" (", "\n(") for name in shown.names]
@@ -202,7 +197,7 @@ def _corner(part: SubFigure, corner: Corner, shown: Corners) -> None:
             axes.yaxis.label.set_fontsize(6.5)
 
 
-def _single(axes: Axes, corner: Corner, shown: Corners, j: int) -> None:
+def _single(axes: style.Axes, corner: Corner, shown: Corners, j: int) -> None:
     low, high = shown.low[j], shown.high[j]
     if shown.data is not None:
         x, density = smooth_1d(shown.data[:, j], low, high)
@@ -216,7 +211,7 @@ def _single(axes: Axes, corner: Corner, shown: Corners, j: int) -> None:
         axes.spines["left"].set_visible(False)
 
 
-def _pair(axes: Axes, corner: Corner, shown: Corners, j: int, i: int) -> None:
+def _pair(axes: style.Axes, corner: Corner, shown: Corners, j: int, i: int) -> None:
     low, high = shown.low[[j, i]], shown.high[[j, i]]
     x, y = (a + (b - a) * _CENTRES for a, b in zip(low, high, strict=True))
     cell = float(np.prod((high - low) / CELLS))

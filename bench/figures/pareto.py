@@ -4,29 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from bench.api.declarations import Column
 from bench.errors import NothingMeasured, UsageError
 from bench.figures import style
-from bench.figures.request import (
-    Array,
-    Group,
-    Plot,
-    Request,
-    SelectedRun,
-    metric_column,
-    select,
-)
+from bench.figures.request import Array, Group, Plot, Request, SelectedRun, metric_column, select
 from bench.records import catalogue
 from bench.stats.ranking import pareto_front
 from bench.tables.marks import flags_of
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 #: Data sets and methods at most; the size of a panel in inches.
 GROUPS, ROWS = 4, 12
@@ -71,7 +59,7 @@ def draw(request: Request) -> Plot:
     if loss.better != "lower" or loss.name in COSTS:
         known = [n for n, c in catalogue.measures().items() if c.better == "lower"]
         raise UsageError(
-            f"Less {loss.name} at a higher cost is no trade-off that can be drawn.",
+            f"Can't draw {loss.name} against its cost.",
             f"Choose from: {', '.join(name for name in known if name not in COSTS)}.",
         )
     selection = select(request, GROUPS, ROWS)
@@ -144,7 +132,7 @@ def _missing(group: Group, panel: CostPanel) -> Iterator[str]:
             yield f"Not on the front on {group.title}: {one.label}, {why}."
 
 
-def diagram(panels: Sequence[CostPanel]) -> Figure:
+def diagram(panels: Sequence[CostPanel]) -> style.Figure:
     """Draw a row for each data set, with a panel for each cost."""
     costs = [(catalogue.column(name), unit) for name, (_, unit) in COSTS.items()]
     names = [style.axis_name(replace(column, unit=unit)) for column, unit in costs]
@@ -178,7 +166,7 @@ def _limits(values: Array, *, log: bool) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _draw_panel(axes: Axes, panel: CostPanel, k: int) -> None:
+def _draw_panel(axes: style.Axes, panel: CostPanel, k: int) -> None:
     axes.set_xscale("log")
     if panel.log:
         axes.set_yscale("log")

@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.errors import NothingMeasured, UsageError
 from bench.figures import style
 from bench.figures.request import Plot, Request, wrapped
+from bench.records.selection import latest
 from bench.tables.sample_quality import QualityCurve, QualityPanel, panels
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 #: The width of a panel in inches where there are one, two, three or more; its height.
 _WIDTHS, _HEIGHT = (4.4, 3.1, 2.35), 2.25
@@ -32,7 +29,7 @@ def draw(request: Request) -> Plot:
             "Leave out --metric.",
         )
     request.reject("quality", "seed", "columns")
-    frame, left_out = request.comparable()
+    frame, left_out = latest(request.frame())
     found = panels(frame, request.results)
     shown = [panel for panel in found if panel.curves]
     if not shown:
@@ -46,7 +43,7 @@ def draw(request: Request) -> Plot:
         if panel.missing
     )
     lines = (" ".join(_caption(shown)), *missing, "The numbers: bench table --details")
-    return Plot(diagram(shown), tuple(map(wrapped, lines)), left_out)
+    return Plot(diagram(shown), tuple(map(wrapped, lines)), tuple(left_out))
 
 
 def _caption(shown: Sequence[QualityPanel]) -> Iterator[str]:
@@ -76,12 +73,14 @@ def _solvers(shown: Sequence[QualityPanel]) -> str:
     return " or ".join(sorted({curve.solver for panel in shown for curve in panel.curves}))
 
 
-def diagram(shown: Sequence[QualityPanel]) -> Figure:
+def diagram(shown: Sequence[QualityPanel]) -> style.Figure:
     """Draw a panel for each data set, with a line for each row of the comparison.
 
     A line is the mean over seeds, by Euler's method; each of several seeds is a thin line. The
     hollow marker is the reference solver. Both axes are logarithmic.
     """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
     across = min(3, len(shown))
     down = math.ceil(len(shown) / across)
     looks = style.styles((curve.label, curve.method) for panel in shown for curve in panel.curves)
@@ -102,12 +101,15 @@ def diagram(shown: Sequence[QualityPanel]) -> Figure:
             style.name_axes(below, "evaluations per sample (NFE)")
         for left in grid[:, 0]:
             style.name_axes(left, y="MMD-m (squared)")
-        _ticks(grid[0, 0], shown)
+        shared = grid[0, 0].xaxis
+        shared.set_major_locator(LogLocator(base=2))
+        shared.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        shared.set_minor_locator(NullLocator())
         style.legend(figure, _handles(shown, looks))
     return figure
 
 
-def _panel(axes: Axes, panel: QualityPanel, looks: dict[str, style.Style]) -> None:
+def _panel(axes: style.Axes, panel: QualityPanel, looks: dict[str, style.Style]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.margins(x=0.06, y=0.09)
@@ -118,7 +120,7 @@ def _panel(axes: Axes, panel: QualityPanel, looks: dict[str, style.Style]) -> No
         axes.axhline(panel.tau, **_TAU, zorder=1.5, gid="tau")
 
 
-def _curve(axes: Axes, curve: QualityCurve, look: style.Style) -> None:
+def _curve(axes: style.Axes, curve: QualityCurve, look: style.Style) -> None:
     points = [curve.mean(steps) for steps in curve.steps if steps]
     axes.plot(
         [p.nfe for p in points], [p.mmd for p in points], **look.line, ms=3.6, mew=0, lw=1.4,
@@ -131,19 +133,6 @@ def _curve(axes: Axes, curve: QualityCurve, look: style.Style) -> None:
     last = curve.mean(0)
     hollow = {**look.line, "ls": "none", **_HOLLOW}
     axes.plot([last.nfe], [last.mmd], **hollow, zorder=4)
-
-
-def _ticks(axes: Axes, shown: Sequence[QualityPanel]) -> None:
-    """Every power of two, or every other one where there are many; the axes share them."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
-    nfe = [p.nfe for each in shown for c in each.curves for s in c.seeds.values() for p in s]
-    known = [math.log2(value) for value in nfe if math.isfinite(value) and value > 0]
-    low, high = math.floor(min(known, default=0)), math.ceil(max(known, default=5))
-    step = 1 if high - low < 6 else 2
-    axes.xaxis.set_major_locator(FixedLocator([2.0**k for k in range(low, high + 1, step)]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _handles(shown: Sequence[QualityPanel], looks: dict[str, style.Style]) -> dict[str, Any]:

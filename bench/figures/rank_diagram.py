@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from bench.errors import NothingMeasured, UsageError
+from bench.figures import style
 from bench.figures.request import Plot, Request, wrapped
 from bench.figures.style import INK
 from bench.records.frame import cells
 from bench.stats.ranking import Ranking, explain_pairs, too_few
 from bench.tables.comparison import scores_by_budget
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 #: The colour of bars: Okabe and Ito's blue, which the colour-blind can tell from the ink.
 _BAR = "#0072B2"
@@ -55,7 +51,7 @@ def _numbers(ranking: Ranking) -> Iterator[str]:
         yield "  ".join([name.ljust(widths[0]), *shown])
 
 
-def diagram(ranking: Ranking) -> Figure:
+def diagram(ranking: Ranking) -> style.Figure:
     """Draw average ranks on an axis, the best to the right; bars join methods that do not differ.
 
     One bar joins them all where Friedman's test finds no difference.
@@ -96,7 +92,7 @@ def diagram(ranking: Ranking) -> Figure:
     return figure
 
 
-def _axis(axes: Axes, k: int) -> None:
+def _axis(axes: style.Axes, k: int) -> None:
     axes.plot([1, k], [0, 0], color=INK, lw=1.2)
     for half_rank in range(2 * k - 1):
         rank = 1 + half_rank / 2
@@ -106,7 +102,7 @@ def _axis(axes: Axes, k: int) -> None:
             axes.text(rank, 0.13, f"{rank:.0f}", ha="center", va="bottom", fontsize=9, color=INK)
 
 
-def _critical_difference(axes: Axes, ranking: Ranking, k: int) -> None:
+def _critical_difference(axes: style.Axes, ranking: Ranking, k: int) -> None:
     """The critical difference as a length above the axis, or in words where it is too long."""
     y = 0.38
     if ranking.cd > k - 1:
@@ -122,7 +118,7 @@ def _critical_difference(axes: Axes, ranking: Ranking, k: int) -> None:
 
 
 def _labels(
-    axes: Axes, ranking: Ranking, places: Sequence[int], side: str, depth: float, k: int
+    axes: style.Axes, ranking: Ranking, places: Sequence[int], side: str, depth: float, k: int
 ) -> None:
     """Names at a side, each with its average rank and a line to its place on the axis."""
     outside = 1 - 0.06 * (k - 1) if side == "right" else k + 0.06 * (k - 1)

@@ -99,15 +99,6 @@ class Request:
         budgets = () if self.budget is None else (self.budget,)
         return chosen(runs, self.results, self.methods, self.datasets, budgets)
 
-    def comparable(self) -> tuple[pd.DataFrame, tuple[str, ...]]:
-        """The runs that may be compared, and a sentence on each kind that is left out.
-
-        Raises:
-            NothingMeasured: there are none.
-        """
-        kept, left_out = latest(self.frame())
-        return kept, tuple(left_out)
-
     def reject(self, kind: str, *names: str) -> None:
         """Reject those of the options metric, seed and columns that a kind does not use.
 
@@ -182,13 +173,6 @@ class Group:
         """The group with the rows of these labels alone."""
         return replace(self, rows=tuple(one for one in self.rows if one.label in shown))
 
-    def about(self) -> str:
-        """A note on the data, if they are not the whole published data set."""
-        run = self.rows[0].run
-        if pd.notna(run["subset"]) and run["subset"]:
-            return f"{self.dataset} (a subset of the real set)"
-        return f"{self.dataset} ({run['data_kind']})" if run["data_kind"] == "redrawn" else ""
-
 
 @dataclass(frozen=True)
 class Selection:
@@ -212,8 +196,11 @@ class Selection:
             seeds = sorted({int(one.run["seed"]) for one in runs})
             named = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
             lines.append(f"Runs ({named}): {', '.join(one.name for one in runs)}.")
-            if notes := list(dict.fromkeys(filter(None, (group.about() for group in drawn)))):
-                lines.append(f"Data: {', '.join(notes)}.")
+            for dataset, run in {group.dataset: group.rows[0].run for group in drawn}.items():
+                if pd.notna(run["subset"]) and run["subset"]:
+                    lines.append(f"{dataset} is a subset of the real data set.")
+                elif run["data_kind"] == "redrawn":
+                    lines.append(f"{dataset} is drawn anew from the real source material.")
         return Plot(figure, tuple(map(wrapped, (*lines, *self.not_shown))), self.left_out)
 
 
@@ -236,7 +223,7 @@ def select(
     Raises:
         NothingMeasured: no row has one.
     """
-    frame, left_out = request.comparable()
+    frame, left_out = latest(request.frame())
     found: list[Group] = []
     not_shown: list[str] = []
     beyond: list[str] = []
@@ -259,7 +246,7 @@ def select(
         fit = f"{groups} data {'set fits' if groups == 1 else 'sets fit'}"
         how = "-d, -b" if len(budgets) < len(every) else "-d"
         not_shown.append(f"Only {fit}; not shown: {_first(beyond)} (choose with {how}).")
-    return Selection(tuple(found), tuple(not_shown), left_out)
+    return Selection(tuple(found), tuple(not_shown), tuple(left_out))
 
 
 def _group(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,9 +23,6 @@ from bench.figures.request import (
     samples,
     select,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 #: Data sets, methods, and points in a panel at most; images along each side of a panel.
 GROUPS, ROWS, POINTS, SIDE = 3, 7, 2_000, 5
@@ -79,7 +75,13 @@ def _strip(
         sets = {label: images(rows[: SIDE * SIDE]) for label, rows in kept.items()}
         names: tuple[str, ...] = (f"grey value ({UNIT})",)
         low, high = (np.array([end]) for end in np.quantile(_basis(sets), [0.005, 0.995]))
-        lines.append(_about_images(group, sets, real))
+        count, height, width = _basis(sets).shape
+        beside = f" and {count} of {real.total:,} test rows" if DATA in sets else ""
+        lines.append(
+            f"{group.title}: the first {len(sets[group.rows[0].label])} samples of each method"
+            f"{beside} as {height}x{width} images on one grey scale, which clips 0.5 % of the "
+            f"{'test' if DATA in sets else 'sample'} pixels at either end."
+        )
     else:
         columns = columns_of(request, group, 2)
         columns = columns * 2 if len(columns) == 1 else columns
@@ -106,17 +108,7 @@ def _basis(sets: dict[str, Array]) -> Array:
     return sets[DATA] if DATA in sets else np.concatenate([*sets.values()])
 
 
-def _about_images(group: Group, sets: dict[str, Array], real: RealRows) -> str:
-    n, height, width = next(iter(sets.values())).shape
-    beside = f" and {n} of {real.total:,} test rows" if DATA in sets else ""
-    whose = "the test rows'" if DATA in sets else "all"
-    return (
-        f"{group.title}: {n} samples of each method{beside}, the first ones, as {height}x{width} "
-        f"images on one grey scale, which clips 0.5 % of {whose} pixels at either end."
-    )
-
-
-def diagram(shown: list[SampleStrip]) -> Figure:
+def diagram(shown: list[SampleStrip]) -> style.Figure:
     """Draw a strip of panels for each data set."""
     titles = [(strip.title, [title for title, _, _ in strip.panels]) for strip in shown]
     with style.strips(titles) as (figure, places):

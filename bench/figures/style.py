@@ -18,9 +18,11 @@ from bench.errors import UsageError
 from bench.registry import plugins
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    # The other modules annotate with these: style.Axes, style.Figure.
+    from matplotlib.axes import Axes as Axes
     from matplotlib.axis import Axis
-    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.figure import Figure as Figure
+    from matplotlib.figure import SubFigure as SubFigure
 
 #: What is neither a method nor a measurement: axes, text, thresholds.
 INK, PALE = "#222222", "#767676"
@@ -62,21 +64,19 @@ def looks(methods: Iterable[str]) -> dict[str, Look]:
     it from picture to picture. Markers are chosen likewise; they repeat when none is left.
     """
     declared = {name: _declared(name) for name in sorted(set(methods), key=_harness_first)}
+    reserved = {look.colour.upper() for look in declared.values() if look.colour}
+    reserved_markers = {look.marker for look in declared.values()}
     colours, markers, found = set[str](), set[str](), {}
     for name, look in declared.items():
-        if look.colour and look.colour.upper() not in colours:
-            colours.add(look.colour.upper())
-            found[name] = look
-    for name, look in declared.items():
-        if name not in found:
-            found[name] = replace(look, colour=_free_colour(name, colours))
-            colours.add(found[name].colour.upper())
-    for name in declared:
-        marker = found[name].marker
+        colour, marker = look.colour.upper(), look.marker
+        if not colour or colour in colours:
+            colour = _free_colour(name, colours | reserved)
         if not marker or marker in markers:
-            marker = next((m for m in _rotated(name, MARKERS) if m not in markers), marker or "o")
-            found[name] = replace(found[name], marker=marker)
+            free = (m for m in _rotated(name, MARKERS) if m not in markers | reserved_markers)
+            marker = next(free, marker or "o")
+        colours.add(colour)
         markers.add(marker)
+        found[name] = replace(look, colour=colour, marker=marker)
     return found
 
 
@@ -135,9 +135,8 @@ class Style:
     @property
     def point(self) -> dict[str, Any]:
         """Matplotlib's keywords for a single marker."""
-        fill = FILLS[self.place % len(FILLS)]
-        marker = {"color": self.colour, "marker": self.marker, "fillstyle": fill}
-        return {**marker, "markerfacecoloralt": "white"}
+        fill = {"fillstyle": FILLS[self.place % len(FILLS)], "markerfacecoloralt": "white"}
+        return {"color": self.colour, "marker": self.marker, **fill}
 
 
 def styles(rows: Iterable[tuple[str, str]]) -> dict[str, Style]:
@@ -206,11 +205,11 @@ def name_axes(axes: Axes, x: str = "", y: str = "") -> None:
         axes.set_ylabel(y, fontsize=NAME, color=INK)
 
 
-def few_ticks(n: int) -> Any:
+def few_ticks(n: int, **settings: Any) -> Any:
     """A locator of at most `n` intervals."""
     from matplotlib.ticker import MaxNLocator
 
-    return MaxNLocator(n)
+    return MaxNLocator(n, **settings)
 
 
 def log_ticks(axis: Axis) -> None:
@@ -274,9 +273,7 @@ class PanelStrip:
 
 
 @contextmanager
-def strips(
-    shown: Sequence[tuple[str, Sequence[str]]],
-) -> Iterator[tuple[Figure, list[PanelStrip]]]:
+def strips(shown: Sequence[tuple[str, Sequence[str]]]) -> Iterator[tuple[Figure, list[PanelStrip]]]:
     """A figure with strips of square panels, given each strip's title and those of its panels."""
     across = min(ACROSS, max(len(titles) for _, titles in shown))
     heights = [math.ceil(len(titles) / across) * _HEIGHT + 0.35 for _, titles in shown]

@@ -29,8 +29,6 @@ from bench.figures.request import (
 )
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, SubFigure
     from torch import Tensor
 
     from bench.api.method import Piece
@@ -72,8 +70,7 @@ class Plane:
 
     def project(self, rows: Array) -> Array:
         """The rows `(..., d)` as seen in the plane, `(..., 2)`."""
-        seen: Array = (rows - self.origin) @ self.directions
-        return seen
+        return np.asarray((rows - self.origin) @ self.directions)
 
 
 @dataclass(frozen=True)
@@ -234,7 +231,7 @@ def plane_of(request: Request, group: Group, rows: Array) -> Plane:
     return Plane(directions[:2].T, origin, names, about)
 
 
-def diagram(strips: list[PathStrip]) -> Figure:
+def diagram(strips: list[PathStrip]) -> style.Figure:
     """Draw a strip for each data set, with a column for each method."""
     across = max(len(strip.panels) for strip in strips)
     downs = [2 if any(panel.back for panel in strip.panels) else 1 for strip in strips]
@@ -257,7 +254,7 @@ def diagram(strips: list[PathStrip]) -> Figure:
     return figure
 
 
-def _draw_strip(part: SubFigure, strip: PathStrip, down: int, across: int) -> None:
+def _draw_strip(part: style.SubFigure, strip: PathStrip, down: int, across: int) -> None:
     style.heading(part, strip.title)
     grid = part.subplots(down, across, squeeze=False, sharex=True, sharey=True)
     for column, panel in enumerate(strip.panels):
@@ -279,7 +276,7 @@ def _draw_strip(part: SubFigure, strip: PathStrip, down: int, across: int) -> No
         axes.remove()
 
 
-def _draw_paths(axes: Axes, paths: FlowPaths, colour: str) -> None:
+def _draw_paths(axes: style.Axes, paths: FlowPaths, colour: str) -> None:
     from matplotlib.collections import LineCollection
 
     lines = LineCollection(

@@ -105,8 +105,8 @@ def test_pictures_are_drawn_on_one_grey_scale(
     assert sheet[0, 4] == pytest.approx(np.float32(rows[1, 0]))
     assert data.images[0].get_clim() == jko.images[0].get_clim()
     text = " ".join(" ".join(found.lines).split())
-    assert "patches: 25 samples of each method and 25 of 90 test rows, the first ones, as" in text
-    assert "patches (a subset of the real set)" in text
+    assert "patches: the first 25 samples of each method and 25 of 90 test rows as 2x3" in text
+    assert "patches is a subset" in text
 
 
 def test_of_columns_asked_for_points_are_drawn(
