@@ -67,9 +67,7 @@ def draw(request: Request) -> Plot:
     panels = [_panel(group, loss, styles) for group in selection.groups]
     shown = [panel for panel in panels if panel.points]
     if not shown:
-        raise NothingMeasured(
-            f"No run in {request.results} has {loss.title}, training time and memory."
-        )
+        raise NothingMeasured(f"No run in {request.results} has {loss.title} and its costs.")
     lines = [*_caption(shown, loss, selection.groups)]
     for group, panel in zip(selection.groups, panels, strict=True):
         lines += _missing(group, panel)

@@ -65,7 +65,7 @@ def _caption(shown: Sequence[QualityPanel]) -> Iterator[str]:
         rows = ", ".join(dict.fromkeys(panel.tau_rows for panel in known))
         yield (
             "Dashed: τ, the 95 % quantile for two samples of true data; samples below it can't be "
-            f"told from data. It was measured with {rows} rows and scaled by their number."
+            f"distinguished from data. It was measured with {rows} rows and scaled accordingly."
         )
 
 

@@ -96,7 +96,7 @@ class Request:
             NothingMeasured: there are none.
         """
         runs = runs_in(self.results) if self.runs is None else self.runs
-        budgets = () if self.budget is None else (self.budget,)
+        budgets = (self.budget,) if self.budget else ()
         return chosen(runs, self.results, self.methods, self.datasets, budgets)
 
     def reject(self, kind: str, *names: str) -> None:

@@ -51,8 +51,7 @@ def draw(request: Request) -> Plot:
     """Draw a strip for each data set: test rows, then each method's samples, on the same axes."""
     selection = select(request, GROUPS, ROWS)
     make = partial(_strip, request, selection.styles())
-    missing = "keeps samples that can be drawn"
-    return plot_strips(request, selection, POINTS, make, diagram, missing)
+    return plot_strips(request, selection, POINTS, make, diagram, "keeps samples to draw")
 
 
 def _strip(

@@ -101,8 +101,7 @@ def draw(request: Request) -> Plot:
     request.reject("trajectories", "metric")
     selection = select(request, GROUPS, ROWS)
     make = partial(_strip, request, selection.styles())
-    missing = "has a trained flow whose paths can be drawn"
-    return plot_strips(request, selection, CLOUD, make, diagram, missing)
+    return plot_strips(request, selection, CLOUD, make, diagram, "has a flow with paths to draw")
 
 
 def _strip(
@@ -149,12 +148,11 @@ def _strip(
 
 
 def _about(group: Group, plane: Plane, real: RealRows) -> Iterator[str]:
-    judge = group.rows[0].run["judge"]
     starts = "test rows" if real.rows is not None else "samples"
     yield (
         f"{group.title}: {PATHS} paths from noise, the same for every method, and {PATHS} from "
-        f"{starts}, by the reference solver ({judge}){plane.about}. Straightness, from the record, "
-        "is 0 where every path is straight and has constant speed."
+        f"{starts}, by the reference solver ({group.rows[0].run['judge']}){plane.about}. "
+        "Straightness, from the record, is 0 where every path is straight and has constant speed."
     )
     if real.rows is None:
         yield f"No test rows of {group.title}: {real.reason}"
