@@ -8,7 +8,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
+
+from msgspec import Meta
 
 #: Changes with every change of a metric's meaning or of the judge's ways.
 METRICS_VERSION = 4
@@ -18,6 +20,10 @@ IRRELEVANT = (
     *("dataset", "preset", "settings", "budget", "data_root", "timeout", "include"),
     "metrics",  # counts only where plug-ins bring any
 )
+
+_Whole = Annotated[int, Meta(ge=0)]
+_Count = Annotated[int, Meta(ge=1)]
+_Positive = Annotated[float, Meta(gt=0, le=1e300)]  # finite
 
 
 @dataclass(frozen=True)
@@ -33,25 +39,25 @@ class Judge:
     `validation_rows` rows are scored `validations` times at `validation_tol`.
     """
 
-    solver: str = "dopri5"
-    rtol: float = 1e-5
-    atol: float = 1e-5
-    max_num_steps: int = 2_000
-    dtype: str = "float32"
-    rows_at_once: int = 2_048
-    test_rows: int = 20_000
-    error_rows: int = 2_000
-    error_bound: float = 0.01
-    tightenings: int = 3
-    integral_cells: int = 256
-    mmd_n: int = 10_000
-    aggregated_n: int = 2_500
-    permutations: int = 1_000
-    alpha: float = 0.05
-    seed: int = 20_260_101
-    validations: int = 10
-    validation_rows: int = 2_000
-    validation_tol: float = 1e-4
+    solver: Literal["dopri5"] = "dopri5"
+    rtol: _Positive = 1e-5
+    atol: _Positive = 1e-5
+    max_num_steps: _Count = 2_000
+    dtype: Literal["float32", "float64"] = "float32"
+    rows_at_once: _Count = 2_048
+    test_rows: _Count = 20_000
+    error_rows: _Count = 2_000
+    error_bound: _Positive = 0.01
+    tightenings: _Whole = 3
+    integral_cells: _Count = 256
+    mmd_n: _Count = 10_000
+    aggregated_n: _Count = 2_500
+    permutations: _Count = 1_000
+    alpha: Annotated[float, Meta(gt=0, lt=1)] = 0.05
+    seed: _Whole = 20_260_101
+    validations: _Count = 10
+    validation_rows: _Count = 2_000
+    validation_tol: _Positive = 1e-4
     metrics_version: int = METRICS_VERSION
 
 

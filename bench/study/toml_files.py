@@ -19,6 +19,7 @@ _T = TypeVar("_T")
 _WORDS = {
     "Object missing required field": "missing key",
     "Expected": "expected",
+    "Invalid enum value": "unknown value",
     "`object`": "table",
     "`str`": "string",
     "`": "",
