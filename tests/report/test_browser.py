@@ -204,7 +204,7 @@ def test_a_link_to_a_run_opens_it(opened: Chrome) -> None:
     assert not ask(opened, "document.getElementById(arguments[0]).open", target)
     link.click()
     assert ask(opened, "document.getElementById(arguments[0]).open", target)
-    curve = "document.getElementById(arguments[0]).querySelector('svg').clientHeight"
+    curve = "document.getElementById(arguments[0]).querySelector('figure.curve img').clientHeight"
     assert ask(opened, curve, target) > 20
     ask(opened, "[...document.querySelectorAll('details')].slice(0, 6).map(d => d.open = true)")
     shot(opened, "opened-1280", 12_000)
@@ -224,6 +224,16 @@ def test_on_a_phone_nothing_but_tables_scrolls_sideways(opened: Chrome) -> None:
     assert wide
 
 
+def test_a_phone_shows_the_answers_first_and_the_nll_in_the_second_column(opened: Chrome) -> None:
+    size(opened, 390, 844)
+    top = "document.querySelector('ul.answers li').getBoundingClientRect().bottom"
+    assert ask(opened, top) < 844
+    heads = "[...document.querySelectorAll('#grid thead th')].map(h => h.textContent.trim())"
+    assert ask(opened, heads)[1] == "NLL"
+    right = "document.querySelectorAll('#grid thead th')[1].getBoundingClientRect().right"
+    assert ask(opened, right) <= 390
+
+
 def contrast(chrome: Chrome, query: str) -> float:
     """The contrast of an element's letters with the page (WCAG 2.2, 1.4.3)."""
     colours = [
@@ -238,14 +248,34 @@ def contrast(chrome: Chrome, query: str) -> float:
     return (max(light) + 0.05) / (min(light) + 0.05)
 
 
+def brightness(chrome: Chrome, element: str) -> str:
+    """Whether most pixels of an element are light or dark on the screen."""
+    import base64
+    import io
+
+    from PIL import Image
+
+    ask(chrome, f"{element}.scrollIntoView({{behavior: 'instant', block: 'center'}})")
+    sides = "(b => [b.left + scrollX, b.top + scrollY, b.width, b.height])"
+    box = ask(chrome, f"{sides}({element}.getBoundingClientRect())")
+    clip = {**dict(zip(("x", "y", "width", "height"), box, strict=True)), "scale": 1}
+    asked = {"captureBeyondViewport": True, "clip": clip}
+    taken = chrome.execute_cdp_cmd("Page.captureScreenshot", asked)
+    with Image.open(io.BytesIO(base64.b64decode(taken["data"]))) as image:
+        grey = image.convert("L")
+        levels = sorted(grey.tobytes())
+    middle, extreme = levels[len(levels) // 2], (levels[0], levels[-1])
+    assert extreme[1] - extreme[0] > 120, "its lines can be seen"
+    return "light" if middle > 128 else "dark"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_letters_can_be_read_by_day_and_by_night(opened: Chrome, scheme: str) -> None:
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     for query in ("body", ".lead", "main a", ".status.failed", ".status.well", "ul.notes"):
         assert contrast(opened, query) >= 4.5, query
-    white = ask(opened, "getComputedStyle(document.querySelector('.card')).backgroundColor")
-    assert white == "rgb(255, 255, 255)"
+    assert brightness(opened, "document.querySelector('.card:not(.pixels) img')") == scheme
     if scheme == "dark":
         shot(opened, "dark-1280")
 
