@@ -222,19 +222,12 @@ def equal_mass_boxes(mass: Tensor) -> Tensor:
     """
 
     def parts(mass: Tensor) -> Tensor:
-        middle = mass.cumsum(0) - mass / 2
-        numbers = (middle / mass.sum() * BOXES).long().clamp(0, BOXES - 1)
-        found: Tensor = torch.unique(numbers, return_inverse=True)[1]
-        return found
+        middle = mass.cumsum(-1) - mass / 2
+        return (middle / mass.sum(-1, keepdim=True) * BOXES).long().clamp(0, BOXES - 1)
 
     strips = parts(mass.sum(1))
-    boxes = torch.zeros(mass.shape, dtype=torch.long)
-    count = 0
-    for strip in range(int(strips.max()) + 1):
-        inside = strips == strip
-        across = parts(mass[inside].sum(0))
-        boxes[inside] = count + across
-        count += int(across.max()) + 1
+    across = parts(mass.new_zeros(BOXES, mass.shape[1]).index_add(0, strips, mass))
+    boxes: Tensor = torch.unique(strips[:, None] * BOXES + across[strips], return_inverse=True)[1]
     return boxes
 
 

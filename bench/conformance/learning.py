@@ -125,10 +125,7 @@ def check_budget(subject: Subject) -> str:
 
 def check_smallest(subject: Subject) -> str:
     """A budget of one mini-batch is one update, and changes the method."""
-    method = subject.make(2)
-    before = copy.deepcopy(method.state_dict())
-    learn(method, subject.stream(2, 1))
-    if not differing(before, method.state_dict()):
+    if not _moved(subject, 1):
         raise Broken("one-batch-lost")
     return "one mini-batch changes it"
 
@@ -138,22 +135,26 @@ def check_parameters(subject: Subject) -> str:
 
     A method that is trained part by part may need more mini-batches to reach all of them.
     """
-    for total in (UPDATES, PATIENCE):
-        method = subject.make(2)
-        before = copy.deepcopy(method.state_dict())
-        trained = {name for name, p in method.named_parameters() if p.requires_grad}
-        frozen = {name for name, p in method.named_parameters() if not p.requires_grad}
-        learn(method, subject.stream(2, total))
-        moved = {*differing(before, method.state_dict())}
-        if not trained - moved:
-            break
+    parameters = dict(subject.make(2).named_parameters())
+    trained = {name for name, parameter in parameters.items() if parameter.requires_grad}
+    moved = _moved(subject, UPDATES)
+    if trained - moved:
+        moved = _moved(subject, PATIENCE)
     if still := sorted(trained - moved):
         raise Broken("parameter-still", total=PATIENCE, names=named(still))
-    if pushed := sorted(frozen & moved):
+    if pushed := sorted(moved & parameters.keys() - trained):
         raise Broken("frozen-moved", names=named(pushed))
     if not trained and not moved:
         raise Broken("nothing-learned")
     return f"all {len(trained)} move" if trained else "none; the state moves"
+
+
+def _moved(subject: Subject, total: int) -> set[str]:
+    """The names in the state that `total` mini-batches change."""
+    method = subject.make(2)
+    before = copy.deepcopy(method.state_dict())
+    learn(method, subject.stream(2, total))
+    return {*differing(before, method.state_dict())}
 
 
 def check_evaluations(subject: Subject) -> str:
