@@ -177,9 +177,7 @@ def main() -> None:
     parser.add_argument("--update", action="store_true", help="write the output into the page")
     asked = parser.parse_args()
     wrong = follow(asked.page, asked.installed, asked.update)
-    print(
-        f"\n{wrong} commands did not do what the page says." if wrong else "\nAll as on the page."
-    )
+    print(f"\n{wrong} commands did not do what the page says." if wrong else "\nAll as stated.")
     sys.exit(1 if wrong else 0)
 
 
