@@ -87,11 +87,10 @@ class Affine(nn.Module):
 
 def _moments(rows: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The mean `(d,)` and the covariance `(d, d)`, in two passes."""
-    parts = range(0, len(rows), ROWS_AT_ONCE)
-    chunks = (np.asarray(rows[i : i + ROWS_AT_ONCE], dtype=np.float64) for i in parts)
-    mean = sum(chunk.sum(0) for chunk in chunks) / len(rows)
+    parts = [rows[i : i + ROWS_AT_ONCE] for i in range(0, len(rows), ROWS_AT_ONCE)]
+    mean = sum(np.asarray(part, dtype=np.float64).sum(0) for part in parts) / len(rows)
     scatter = np.zeros((rows.shape[1], rows.shape[1]))
-    for i in parts:
-        centred = rows[i : i + ROWS_AT_ONCE] - mean
+    for part in parts:
+        centred = part - mean
         scatter += centred.T @ centred
     return mean, scatter / len(rows)

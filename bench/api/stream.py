@@ -24,13 +24,7 @@ class RowsNotFinite(ArithmeticError):
 
 @dataclass(frozen=True)
 class Movement:
-    """How far a push-forward T moved the training rows x.
-
-    Attributes:
-        step: E|T(x) - x|^2.
-        start: E|x|^2.
-        size: E|T(x)|^2.
-    """
+    """How far T moved the training rows x: E|T(x) - x|^2, E|x|^2 and E|T(x)|^2."""
 
     step: float
     start: float
@@ -46,10 +40,7 @@ class Movement:
 class Restored:
     """The cost of repeating the push-forwards of a resumed run.
 
-    Attributes:
-        seconds: the time.
-        evaluations: the evaluations, as counted by `count`.
-        count: returns the number of evaluations so far.
+    `count` returns the number of evaluations so far.
     """
 
     seconds: float = 0.0
@@ -101,12 +92,9 @@ class Stream:
         self.device = torch.device(device)
         self._rows = np.asarray(rows)  # stays memory-mapped, without a memmap's slow indexing
         self._first = first
-        self.pushes = 0  # since the last rewind
         self._again = pushes
         self.restored = Restored()
-        self._kept: Tensor | None = None  # what is served instead of `rows`, if anything
-        if self.device.type != "cpu":
-            self.rewind()
+        self.rewind()
         self._epoch = -1
         self._order: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
@@ -141,15 +129,6 @@ class Stream:
         through its finished blocks, from the first one.
         """
         began, before = time.perf_counter(), self.restored.count()
-        moved = self._push(forward)
-        self.pushes += 1
-        if self._again > 0:
-            self._again -= 1
-            self.restored.seconds += time.perf_counter() - began
-            self.restored.evaluations += self.restored.count() - before
-        return moved
-
-    def _push(self, forward: Map) -> Movement:
         if self._kept is None:
             self._kept = self._enter(torch.tensor(self._rows))
         step = start = size = 0.0
@@ -160,15 +139,19 @@ class Stream:
             start += rows.double().square().sum().item()
             size += pushed.double().square().sum().item()
             rows.copy_(pushed)
+        self.pushes += 1
+        if self._again > 0:
+            self._again -= 1
+            self.restored.seconds += time.perf_counter() - began
+            self.restored.evaluations += self.restored.count() - before
         return Movement(step / self._n, start / self._n, size / self._n)
 
     def rewind(self) -> None:
         """Return to the original rows, undoing all pushes."""
-        self.pushes = 0
-        if self.device.type == "cpu":
-            self._kept = None
-        else:  # the whole split is kept on the GPU
-            self._kept = self._enter(torch.tensor(self._rows))
+        self.pushes = 0  # since the last rewind
+        on_gpu = self.device.type != "cpu"  # which keeps the whole split
+        #: What is served instead of `rows`, if anything.
+        self._kept: Tensor | None = self._enter(torch.tensor(self._rows)) if on_gpu else None
 
     def _enter(self, rows: Tensor) -> Tensor:
         """Move rows to the device and apply the first layer."""
@@ -184,7 +167,6 @@ class Stream:
             if epoch != self._epoch:
                 self._order = np.random.default_rng([self._seed, epoch]).permutation(self._n)
                 self._epoch = epoch
-            part = self._order[offset : offset + stop - start]
-            parts.append(part)
-            start += len(part)
+            parts.append(self._order[offset : offset + stop - start])
+            start += len(parts[-1])
         return np.concatenate(parts)

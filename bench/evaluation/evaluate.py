@@ -27,8 +27,7 @@ class Measurements:
     """The metrics and costs of a record, and the arrays that they rest on.
 
     Attributes:
-        metrics: by their names in the record.
-        cost: seconds, evaluations and samples by their names in the record.
+        metrics, cost: by their names in the record.
         samples: the flow's samples, `(n, d)`.
         log_prob: its log-densities of the test rows in nats, `(rows,)`; the rows and their order
             are the same for every method, so that methods can be paired.

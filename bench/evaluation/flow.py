@@ -145,9 +145,8 @@ class Flow:
         return Path(start, end, end, kinetic)
 
     def _decode(self, z: Tensor) -> Path:
-        kinetic = None
         if isinstance(self.method, Discrete):
-            end = self.method.inverse(z)
+            end, kinetic = self.method.inverse(z), None
         else:
             legs = [(p, p.t_noise, p.t_data) for p in reversed(self._pieces())]
             end, kinetic = self._travel(z, legs)

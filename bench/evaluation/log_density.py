@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from bench.data.arrays import Loaded
 from bench.evaluation.flow import Flow
 from bench.evaluation.protocol import Report, choose, now, reference_solver
 from bench.metrics.likelihood import nll
-from bench.numerics.ode import Solver, SolverFailed
+from bench.numerics.ode import SolverFailed
 from bench.records.spec import Judge
 
 
@@ -37,15 +37,8 @@ def likelihood(
     metrics: dict[str, Any] = {"nll_solver_error": 0.0}
     if isinstance(flow.method, Continuous):
         metrics = _native(flow, x, report)
-        certified = certify(flow, x, log_prob, judge, report)
-        log_prob = certified.log_prob
-        metrics |= {
-            "nll_solver_error": certified.error,
-            "nll_solver_error_max": certified.worst,
-            "nll_solver_error_rows": certified.rows,
-            "nll_rtol": certified.rtol,
-            "nll_uncertified": certified.reason,
-        }
+        log_prob, certificate = certify(flow, x, log_prob, judge, report)
+        metrics |= certificate
     score = nll(log_prob, groups)
     metrics |= {
         "nll": score.nll,
@@ -57,29 +50,9 @@ def likelihood(
     return log_prob, metrics, cost
 
 
-@dataclass(frozen=True)
-class Certified:
-    """Log-densities `(n,)` and their numerical error, in nats.
-
-    Attributes:
-        log_prob: by the tolerance `rtol`.
-        error: the change of their mean at a tolerance ten times tighter in float64, on `rows` of
-            them; None if that could not be solved.
-        worst: the largest change of one of them.
-        rows: the number of rows, evenly spaced, that the error was measured on.
-        rtol: the relative tolerance of the solver that gave them.
-        reason: why the error is not below the bound; None if it is.
-    """
-
-    log_prob: Tensor
-    error: float | None
-    worst: float | None
-    rows: int
-    rtol: float
-    reason: str | None
-
-
-def certify(flow: Flow, x: Tensor, log_prob: Tensor, judge: Judge, report: Report) -> Certified:
+def certify(
+    flow: Flow, x: Tensor, log_prob: Tensor, judge: Judge, report: Report
+) -> tuple[Tensor, dict[str, Any]]:
     """Tighten the solver until the numerical error of the mean log-density is below the bound.
 
     The numerical error is the change at a tolerance ten times tighter and in float64, so that it
@@ -90,16 +63,21 @@ def certify(flow: Flow, x: Tensor, log_prob: Tensor, judge: Judge, report: Repor
         flow: by the reference solver at the judge's tolerance.
         x: rows `(n, d)`.
         log_prob: the flow's log-densities of them, `(n,)`.
-        judge: its bound and number of tightenings.
-        report: called with every stage.
+
+    Returns:
+        The log-densities by the last solver, and as metrics, in nats: the change of their mean and
+        the largest of one of them, None if the tighter solver gave up; the number of rows, evenly
+        spaced, that it was measured on; the solver's relative tolerance; why the error is not below
+        the bound, None if it is.
     """
     error_rows = slice(0, None, max(1, len(x) // judge.error_rows))
     solver, error, worst, reason = reference_solver(judge), None, None, None
     for tightening in range(judge.tightenings + 1):
         finer = solver.tighter(10)
+        exact = Flow(flow.method, finer, torch.float64, flow.rows_at_once)
         report({"event": "stage", "stage": f"density, rtol {finer.rtol:g}"})
         try:
-            change = _in_float64(flow, finer).log_prob(x[error_rows]) - log_prob[error_rows]
+            change = exact.log_prob(x[error_rows]) - log_prob[error_rows]
         except SolverFailed as failed:
             error, worst = None, None
             reason = f"at rtol {finer.rtol:g} the solver gave up: {failed}"
@@ -112,16 +90,18 @@ def certify(flow: Flow, x: Tensor, log_prob: Tensor, judge: Judge, report: Repor
             break
         report({"event": "stage", "stage": f"density, all rows at rtol {finer.rtol:g}"})
         try:
-            log_prob = _in_float64(flow, finer).log_prob(x)
+            log_prob = exact.log_prob(x)
         except SolverFailed as failed:
             reason = f"at rtol {finer.rtol:g} the solver gave up on some rows: {failed}"
             break
         solver = finer
-    return Certified(log_prob, error, worst, len(x[error_rows]), solver.rtol, reason)
-
-
-def _in_float64(flow: Flow, solver: Solver) -> Flow:
-    return Flow(flow.method, solver, torch.float64, flow.rows_at_once)
+    return log_prob, {
+        "nll_solver_error": error,
+        "nll_solver_error_max": worst,
+        "nll_solver_error_rows": len(x[error_rows]),
+        "nll_rtol": solver.rtol,
+        "nll_uncertified": reason,
+    }
 
 
 def _native(flow: Flow, x: Tensor, report: Report) -> dict[str, Any]:

@@ -26,8 +26,7 @@ def reference_solver(judge: Judge) -> Solver:
 
 def reference_flow(method: Method, judge: Judge) -> Flow:
     """Return the flow of a method by the reference solver, in the judge's precision."""
-    dtype = getattr(torch, judge.dtype)
-    return Flow(method, reference_solver(judge), dtype, judge.rows_at_once)
+    return Flow(method, reference_solver(judge), getattr(torch, judge.dtype), judge.rows_at_once)
 
 
 def choose(total: int, n: int, seed: int) -> NDArray[np.int64]:

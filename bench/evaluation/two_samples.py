@@ -47,7 +47,10 @@ def evaluated(flow: Flow, samples: Tensor, data: Loaded, judge: Judge) -> Evalua
 
 
 def two_samples(rows: Evaluated, judge: Judge) -> dict[str, Any]:
-    """Return both MMDs of the samples, with tau from the same test rows against held-out ones."""
+    """Return both MMDs of the samples, with tau from the same test rows against held-out ones.
+
+    Of part of each sample, also the test over all bandwidths and the classifier test.
+    """
     results = two_sample(
         rows.test,
         rows.samples,
@@ -69,19 +72,14 @@ def two_samples(rows: Evaluated, judge: Judge) -> dict[str, Any]:
             f"p_{name}": result.p,
             f"gamma_{name}": result.gamma,
         }
-    return metrics | _other_tests(rows.test, rows.samples, judge)
-
-
-def _other_tests(x: Tensor, samples: Tensor, judge: Judge) -> dict[str, Any]:
-    """Return the test over all bandwidths and the classifier test, on part of each sample."""
-    n = min(judge.aggregated_n, len(x))
+    n = min(judge.aggregated_n, len(rows.test))
     # test rows lie in the order of the split
-    x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(judge.seed))[:n]]
-    samples = samples[:n]
+    order = torch.randperm(len(rows.test), generator=torch.Generator().manual_seed(judge.seed))
+    x, samples = rows.test[order[:n]], rows.samples[:n]
     gammas = [factor * median_distance(torch.cat([x, samples])) for factor in FACTORS]
     bandwidths = aggregated(x, samples, gammas, permutations=judge.permutations, seed=judge.seed)
     classifier = classifier_test(x.numpy(), samples.numpy(), seed=judge.seed)
-    return {
+    return metrics | {
         "p_aggregated": bandwidths.p,
         "aggregated_gamma": bandwidths.gamma,
         "aggregated_n": bandwidths.n,
@@ -108,22 +106,16 @@ def quality(
         samples: the reference solver's samples from that noise, `(n, d)`.
         nfe: the evaluations that they took.
     """
-    lines = []
+    lines: list[tuple[dict[str, Any], Tensor]] = []
     for steps in STEPS:
         euler = Flow(flow.method, Solver("euler", steps=steps), flow.dtype, flow.rows_at_once)
         try:
             rows = euler.decode(z).rows.cpu().float()
         except SolverFailed:  # values overflow with so few steps
             rows = torch.full_like(x, torch.nan)
-        line = {"solver": "euler", "steps": steps, "nfe": euler.nfe}
-        lines.append(line | _discrepancies(x, rows, gamma))
-    reference = {"solver": flow.solver.name if flow.solver else "", "nfe": nfe}
-    return [*lines, reference | _discrepancies(x, samples, gamma)]
-
-
-def _discrepancies(x: Tensor, rows: Tensor, gamma: float) -> dict[str, Any]:
-    """Return the statistics V and U between test rows and samples; None if some are not finite."""
-    if not torch.isfinite(rows).all():
-        return {"mmd_m": None, "mmd_m_u": None}
-    v, u = discrepancy(x, rows, gamma)
-    return {"mmd_m": v, "mmd_m_u": u}
+        lines.append(({"solver": "euler", "steps": steps, "nfe": euler.nfe}, rows))
+    lines.append(({"solver": flow.solver.name if flow.solver else "", "nfe": nfe}, samples))
+    for line, rows in lines:
+        known = bool(torch.isfinite(rows).all())
+        line["mmd_m"], line["mmd_m_u"] = discrepancy(x, rows, gamma) if known else (None, None)
+    return [line for line, _ in lines]

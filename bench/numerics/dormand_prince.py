@@ -129,11 +129,7 @@ def _moved(
 
 
 def _first_step(
-    slope: Slope,
-    size: Callable[[Tensor, Tensor], float],
-    y: Tensor,
-    first: Tensor,
-    span: float,
+    slope: Slope, size: Callable[[Tensor, Tensor], float], y: Tensor, first: Tensor, span: float
 ) -> float:
     """Guess a first step from the sizes of the state, its slope and its curvature.
 
@@ -147,10 +143,7 @@ def _first_step(
     probe = math.copysign(min(probe, abs(span)), span)
     curvature = size(slope(probe, y + probe * first) - first, scale) / abs(probe)
     steepest = max(speed, curvature) if math.isfinite(curvature) else speed
-    if steepest <= 1e-15:
-        guess = max(1e-6, 1e-3 * abs(probe))
-    else:
-        guess = (0.01 / steepest) ** 0.2
+    guess = max(1e-6, 1e-3 * abs(probe)) if steepest <= 1e-15 else (0.01 / steepest) ** 0.2
     return math.copysign(min(100 * abs(probe), guess), span)
 
 

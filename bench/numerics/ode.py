@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,24 +114,13 @@ def failure(error: AssertionError) -> SolverFailed:
     The adjoint equation is solved inside `backward()`: its caller has to catch the assertions.
     """
     text = str(error)
-    if "max_num_steps" in text:
-        return SolverFailed(f"the solver ran out of steps ({text}): the field is too stiff")
-    if "underflow" in text:
-        return SolverFailed(f"the solver's step shrank to nothing ({text})")
-    if "non-finite" in text:
-        return SolverFailed(f"the state is not finite ({text})")
-    return SolverFailed(f"torchdiffeq: {text or 'an assertion without a text'}")
-
-
-class _Derivative(nn.Module):
-    """torchdiffeq's adjoint takes only modules; the parameters are passed separately."""
-
-    def __init__(self, f: Derivative) -> None:
-        super().__init__()
-        self.f = f
-
-    def forward(self, t: Tensor, state: State) -> State:
-        return self.f(t, state)
+    meanings = {
+        "max_num_steps": f"the solver ran out of steps ({text}): the field is too stiff",
+        "underflow": f"the solver's step shrank to nothing ({text})",
+        "non-finite": f"the state is not finite ({text})",
+        "": f"torchdiffeq: {text or 'an assertion without a text'}",
+    }
+    return SolverFailed(next(meaning for word, meaning in meanings.items() if word in text))
 
 
 def _equal_steps(f: Derivative, start: State, t: Tensor, solver: Solver) -> State:
@@ -160,31 +148,30 @@ def _with_adjoint(
     f: Derivative, start: State, t: Tensor, solver: Solver, adjoint: nn.Module
 ) -> State:
     """Return torchdiffeq's solution, whose gradient comes from the adjoint equation."""
-    arguments: dict[str, Any] = {"method": solver.name, "rtol": solver.rtol, "atol": solver.atol}
-    if solver.name == "dopri5":
-        arguments["options"] = {"max_num_steps": solver.max_num_steps}
-    else:
-        if solver.name == "rk4":
-            raise ValueError("torchdiffeq, which solves the adjoint, has rk4-38 but no classic rk4")
-        arguments["method"] = solver.name.removesuffix("-38")
-        arguments["options"] = {"grid_constructor": _equal_grid(solver.steps)}
-    arguments["adjoint_params"] = tuple(p for p in adjoint.parameters() if p.requires_grad)
-    arguments["adjoint_options"] = dict(arguments["options"])
+    if solver.name == "rk4":
+        raise ValueError("torchdiffeq, which solves the adjoint, has rk4-38 but no classic rk4")
+
+    def grid(f: Derivative, start: State, t: Tensor) -> Tensor:
+        shares = torch.arange(solver.steps, dtype=t.dtype, device=t.device) / solver.steps
+        return torch.cat([t[0] + (t[-1] - t[0]) * shares, t[-1:]])
+
+    options: dict[str, Any] = {"max_num_steps": solver.max_num_steps}
+    if solver.name != "dopri5":
+        options = {"grid_constructor": grid}  # with `step_size`, rounding may add a step
     try:
-        path = torchdiffeq.odeint_adjoint(_Derivative(f), start, t, **arguments)
+        path = torchdiffeq.odeint_adjoint(
+            f,
+            start,
+            t,
+            rtol=solver.rtol,
+            atol=solver.atol,
+            method=solver.name.removesuffix("-38"),
+            options=options,
+            adjoint_params=tuple(adjoint.parameters()),
+        )
     except AssertionError as error:
         with torch.no_grad():
             if not all(torch.isfinite(part).all() for part in f(t[0], start)):
                 raise SolverFailed("the slope is not finite at the start") from error
         raise failure(error) from error
     return tuple(part[-1] for part in path)
-
-
-def _equal_grid(steps: int) -> Callable[[Derivative, State, Tensor], Tensor]:
-    """Return the grid of `steps` steps; torchdiffeq's `step_size` may add one by rounding."""
-
-    def grid(f: Derivative, start: State, t: Tensor) -> Tensor:
-        shares = torch.arange(steps, dtype=t.dtype, device=t.device) / steps
-        return torch.cat([t[0] + (t[-1] - t[0]) * shares, t[-1:]])
-
-    return grid

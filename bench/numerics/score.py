@@ -22,14 +22,11 @@ def with_score(
     J the Jacobian of v (the instantaneous change of score, which follows from the continuity
     equation). Both come from one gradient, that of v's + div v with respect to x.
 
-    Args:
-        f: gives the velocity `(n, d)` and its divergence `(n,)` at a time and rows `(n, d)`; the
-            divergence has to be differentiable.
-        create_graph: keep the graph, so that a loss on the solution can be differentiated with
-            respect to the field's parameters and the start.
+    The state is (x, s), both `(n, d)`.
 
-    Returns:
-        The derivative of a state (x, s), both `(n, d)`.
+    Args:
+        f: gives the velocity `(n, d)` and its differentiable divergence `(n,)`.
+        create_graph: whether a loss on the solution will be differentiated.
     """
 
     def derivative(t: Tensor, state: State) -> State:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from bench.data.arrays import Loaded
 from bench.evaluation.checks import check_formulas, integral, movements, round_trip
 from bench.evaluation.evaluate import evaluate
 from bench.evaluation.flow import Flow
-from bench.evaluation.log_density import Certified, certify
+from bench.evaluation.log_density import certify
 from bench.evaluation.protocol import pick, reference_solver
 from bench.numerics.ode import Solver
 from bench.records.spec import Judge
@@ -204,8 +205,8 @@ def test_a_round_trip_that_fails_gives_its_reason() -> None:
     assert "round_trip_median" not in found
 
 
-def certified(judge: Judge) -> tuple[Certified, Tensor, Tensor]:
-    """A chain that grows by exp(4.5): its certificate, its log-densities, and the true ones."""
+def certified(judge: Judge) -> tuple[dict[str, Any], Tensor, Tensor, Tensor]:
+    """A chain that grows by exp(4.5): certificate and log-densities, the first and true ones."""
     x = torch.from_numpy(DATA.test)
     method = Chain([None, None])
     method.field.rate.fill_(3.0)
@@ -213,52 +214,47 @@ def certified(judge: Judge) -> tuple[Certified, Tensor, Tensor]:
     log_prob = flow.log_prob(x)
     z = math.exp(4.5) * x.double()
     true = 2 * 4.5 - 0.5 * z.square().sum(1) - math.log(2 * math.pi)
-    return certify(flow, x, log_prob, judge, lambda event: None), log_prob.double(), true
+    after, certificate = certify(flow, x, log_prob, judge, lambda event: None)
+    return certificate, after.double(), log_prob.double(), true
 
 
 def test_a_fine_solver_is_certified_at_once() -> None:
     judge = replace(JUDGE, rtol=1e-6, atol=1e-6, error_bound=0.1)
-    found, log_prob, true = certified(judge)
-    assert found.reason is None
-    assert found.rtol == 1e-6
-    assert found.error is not None
-    assert found.error == pytest.approx(abs((log_prob - true)[::4].mean().item()), rel=0.2)
-    torch.testing.assert_close(found.log_prob.double(), log_prob, atol=0, rtol=0)
+    found, after, log_prob, true = certified(judge)
+    assert (found["nll_uncertified"], found["nll_rtol"]) == (None, 1e-6)
+    error = abs((log_prob - true)[::4].mean().item())
+    assert found["nll_solver_error"] == pytest.approx(error, rel=0.2)
+    torch.testing.assert_close(after, log_prob, atol=0, rtol=0)
 
 
 def test_a_coarse_solver_is_caught_and_tightened() -> None:
     """The mean is off by half a nat; the certificate ends below the bound, and is true."""
     judge = replace(JUDGE, rtol=1e-3, atol=1e-3, error_bound=1e-3, tightenings=8)
-    found, log_prob, true = certified(judge)
+    found, after, log_prob, true = certified(judge)
     assert (log_prob - true).mean().abs() > 0.5
-    assert found.reason is None
-    assert found.rtol < 1e-3
-    assert found.error is not None
-    assert found.error < 1e-3
-    assert (found.log_prob - true).mean().abs() < 2e-3
-    assert found.worst is not None
-    assert found.worst >= found.error
+    assert found["nll_uncertified"] is None
+    assert found["nll_rtol"] < 1e-3
+    assert found["nll_solver_error"] < 1e-3
+    assert (after - true).mean().abs() < 2e-3
+    assert found["nll_solver_error_max"] >= found["nll_solver_error"]
 
 
 def test_an_error_above_the_bound_gives_its_reason() -> None:
     judge = replace(JUDGE, rtol=1e-3, atol=1e-3, error_bound=1e-9, tightenings=1)
-    found, _, _ = certified(judge)
-    assert found.reason is not None
-    assert found.reason.startswith("at rtol 0.0001 it is still ")
-    assert found.error is not None
-    assert found.error >= 1e-9
+    found = certified(judge)[0]
+    assert found["nll_uncertified"].startswith("at rtol 0.0001 it is still ")
+    assert found["nll_solver_error"] >= 1e-9
 
 
 def test_a_tighter_solve_that_fails_gives_its_reason() -> None:
     x = torch.from_numpy(DATA.test)
     log_prob = Flow(Turn(), Solver(), torch.float32).log_prob(x)
     judge = replace(JUDGE, max_num_steps=3)
-    found = certify(Flow(Turn(), Solver()), x, log_prob, judge, lambda event: None)
-    assert found.reason is not None
-    assert found.reason.startswith("at rtol 1e-08 the solver gave up: ")
-    assert "ran out of steps" in found.reason
-    assert found.error is None
-    torch.testing.assert_close(found.log_prob, log_prob)
+    after, found = certify(Flow(Turn(), Solver()), x, log_prob, judge, lambda event: None)
+    assert found["nll_uncertified"].startswith("at rtol 1e-08 the solver gave up: ")
+    assert "ran out of steps" in found["nll_uncertified"]
+    assert found["nll_solver_error"] is None
+    torch.testing.assert_close(after, log_prob)
 
 
 def test_the_standard_error_is_clustered_where_the_data_have_groups() -> None:
