@@ -94,6 +94,7 @@ class Stream:
         self._first = first
         self._again = pushes
         self.restored = Restored()
+        self._kept: Tensor | None = None  # what is served instead of `rows`, if anything
         self.rewind()
         self._epoch = -1
         self._order: NDArray[np.int64] = np.empty(0, dtype=np.int64)
@@ -150,8 +151,7 @@ class Stream:
         """Return to the original rows, undoing all pushes."""
         self.pushes = 0  # since the last rewind
         on_gpu = self.device.type != "cpu"  # which keeps the whole split
-        #: What is served instead of `rows`, if anything.
-        self._kept: Tensor | None = self._enter(torch.tensor(self._rows)) if on_gpu else None
+        self._kept = self._enter(torch.tensor(self._rows)) if on_gpu else None
 
     def _enter(self, rows: Tensor) -> Tensor:
         """Move rows to the device and apply the first layer."""

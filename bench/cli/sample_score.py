@@ -133,18 +133,19 @@ def _samples(flow: Flow, n: int, seed: int, own: Units | None) -> Iterator[Any]:
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)
         with _solver_failure(f"samples {start + 1} to {start + shape[0]}"):
             rows = flow.decode(noise).rows.cpu().numpy()
-        yield own.own(rows) if own else rows
+        yield rows * own[1] + own[0] if own else rows
 
 
 def _scores(flow: Flow, rows: Path, own: Units | None) -> Iterator[Any]:
     """Yield the log-densities `(k,)` of each block of rows."""
+    import numpy as np
     import torch
 
     from bench.data.row_files import blocks
 
-    done = 0
+    done, gain = 0, -float(np.log(own[1]).sum()) if own else 0.0
     for block in blocks(rows, flow.method.d):
-        x, gain = (own.preprocessed(block), own.log_det()) if own else (block, 0.0)
+        x = (block - own[0]) / own[1] if own else block
         with _solver_failure(f"rows {done + 1} to {done + len(block)}"):
             log_prob = flow.log_prob(torch.from_numpy(x)).cpu().numpy()
         yield log_prob + gain

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock
@@ -90,22 +90,20 @@ def load(dataset: Dataset, root: Path) -> Loaded:
     source = dataset.find(root)
     if source is None:
         raise missing(dataset, root)
-    reader = _version(source.read)
-    if reader is None:  # defined in no file: nothing tells whether it has changed
+    entry = _entry(dataset, source, root)
+    if entry is None:
         return _in_memory(source, read(dataset, source, root))
-    entry = paths.array_cache() / _entry_name(dataset, source, root, reader)
     if found := _open(entry, source):
         return found
     splits = None
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(entry.with_name(f"{entry.name}.lock")):
-            found = _open(entry, source)  # another process may have been faster
-            if found is None:
-                splits = read(dataset, source, root)
-                _store(entry, splits)
-                found = _open(entry, source)
-        if found is not None:
+            if found := _open(entry, source):  # another process was faster
+                return found
+            splits = read(dataset, source, root)
+            _store(entry, splits)
+        if found := _open(entry, source):
             return found
     except OSError as error:
         warnings.warn(
@@ -119,13 +117,8 @@ def load(dataset: Dataset, root: Path) -> Loaded:
 def is_new(dataset: Dataset, root: Path) -> bool:
     """Return whether `load` has to read or to generate rows that are not in the cache yet."""
     source = dataset.find(root)
-    if source is None:
-        return False
-    reader = _version(source.read)
-    if reader is None:
-        return True
-    entry = paths.array_cache() / _entry_name(dataset, source, root, reader)
-    return _open(entry, source) is None
+    entry = _entry(dataset, source, root) if source else None
+    return source is not None and (entry is None or _open(entry, source) is None)
 
 
 def missing(dataset: Dataset, root: Path) -> DataError:
@@ -146,24 +139,22 @@ def archived(dataset: Dataset) -> tuple[str, ...]:
     return next(sources, ())
 
 
-def _version(read: Callable[[Path], Splits]) -> str | None:
-    """Return the hash of the reader's source; None if no file defines it."""
+def _entry(dataset: Dataset, source: Source, root: Path) -> Path | None:
+    """Return the cache entry, whose name changes with the files, the source and the reader.
+
+    None if no file defines the reader: nothing tells whether it has changed.
+    """
+    read = source.read
     while isinstance(read, functools.partial):
         read = read.func
-    plugin = EntryPoint(name="", value=read.__module__, group="")
-    found = plugins.version(plugin)
-    return None if found == hashlib.sha256().hexdigest()[:12] else found
-
-
-def _entry_name(dataset: Dataset, source: Source, root: Path, reader: str) -> str:
-    """Return the name of the cache entry; it changes with the files, the source and the reader."""
-    stats = [(root / name).stat() for name in source.files]
-    state = [
-        *(dataset.name, dataset.d, source.kind, source.note, reader),
-        *((n, s.st_size, s.st_mtime_ns) for n, s in zip(source.files, stats, strict=True)),
-    ]
+    reader = plugins.version(EntryPoint(name="", value=read.__module__, group=""))
+    if reader == hashlib.sha256().hexdigest()[:12]:
+        return None
+    stats = [(name, (root / name).stat()) for name in source.files]
+    files = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    state = [dataset.name, dataset.d, source.kind, source.note, reader, *files]
     digest = hashlib.sha256(json.dumps(state).encode()).hexdigest()[:12]
-    return f"{re.sub(r'[^A-Za-z0-9._-]', '_', dataset.name)}-{digest}"
+    return paths.array_cache() / f"{re.sub(r'[^A-Za-z0-9._-]', '_', dataset.name)}-{digest}"
 
 
 def read(dataset: Dataset, source: Source, root: Path) -> Splits:
@@ -241,34 +232,31 @@ def _open(entry: Path, source: Source) -> Loaded | None:
     """Map a cache entry; None if it is missing or damaged."""
     try:
         card = json.loads((entry / "card.json").read_text(encoding="utf-8"))
-        splits = {name: _map(entry / f"{name}.npy", card[name]) for name in SPLITS}
-        return Loaded(
-            **splits,
-            revision=str(card["revision"]),
-            kind=source.kind,
-            note=source.note,
-            notes=dict(card["notes"]),
-            test_groups=source.test_groups,
-        )
+        splits: dict[str, Rows] = {}
+        for name in SPLITS:
+            file = entry / f"{name}.npy"
+            rows = np.load(file, mmap_mode="r", allow_pickle=False)
+            state = {"shape": list(rows.shape), "bytes": file.stat().st_size}
+            if state != card[name] or rows.dtype != np.float32:
+                return None
+            splits[name] = rows
+        return _loaded(source, Splits(**splits, notes=card["notes"]), str(card["revision"]))
     except (OSError, EOFError, KeyError, TypeError, ValueError):
         return None
-
-
-def _map(file: Path, card: Mapping[str, Any]) -> Rows:
-    if file.stat().st_size != card["bytes"]:
-        raise ValueError(f"{file} is truncated")
-    rows = np.load(file, mmap_mode="r", allow_pickle=False)
-    if list(rows.shape) != card["shape"] or rows.dtype != np.float32:
-        raise ValueError(f"{file} has other content")
-    return cast("Rows", rows)
 
 
 def _in_memory(source: Source, splits: Splits) -> Loaded:
     for name in SPLITS:
         getattr(splits, name).setflags(write=False)
+    return _loaded(source, splits, revision(splits))
+
+
+def _loaded(source: Source, splits: Splits, revision: str) -> Loaded:
     return Loaded(
-        **{name: getattr(splits, name) for name in SPLITS},
-        revision=revision(splits),
+        train=splits.train,
+        validation=splits.validation,
+        test=splits.test,
+        revision=revision,
         kind=source.kind,
         note=source.note,
         notes=dict(splits.notes),

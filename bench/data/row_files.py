@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ BLOCK = 2**16
 NAMED = 5
 
 Block = NDArray[Any]
+#: The means and the divisors that standardised a table's columns, each `(d,)`.
+Units = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def count(path: Path, d: int) -> int:
@@ -62,28 +64,32 @@ def _npy_blocks(path: Path, d: int) -> Iterator[Block]:
 
 
 def _csv_blocks(path: Path, d: int) -> Iterator[Block]:
-    rows: list[list[float]] = []
-    lines: list[int] = []
     with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
-        first = True
+        lines = _csv_lines(path, file, d)
         try:
-            for cells in reader:
-                if not cells:
-                    continue
-                _check_width(f"{path}, line {reader.line_num}", len(cells), d)
-                header, first = first and not any(map(_is_number, cells)), False
-                if header:
-                    continue
-                rows.append(_numbers(path, cells, reader.line_num))
-                lines.append(reader.line_num)
-                if len(rows) == BLOCK:
-                    yield _finite(path, np.array(rows), "line", lines)
-                    rows, lines = [], []
+            while block := list(itertools.islice(lines, BLOCK)):
+                numbers, rows = zip(*block, strict=True)
+                yield _finite(path, np.array(rows), "line", numbers)
         except (UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"{path} is not a CSV file: {error}.", "Save it as UTF-8.") from error
-    if rows:
-        yield _finite(path, np.array(rows), "line", lines)
+
+
+def _csv_lines(path: Path, file: Iterable[str], d: int) -> Iterator[tuple[int, list[float]]]:
+    """Yield the number and the values of each line, NaN for an empty cell."""
+    reader = csv.reader(file)
+    for n, cells in enumerate(filter(None, reader)):
+        _check_width(f"{path}, line {reader.line_num}", len(cells), d)
+        try:
+            values = [float(cell) if cell.strip() else np.nan for cell in cells]
+        except ValueError:
+            texts = [(k, cell) for k, cell in enumerate(cells, 1) if not _is_number(cell)]
+            if n == 0 and len(texts) == d:  # the columns' names
+                continue
+            raise DataError(
+                f"{path}, line {reader.line_num}, column {texts[0][0]}: {texts[0][1].strip()!r} is "
+                "not a number."
+            ) from None
+        yield reader.line_num, values
 
 
 def _is_number(cell: str) -> bool:
@@ -92,16 +98,6 @@ def _is_number(cell: str) -> bool:
     except ValueError:
         return not cell.strip()
     return True
-
-
-def _numbers(path: Path, cells: Sequence[str], line: int) -> list[float]:
-    try:
-        return [float(cell) if cell.strip() else np.nan for cell in cells]
-    except ValueError:
-        column, cell = next((k, c) for k, c in enumerate(cells, 1) if not _is_number(c))
-        raise DataError(
-            f"{path}, line {line}, column {column}: {cell.strip()!r} is not a number."
-        ) from None
 
 
 def _check_width(where: str, width: int, d: int) -> None:
@@ -147,34 +143,14 @@ def write(path: Path, form: str, parts: Iterable[Block], n: int, names: Sequence
             file.write(np.ascontiguousarray(part).data)
 
 
-@dataclass(frozen=True)
-class Units:
-    """How a table was standardised: preprocessed rows are (rows - `mean`) / `std`, each `(d,)`."""
-
-    mean: NDArray[np.float64]
-    std: NDArray[np.float64]
-
-    def preprocessed(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return preprocessed rows `(n, d)` for rows in the table's units."""
-        return (rows - self.mean) / self.std
-
-    def own(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return rows `(n, d)` in the table's units for preprocessed rows."""
-        return rows * self.std + self.mean
-
-    def log_det(self) -> float:
-        """Return log-density in the table's units minus that in preprocessed units, in nats."""
-        return -float(np.log(self.std).sum())
-
-
 def units_of(run: str, d: int, notes: Mapping[str, Any]) -> Units:
-    """Return the units of the table of `d` columns that a run was trained on, from its notes.
+    """Return the units of the table of `d` columns that a run was trained on.
 
     Raises:
-        UsageError: they do not say how the rows were standardised.
+        UsageError: the run's notes on the data do not say how its rows were standardised.
     """
     if notes.get("standardised") == "no":
-        return Units(np.zeros(d), np.ones(d))
+        return np.zeros(d), np.ones(d)
     try:
         mean, std = (np.array(notes[name], dtype=float).reshape(d) for name in ("mean", "std"))
     except (KeyError, TypeError, ValueError):
@@ -182,4 +158,4 @@ def units_of(run: str, d: int, notes: Mapping[str, Any]) -> Units:
             f"The record of {run} does not say how its rows were standardised.",
             "Repeat the run, or use preprocessed units.",
         ) from None
-    return Units(mean, std)
+    return mean, std

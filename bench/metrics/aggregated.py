@@ -8,14 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.metrics.kernel_sums import (
-    TILE,
-    balanced_signs,
-    check_sample,
-    kernel_sums,
-    pool,
-    rounding,
-)
+from bench.metrics.kernel_sums import TILE, balanced_signs, centred, kernel_sums, pool, rounding
 
 #: The bandwidths, as factors of the median distance.
 FACTORS = tuple(2.0**k for k in range(-4, 3))
@@ -73,15 +66,10 @@ def aggregated(
         ValueError: samples of different shape, of fewer than 2 rows, or with values that are not
             finite; no bandwidth, or one that is not positive; no permutation.
     """
-    check_sample("x", x)
-    check_sample("y", y)
-    if x.shape != y.shape:
-        raise ValueError(f"The samples have shapes {tuple(x.shape)} and {tuple(y.shape)}.")
+    x, y = centred(x=x, y=y)
     if not gammas or not all(0 < gamma < float("inf") for gamma in gammas) or permutations < 1:
         raise ValueError("The test needs positive bandwidths, and at least one permutation.")
     n = len(x)
-    centre = x.double().mean(0)
-    x, y = x.double() - centre, y.double() - centre
     signs = balanced_signs(n, permutations, seed).to(x.device)
     s, t = signs[:, :n], signs[:, n:]
     scales = [-0.5 / gamma**2 for gamma in gammas]

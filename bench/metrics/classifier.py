@@ -60,9 +60,5 @@ def classifier_test(x: NDArray[np.float32], y: NDArray[np.float32], *, seed: int
     right = int((trees.predict(held_out) == np.repeat([0, 1], len(x) - half)).sum())
     n = len(held_out)
     accuracy = right / n
-    return Accuracy(
-        accuracy=accuracy,
-        se=math.sqrt(accuracy * (1 - accuracy) / n),
-        p=float(binom.sf(right - 1, n, 0.5)),
-        rows=n,
-    )
+    se = math.sqrt(accuracy * (1 - accuracy) / n)
+    return Accuracy(accuracy, se, p=float(binom.sf(right - 1, n, 0.5)), rows=n)

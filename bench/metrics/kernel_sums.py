@@ -97,12 +97,25 @@ def rounding(total: float, n: int) -> float:
     return 4 * torch.finfo(torch.float32).eps * total / math.sqrt(2 * n)
 
 
-def check_sample(name: str, sample: Tensor) -> None:
-    """Raise ValueError unless `sample` is `(n, d)` with at least two rows, all finite."""
-    if sample.ndim != 2 or len(sample) < 2 or sample.shape[1] < 1:
-        raise ValueError(
-            f"{name} must have at least 2 rows and 1 column; its shape is {tuple(sample.shape)}."
-        )
-    broken = int((~torch.isfinite(sample)).any(1).sum())
-    if broken:
-        raise ValueError(f"{broken} of {len(sample)} rows of {name} are not finite.")
+def centred(**samples: Tensor) -> tuple[Tensor, ...]:
+    """Return the samples in float64, around the mean of the first.
+
+    Raises:
+        ValueError: they are not all `(n, d)` of one shape with at least two rows, all finite.
+    """
+    first = next(iter(samples.values()))
+    for name, sample in samples.items():
+        if sample.ndim != 2 or len(sample) < 2 or sample.shape[1] < 1:
+            raise ValueError(
+                f"{name} must have at least 2 rows and 1 column; its shape is "
+                f"{tuple(sample.shape)}."
+            )
+        if broken := int((~torch.isfinite(sample)).any(1).sum()):
+            raise ValueError(f"{broken} of {len(sample)} rows of {name} are not finite.")
+        if sample.shape != first.shape:
+            raise ValueError(
+                f"The samples must have one shape; they have shapes {tuple(first.shape)} and "
+                f"{tuple(sample.shape)}."
+            )
+    centre = first.double().mean(0)
+    return tuple(sample.double() - centre for sample in samples.values())

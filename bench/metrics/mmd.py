@@ -31,7 +31,7 @@ from torch import Tensor
 from bench.metrics.kernel_sums import (
     TILE,
     balanced_signs,
-    check_sample,
+    centred,
     kernel_sums,
     pool,
     rounding,
@@ -107,17 +107,8 @@ def two_sample(
     for name, gamma in gammas.items():
         if not (math.isfinite(gamma) and gamma > 0):
             raise ValueError(f"The bandwidth {name!r} must be a positive number, not {gamma}.")
-    samples = {"x": x, "y": y, "held_out": held_out}
-    for name, sample in samples.items():
-        check_sample(name, sample)
-        if sample.shape != x.shape:
-            raise ValueError(
-                f"All samples must have one shape: x has {tuple(x.shape)}, "
-                f"{name} has {tuple(sample.shape)}."
-            )
+    x, y, held_out = centred(x=x, y=y, held_out=held_out)
     n = len(x)
-    centre = x.double().mean(0)
-    x, y, held_out = (sample.double() - centre for sample in samples.values())
     signs = balanced_signs(n, permutations, seed).to(x.device)
     s, t = signs[:, :n], signs[:, n:]
     scales = [-0.5 / gamma**2 for gamma in gammas.values()]
@@ -125,10 +116,8 @@ def two_sample(
     # The relabelled sums over X with itself serve both pools: 3.5 half-products instead of 4.
     xx = kernel_sums(x, x, s, s, scales, tile)
     xy, yy = kernel_sums(x, y, s, t, scales, tile), kernel_sums(y, y, t, t, scales, tile)
-    xh, hh = (
-        kernel_sums(x, held_out, s, t, scales, tile),
-        kernel_sums(held_out, held_out, t, t, scales, tile),
-    )
+    xh = kernel_sums(x, held_out, s, t, scales, tile)
+    hh = kernel_sums(held_out, held_out, t, t, scales, tile)
 
     results = {}
     for g, (name, gamma) in enumerate(gammas.items()):
@@ -170,12 +159,8 @@ def discrepancy(x: Tensor, y: Tensor, gamma: float, *, tile: int = TILE) -> tupl
         ValueError: samples of different shape, of fewer than 2 rows, or with values that are not
             finite.
     """
-    check_sample("x", x)
-    check_sample("y", y)
-    if x.shape != y.shape:
-        raise ValueError(f"The samples have shapes {tuple(x.shape)} and {tuple(y.shape)}.")
-    n, centre = len(x), x.double().mean(0)
-    x, y = x.double() - centre, y.double() - centre
+    x, y = centred(x=x, y=y)
+    n = len(x)
     none = torch.ones(0, n, device=x.device)
     scales = [-0.5 / gamma**2]
     xx, xy, yy = (kernel_sums(a, b, none, none, scales, tile) for a, b in ((x, x), (x, y), (y, y)))
@@ -201,8 +186,7 @@ def median_distance(x: Tensor, *, tile: int = TILE) -> float:
     Raises:
         ValueError: fewer than 2 rows, or values that are not finite.
     """
-    check_sample("x", x)
-    x = x.double() - x.double().mean(0)
+    (x,) = centred(x=x)
     pairs = len(x) * (len(x) - 1) // 2
     ranks = {(pairs - 1) // 2, pairs // 2}
 
