@@ -33,31 +33,12 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Setting = float | int | str | bool | None | list[Any]
 
 
-class _Keyed:
-    """Access by key, as to the tables of the file."""
-
-    def __getitem__(self, name: str) -> Any:
-        return getattr(self, name)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """The value of a key, or the default."""
-        value = getattr(self, name, default)
-        return default if value is None else value
-
-    def __contains__(self, name: str) -> bool:
-        return getattr(self, name, None) is not None
-
-    def keys(self) -> Any:
-        """The keys that have a value."""
-        return {name for name in vars(self) if vars(self)[name] is not None}
-
-
 class Damaged(DataError):
     """A record that is not what was written: cut off, or edited by hand."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class MethodRecord(_Keyed):
+class MethodRecord:
     """What learned: `version` is a hash of its source, `params` the numbers fitted to the data.
 
     `settings` are the user's own among the hyper-parameters; older records do not have them.
@@ -72,7 +53,7 @@ class MethodRecord(_Keyed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitSizes(_Keyed):
+class SplitSizes:
     """The rows of each split."""
 
     train: Count | None = None
@@ -81,7 +62,7 @@ class SplitSizes(_Keyed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetRecord(_Keyed):
+class DatasetRecord:
     """The rows: `revision` is their hash. A run that failed early knows only its first two."""
 
     name: str
@@ -96,7 +77,7 @@ class DatasetRecord(_Keyed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BudgetRecord(_Keyed):
+class BudgetRecord:
     """What the run was given: mini-batches, and rows in each."""
 
     minibatches: Count
@@ -105,7 +86,7 @@ class BudgetRecord(_Keyed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingRecord(_Keyed):
+class TrainingRecord:
     """How far training came; `best_step` is the mini-batch whose state was evaluated."""
 
     minibatches: Count | None = None
@@ -116,7 +97,7 @@ class TrainingRecord(_Keyed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CostRecord(_Keyed):
+class CostRecord:
     """Seconds, evaluations of the velocity, bytes, and the number of samples drawn."""
 
     train_seconds: float | None = None
@@ -135,7 +116,7 @@ class CostRecord(_Keyed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnvironmentRecord(_Keyed):
+class EnvironmentRecord:
     """Where the run was made; a run whose process died knows its device alone.
 
     `arithmetic` is a hash of the bits of a fixed computation, in a run of `bench check`.
@@ -155,7 +136,7 @@ class EnvironmentRecord(_Keyed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SessionRecord(_Keyed):
+class SessionRecord:
     """A stretch of a run: after which mini-batch it began, when, and with how many threads."""
 
     after: Count
@@ -164,7 +145,7 @@ class SessionRecord(_Keyed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class QualityRecord(_Keyed):
+class QualityRecord:
     """Samples by `steps` Euler steps in each piece (None for the judge's solver, and of old).
 
     `nfe` are their evaluations, `mmd_m` their squared MMD; None where the solver failed.
@@ -178,7 +159,7 @@ class QualityRecord(_Keyed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record(_Keyed):
+class Record:
     """What a run leaves, however it ended; `metrics` holds a value for each metric's column.
 
     `judge` holds the fields of `bench.records.spec.Judge` as they were. `include` names the files
