@@ -177,7 +177,8 @@ def _series(name: str, values: Sequence[Any]) -> pd.Series[Any]:
     """A column of the catalogue's type; lists become JSON."""
     if columns()[name].type == "text":
         values = [json.dumps(v) if isinstance(v, list) else v for v in values]
-    return pd.Series(list(values), dtype=_dtype(name))
+    series: pd.Series[Any] = pd.Series(list(values), dtype=_dtype(name))
+    return series
 
 
 def cells(frame: pd.DataFrame, *, by_run: bool = False) -> Iterator[Cell]:

@@ -88,7 +88,7 @@ def setting(records: Sequence[Record]) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 def ranges(numbers: Sequence[int]) -> str:
     """Ascending whole numbers; three or more in a row are written as a range."""
-    parts = []
+    parts: list[str] = []
     for _, row in groupby(enumerate(numbers), lambda each: each[1] - each[0]):
         run = [number for _, number in row]
         parts += [f"{run[0]}–{run[-1]}"] if len(run) > 2 else map(str, run)
@@ -148,7 +148,8 @@ def _judge(judge: dict[str, Any]) -> str:
 
 def _machine(record: Record) -> str:
     where = record.environment
-    threads = where.threads and f"threads {where.threads}, cores {where.cores or '?'}"
+    cores = where.cores or "?"
+    threads = f"threads {where.threads}, cores {cores}" if where.threads else None
     parts = (where.cpu, where.gpu, threads, where.platform)
     return ", ".join(filter(None, parts)) or "not recorded"
 
