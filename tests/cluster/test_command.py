@@ -67,7 +67,7 @@ def test_the_command(two: Cluster, folder: Path) -> None:
     )
     assert done.exit_code == 0, done.output
     assert "gaussian" in done.output
-    assert [r["status"] for r in store.read_all(folder / "command")] == ["ok"]
+    assert [r.status for r in store.read_all(folder / "command")] == ["ok"]
 
 
 LONG = ("-m", "gaussian", "-d", "moons", "--minibatches", "10000000", "--batch-size", "32")
@@ -102,7 +102,7 @@ def test_a_cluster_on_this_machine(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    assert [r["status"] for r in store.read_all(tmp_path / "runs")] == ["ok", "ok"]
+    assert [r.status for r in store.read_all(tmp_path / "runs")] == ["ok", "ok"]
 
 
 @pytest.mark.slow
@@ -141,7 +141,7 @@ kill -- -"$1"
     }
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=WAIT)
     assert done.returncode == 0, done.stderr
-    assert [r["status"] for r in store.read_all(tmp_path / "runs")] == ["ok", "ok"]
+    assert [r.status for r in store.read_all(tmp_path / "runs")] == ["ok", "ok"]
     scripts = [path.read_text() for path in jobs.glob("*.sh")]
     assert len(scripts) == 2
     assert all("--resources cores=1" in script for script in scripts)

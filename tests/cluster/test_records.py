@@ -139,7 +139,7 @@ def test_a_cell_that_kills_its_workers_ends_as_an_error(
     assert ends(events) == {long_run(specs).run: "error"}
     made = store.read(folder / "poison", long_run(specs).run)
     assert made is not None
-    assert "its worker died or closed each of the 1 times" in made["reason"]
+    assert "its worker died or closed each of the 1 times" in made.reason
     assert not left_over(folder / "poison")
     until(lambda: not two.children(), WAIT)
 

@@ -147,7 +147,7 @@ def test_an_exception_on_a_worker_is_a_record(
     assert ends(events) == {s.run: "error" if s.seed == 1 else "ok" for s in specs[:3]}
     made = store.read(tmp_path / "runs", specs[1].run)
     assert made is not None
-    assert made["reason"] == "OSError: [Errno 28] No space left on device"
+    assert made.reason == "OSError: [Errno 28] No space left on device"
 
 
 def test_a_cell_that_a_closing_worker_gives_up_is_made_again(
@@ -165,7 +165,7 @@ def test_but_not_for_ever(client: Client, specs: list[RunSpec], tmp_path: Path, 
     assert ends(run_on(client, specs[:1], tmp_path / "runs")) == {specs[0].run: "error"}
     made = store.read(tmp_path / "runs", specs[0].run)
     assert made is not None
-    assert f"each of the {running.DEATHS} times" in made["reason"]
+    assert f"each of the {running.DEATHS} times" in made.reason
 
 
 def test_a_lock_that_outlives_its_worker_is_waited_for(
@@ -211,7 +211,7 @@ def test_what_is_too_large_stays_behind_and_the_record_says_so(
         assert ends(run_on(client, specs[:1], tmp_path / "runs")) == {specs[0].run: "ok"}
     made = store.read(tmp_path / "runs", specs[0].run)
     assert made is not None
-    assert made["left_behind"] == {"model.pt": 1_000}
+    assert made.left_behind == {"model.pt": 1_000}
 
 
 def test_a_worker_that_joins_late_and_is_unfit_gets_no_runs(
