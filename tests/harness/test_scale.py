@@ -26,7 +26,7 @@ from bench.records.store import outline
 from bench.registry import plugins
 from bench.report.page import page
 from bench.report.setting import gather
-from bench.study import planning, presets
+from bench.study import presets
 from bench.study.planning import plan
 from bench.study.studies import Study
 from bench.tables.comparison import comparison
@@ -95,12 +95,11 @@ def test_a_plan_finds_out_once_what_all_seeds_share(
     configured = count(monkeypatch, presets, "configure")
     loaded = count(monkeypatch, arrays, "load")
     versions = count(monkeypatch, plugins, "version")
-    checked = count(monkeypatch, planning, "_check")
     planned = plan(study, tmp_path / "runs", tmp_path)
     assert len(planned.runs) == 40
     assert len({spec.run for spec in planned.runs}) == 40
     # the reader of each data set has a version too
-    assert [len(c) for c in (configured, loaded, versions, checked)] == [4, 2, 2 + 2, 4]
+    assert [len(c) for c in (configured, loaded, versions)] == [4, 2, 2 + 2]
 
 
 def test_what_is_skipped_is_not_read(
