@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from bench.api.stream import Stream
 from bench.errors import BenchError
-from bench.evaluation.protocol import reference_flow
+from bench.evaluation.flow import reference_flow
 from bench.records.spec import Judge
 from bench.registry import plugins
 from bench.study import presets

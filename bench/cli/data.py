@@ -104,7 +104,7 @@ def verify(names: tuple[str, ...], data: str | None) -> None:
         if found.problem:
             click.secho(f"{found.name}: {found.problem}", fg="red", err=True)
         else:
-            rows = " / ".join(f"{n:,}" for n in found.rows or ())
+            rows = " / ".join(f"{n:,}" for n in found.rows)
             click.echo(f"{found.name}: ok, {rows} rows, revision {found.revision}")
     sys.exit(1 if any(found.problem for found in checked) else 0)
 

@@ -104,13 +104,6 @@ def needs(dataset: Dataset, root: Path) -> str:
     return f"needs {wanted} below DATA{fetch}"
 
 
-def budgets() -> Iterator[Line]:
-    """The named budgets."""
-    from bench.study.budgets import budgets as named
-
-    yield from map(asdict, named().values())
-
-
 def studies() -> Iterator[Line]:
     """The studies that come with the package."""
     from bench.study.studies import find, shipped
@@ -175,6 +168,8 @@ def list(kind: str | None, include: Files, as_json: bool, results: Text, data: T
       bench list methods --include my_flow.py
       bench list runs --json
     """
+    from bench.study.studies import budgets
+
     broken = []
     for file in include:
         try:
@@ -185,7 +180,7 @@ def list(kind: str | None, include: Files, as_json: bool, results: Text, data: T
         "methods": methods,
         "datasets": lambda: datasets(data_root(data)),
         "metrics": metrics,
-        "budgets": budgets,
+        "budgets": lambda: map(asdict, budgets().values()),
         "studies": studies,
         "runs": lambda: runs(results_dir(results)),
     }

@@ -104,8 +104,8 @@ def _subject(name: str, settings: tuple[str, ...], device: str) -> Subject | Dat
     file, colon, wanted = name.rpartition(":") if ".py:" in name else (name, "", "")
     if file.endswith(".py"):
         found = plugins.include(file)
-        usual = found.methods or found.datasets
-        named = {p.attr: p.name for p in (*found.datasets.values(), *found.methods.values())}
+        usual = found["methods"] or found["datasets"]
+        named = {p.attr: p.name for k in ("datasets", "methods") for p in found[k].values()}
         if colon and wanted not in named:
             raise unknown("method or data set", wanted, named, f"in {file}")
         if not colon and len(usual) != 1:

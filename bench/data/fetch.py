@@ -67,9 +67,9 @@ class Verified:
 
     name: str
     source: Source | None
-    rows: tuple[int, int, int] | None
-    revision: str
-    problem: str
+    rows: tuple[int, ...] = ()
+    revision: str = ""
+    problem: str = ""
 
 
 def fetch(
@@ -159,11 +159,10 @@ def verify(root: Path, names: Iterable[str] = ()) -> list[Verified]:
                 if name in BLOBS and _blob_id(root / name) != BLOBS[name]:
                     raise DataError(f"{root / name} is not the published file.", "Fetch it again.")
             splits = arrays.read(dataset, source, root)
+            rows = tuple(len(getattr(splits, name)) for name in arrays.SPLITS)
+            found.append(Verified(dataset.name, source, rows, arrays.revision(splits)))
         except (BenchError, OSError) as error:
-            found.append(Verified(dataset.name, source, None, "", str(error)))
-            continue
-        rows = (len(splits.train), len(splits.validation), len(splits.test))
-        found.append(Verified(dataset.name, source, rows, arrays.revision(splits), ""))
+            found.append(Verified(dataset.name, source, problem=str(error)))
     return found
 
 

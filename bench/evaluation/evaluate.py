@@ -14,8 +14,8 @@ from bench.api.method import Continuous, Method
 from bench.data.arrays import Loaded
 from bench.errors import UsageError
 from bench.evaluation.checks import check_formulas, integral, movements, round_trip
+from bench.evaluation.flow import Report, choose, now, pick, reference_flow
 from bench.evaluation.log_density import likelihood
-from bench.evaluation.protocol import Report, choose, now, pick, reference_flow
 from bench.evaluation.two_samples import evaluated, quality, sample_size, two_samples
 from bench.metrics.transport import transport
 from bench.records import catalogue

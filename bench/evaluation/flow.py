@@ -1,21 +1,30 @@
-"""A trained flow: samples, encodings, exact log-densities and scores, by one solver."""
+"""A trained flow: samples, encodings, exact log-densities and scores, by one solver.
+
+Also what every evaluation shares: the reference solver, the choice of rows, the clock.
+"""
 
 from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.api.method import Continuous, Discrete, Field, Method, Piece, evaluations
-from bench.numerics.ode import Solver, State, integrate
-from bench.numerics.score import with_score
+from bench.numerics.ode import Solver, State, integrate, with_score
+from bench.records.spec import Judge
 
 T = TypeVar("T")
+#: Called with every step, validation and stage of a run.
+Report = Callable[[dict[str, Any]], None]
+
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -176,3 +185,32 @@ class Flow:
         if not isinstance(self.method, Continuous):
             raise TypeError(f"{type(self.method).__name__} has no velocity")
         return list(self.method.pieces())
+
+
+def reference_solver(judge: Judge) -> Solver:
+    """Return the solver that evaluates every continuous method."""
+    return Solver(judge.solver, judge.rtol, judge.atol, judge.max_num_steps)
+
+
+def reference_flow(method: Method, judge: Judge) -> Flow:
+    """Return the flow of a method by the reference solver, in the judge's precision."""
+    return Flow(method, reference_solver(judge), getattr(torch, judge.dtype), judge.rows_at_once)
+
+
+def choose(total: int, n: int, seed: int) -> NDArray[np.int64]:
+    """Return the sorted indices of `n` of `total` rows, the same for every method; at most all."""
+    if n >= total:
+        return np.arange(total)
+    return np.sort(np.random.default_rng(seed).choice(total, n, replace=False))
+
+
+def pick(rows: NDArray[np.float32], n: int, seed: int) -> NDArray[np.float32]:
+    """Return the rows that `choose` chooses."""
+    return np.asarray(rows) if n >= len(rows) else rows[choose(len(rows), n, seed)]
+
+
+def now(flow: Flow) -> float:
+    """Return the seconds of a monotonic clock, after the flow's device has finished its work."""
+    if flow.device.type == "cuda":
+        torch.cuda.synchronize(flow.device)
+    return time.perf_counter()

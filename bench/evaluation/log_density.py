@@ -11,8 +11,7 @@ from torch import Tensor
 
 from bench.api.method import Continuous
 from bench.data.arrays import Loaded
-from bench.evaluation.flow import Flow
-from bench.evaluation.protocol import Report, choose, now, reference_solver
+from bench.evaluation.flow import Flow, Report, choose, now, reference_solver
 from bench.metrics.likelihood import nll
 from bench.numerics.ode import SolverFailed
 from bench.records.spec import Judge

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from bench.api.declarations import Evaluated
 from bench.data.arrays import Loaded
-from bench.evaluation.flow import Flow
-from bench.evaluation.protocol import pick
+from bench.evaluation.flow import Flow, pick
 from bench.metrics.aggregated import FACTORS, aggregated
 from bench.metrics.classifier import classifier_test
 from bench.metrics.mmd import discrepancy, median_distance, two_sample

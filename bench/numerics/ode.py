@@ -1,7 +1,8 @@
-"""Solving dx/dt = f(t, x): adaptive steps, equal steps, and the adjoint equation."""
+"""Solving dx/dt = f(t, x): adaptive steps, equal steps, the adjoint equation, the score."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from bench.numerics import dormand_prince
 from bench.numerics.dormand_prince import Derivative, SolverFailed, State
 
-__all__ = ["Derivative", "Solver", "SolverFailed", "State", "failure", "integrate"]
+__all__ = ["Derivative", "Solver", "SolverFailed", "State", "failure", "integrate", "with_score"]
 
 #: Explicit Runge-Kutta rules: for each stage its time and the weights of the stages before it, and
 #: the weights of the step. Source: Hairer, Norsett, Wanner 1993, section II.1, tables 1.1 and 1.2.
@@ -106,6 +107,39 @@ def integrate(
     if not all(torch.isfinite(part).all() for part in end):
         raise SolverFailed(f"a value is not finite at t = {float(t[1]):g}")
     return end
+
+
+def with_score(
+    f: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], *, create_graph: bool = False
+) -> Derivative:
+    r"""Return the right-hand side of the ODE of points and scores, for `integrate`.
+
+    Along a path of dx/dt = v(t, x) the score s, the gradient of log p with respect to x, obeys
+
+    $$ds/dt = -J^T s - \nabla (\mathrm{div}\, v),$$
+
+    J the Jacobian of v (the instantaneous change of score, which follows from the continuity
+    equation). Both come from one gradient, that of v's + div v with respect to x.
+
+    The state is (x, s), both `(n, d)`.
+
+    Args:
+        f: gives the velocity `(n, d)` and its differentiable divergence `(n,)`.
+        create_graph: whether a loss on the solution will be differentiated.
+    """
+
+    def derivative(t: Tensor, state: State) -> State:
+        x, s = state if create_graph else (part.detach() for part in state)
+        with torch.enable_grad():
+            if not x.requires_grad:
+                x = x.detach().requires_grad_()
+            velocity, divergence = f(t, x)
+            # 0 x: also a field that is the same everywhere has a gradient
+            total = (velocity * s + 0 * x).sum() + divergence.sum()
+            (gradient,) = torch.autograd.grad(total, x, create_graph=create_graph)
+        return velocity if create_graph else velocity.detach(), -gradient
+
+    return derivative
 
 
 def failure(error: AssertionError) -> SolverFailed:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -32,7 +32,7 @@ def results_dir(given: str | Path | None = None, *, write: bool = False) -> Path
         UsageError: runs are to be written, and it is a bundle.
     """
     folder = Path(given or os.environ.get("BENCH_RESULTS") or Path("results") / "runs").expanduser()
-    if not os.path.lexists(folder / MANIFEST) or _content(folder) is None:
+    if not os.path.lexists(folder / MANIFEST) or not is_bundle(folder):
         return folder
     if write:
         raise UsageError(
@@ -127,17 +127,17 @@ def _verify_runs(bundle: Path) -> None:
     """
     known = {f.path: f for f in bundled_files(bundle) if f.path.startswith(f"{RECORDS}/")}
     found = {f"{RECORDS}/{name}" for name in files_below(bundle / RECORDS)}
-    if missing := sorted(known.keys() - found):
-        raise _damaged(bundle, f"{missing[0]} is missing{_more(missing)}")
-    if others := sorted(found - known.keys()):
-        raise _damaged(bundle, f"{others[0]} is not in its manifest{_more(others)}")
-    changed = [
-        name
-        for name, file in known.items()
-        if (bundle / name).stat().st_size != file.size or sha256(bundle / name) != file.sha256
-    ]
-    if changed:
-        raise _damaged(bundle, f"{changed[0]} has changed{_more(changed)}")
+    problems = {"is missing": known.keys() - found, "is not in its manifest": found - known.keys()}
+    if not any(problems.values()):
+        problems["has changed"] = {
+            name
+            for name, file in known.items()
+            if (bundle / name).stat().st_size != file.size or sha256(bundle / name) != file.sha256
+        }
+    for problem, names in problems.items():
+        if names:
+            more = f", and {len(names) - 1} more" if len(names) > 1 else ""
+            raise _damaged(bundle, f"{min(names)} {problem}{more}")
 
 
 def _damaged(folder: Path, what: str) -> DataError:
@@ -156,10 +156,6 @@ def _content(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(folder, f"{MANIFEST} can't be read: {error}") from error
     return content if isinstance(content, dict) and content.get("kind") == KIND else None
-
-
-def _more(names: Sequence[str]) -> str:
-    return f", and {len(names) - 1} more" if len(names) > 1 else ""
 
 
 def _sum_line(name: str, digest: str) -> str:

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,6 @@ def read_curve(folder: Path) -> TrainingCurve | None:
 
 def _curve(lines: list[dict[str, Any]], every: int) -> TrainingCurve:
     stage = next((name for name in STAGES if name in lines[0]), "")
-    numbers = [line.get(stage) for line in lines] if stage else []
     validated = [line for line in lines if "validation_nll" in line]
     return TrainingCurve(
         minibatches=_values(lines, "minibatch"),
@@ -92,9 +92,9 @@ def _curve(lines: list[dict[str, Any]], every: int) -> TrainingCurve:
             [_values(validated, name) for name in ("minibatch", "seconds", "validation_nll")]
         ),
         stages=tuple(
-            int(lines[i]["minibatch"])
-            for i in range(1, len(numbers))
-            if numbers[i] != numbers[i - 1]
+            int(line["minibatch"])
+            for before, line in pairwise(lines)
+            if before.get(stage) != line.get(stage)
         ),
         stage=stage,
         every=every,

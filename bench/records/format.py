@@ -89,7 +89,6 @@ def scientific(value: float, error: float | None = None) -> Number:
 
 def significant(value: float, error: float | None = None) -> Number:
     """Three significant digits with commas at the thousands, and no error: seconds, p-values."""
-    del error
     if not math.isfinite(value):
         return Number(str(value))
     return Number(_fixed(value, max(0, 2 - _order(value, digits=3))))
@@ -102,7 +101,6 @@ def probability(value: float, error: float | None = None) -> Number:
 
 def count(value: float, error: float | None = None) -> Number:
     """A count to three digits: 512, 98.6K, 1.25M."""
-    del error
     if not math.isfinite(value):
         return Number(str(value))
     for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "K")):
@@ -115,13 +113,11 @@ def count(value: float, error: float | None = None) -> Number:
 
 def exact(value: float, error: float | None = None) -> Number:
     """A count in full, with commas at the thousands."""
-    del error
     return Number(f"{value:,.0f}")
 
 
 def memory(value: float, error: float | None = None) -> Number:
     """Bytes in the binary unit that fits: 812 KiB, 512 MiB, 1.50 GiB."""
-    del error
     if not math.isfinite(value):
         return Number(str(value))
     units = ("B", "KiB", "MiB", "GiB", "TiB")

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from bench.records.catalogue import columns, measures
-from bench.records.model import EnvironmentRecord, Record
+from bench.records.model import Record
 from bench.records.store import read_all
 from bench.registry import plugins
 
@@ -170,15 +170,9 @@ def frame_of(read: Sequence[Record]) -> pd.DataFrame:
     # Column by column: row by row, pandas takes far longer for thousands of records.
     names = [*(c.name for c in (*others, *tables)), *DERIVED]
     values = dict(zip(names, zip(*rows, strict=True) if rows else repeat(()), strict=False))
-    return pd.DataFrame({name: _series(name, values[name]) for name in columns()})
-
-
-def _series(name: str, values: Sequence[Any]) -> pd.Series[Any]:
-    """A column of the catalogue's type; lists become JSON."""
-    if columns()[name].type == "text":
-        values = [json.dumps(v) if isinstance(v, list) else v for v in values]
-    series: pd.Series[Any] = pd.Series(list(values), dtype=_dtype(name))
-    return series
+    for name in (c.name for c in tables if c.type == "text"):
+        values[name] = tuple(json.dumps(v) if isinstance(v, list) else v for v in values[name])
+    return pd.DataFrame({n: pd.Series(list(values[n]), dtype=_dtype(n)) for n in columns()})
 
 
 def cells(frame: pd.DataFrame, *, by_run: bool = False) -> Iterator[Cell]:
@@ -237,6 +231,9 @@ def _derived(record: Record, config: str, settings: str, variant: str) -> tuple[
     cost, environment, metrics = record.cost, record.environment, record.metrics
     judge = {"solver": "", "dtype": "", "rtol": "rtol ", "atol": "atol "}
     on_gpu = environment.device.startswith("cuda")
+    hardware, threads = environment.gpu if on_gpu else environment.cpu, environment.threads
+    if hardware and threads and not on_gpu:
+        hardware += f", {threads} {'thread' if threads == 1 else 'threads'}"
     return (
         plugins.current_version(record.method.name, record.method.version),
         record.budget.minibatches,
@@ -244,7 +241,7 @@ def _derived(record: Record, config: str, settings: str, variant: str) -> tuple[
         _difference(metrics.get("nll"), metrics.get("nll_native")),
         _difference(cost.peak_rss_bytes, cost.baseline_rss_bytes),
         ", ".join(f"{word}{record.judge[k]}" for k, word in judge.items() if k in record.judge),
-        _hardware(environment, on_gpu),
+        hardware,
         variant,
         config,
         settings,
@@ -255,38 +252,25 @@ def _difference(a: float | None, b: float | None) -> float | None:
     return None if a is None or b is None else a - b
 
 
-def _hardware(environment: EnvironmentRecord, on_gpu: bool) -> str | None:
-    """The processor; None where a run failed before it knew."""
-    if on_gpu:
-        return environment.gpu
-    name, threads = environment.cpu, environment.threads
-    if name is None or threads is None:
-        return name
-    return f"{name}, {threads} {'thread' if threads == 1 else 'threads'}"
-
-
 def _settings(read: Sequence[Record], chosen: Sequence[dict[str, Any]]) -> list[str]:
     """For each record, the settings in which its method's runs on its data set differ."""
+    places = [(record.method.name, record.dataset.name) for record in read]
     alike = defaultdict(list)
-    for record, values in zip(read, chosen, strict=True):
-        alike[record.method.name, record.dataset.name].append(values)
-    varied = {place: _varied(several) for place, several in alike.items()}
-    found = []
-    for record, values in zip(read, chosen, strict=True):
-        names = varied[record.method.name, record.dataset.name]
-        found.append(", ".join(f"{k}={_plain(values[k])}" for k in values if k in names))
-    return found
-
-
-def _varied(several: Sequence[dict[str, Any]]) -> set[str]:
-    """The names that not all have, or not with the same value."""
-    first = several[0]
-    return {
-        name
-        for values in several
-        for name in values.keys() | first.keys()
-        if name not in first or name not in values or first[name] != values[name]
+    for place, values in zip(places, chosen, strict=True):
+        alike[place].append(values)
+    varied = {
+        place: {
+            name
+            for values in several
+            for name in values.keys() | several[0].keys()
+            if values.get(name, ...) != several[0].get(name, ...)  # a value is never `...`
+        }
+        for place, several in alike.items()
     }
+    return [
+        ", ".join(f"{k}={_plain(v)}" for k, v in values.items() if k in varied[place])
+        for place, values in zip(places, chosen, strict=True)
+    ]
 
 
 def _plain(value: Any) -> str:

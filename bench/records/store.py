@@ -232,8 +232,7 @@ def read_all(results: Path) -> Iterator[Record]:
         DataError: as `read`.
     """
     for name in names(results):
-        record = read(results, name)
-        if record is not None:
+        if record := read(results, name):
             yield record
 
 
@@ -241,8 +240,7 @@ def read_undamaged(results: Path) -> Iterator[Record]:
     """As `read_all`, but without damaged records."""
     for name in names(results):
         with suppress(Damaged):
-            record = read(results, name)
-            if record is not None:
+            if record := read(results, name):
                 yield record
 
 

@@ -8,7 +8,6 @@ import inspect
 import re
 import sys
 import traceback
-from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
@@ -21,13 +20,8 @@ from bench.errors import UsageError
 FORMER = ("bench.affine", "bench.dataset", "bench.method", "bench.stream")
 
 
-@dataclass(frozen=True)
-class Included:
-    """The plug-ins of a file that was imported, by name."""
-
-    methods: dict[str, EntryPoint]
-    datasets: dict[str, EntryPoint]
-    metrics: dict[str, EntryPoint]
+#: The plug-ins of a file by kind (methods, datasets, metrics) and name.
+Included = dict[str, dict[str, EntryPoint]]
 
 
 def read(path: Path) -> Included:
@@ -43,25 +37,27 @@ def read(path: Path) -> Included:
     from bench.api.method import Method
 
     module = _import(path)
-    found = Included({}, {}, {})
+    found: Included = {"methods": {}, "datasets": {}, "metrics": {}}
+
+    def add(kind: str, name: str, value: str) -> None:
+        found[kind][name] = EntryPoint(name, f"{module.__name__}:{value}", f"bench.{kind}")
+
     classes = []
     for name, value in vars(module).items():
-        where = f"{module.__name__}:{name}"
         if isinstance(value, Dataset):
-            found.datasets[value.name] = EntryPoint(value.name, where, "bench.datasets")
+            add("datasets", value.name, name)
         elif isinstance(value, Metric):
-            found.metrics[value.name] = EntryPoint(value.name, where, "bench.metrics")
+            add("metrics", value.name, name)
         elif inspect.isclass(value) and value.__module__ == module.__name__:
             classes += [value] if issubclass(value, Method) and name[0] != "_" else []
     stem = path.stem.replace("_", "-")
     for kind in classes:
         alone = stem if len(classes) == 1 else f"{stem}.{kind.__name__}"
         name = str(vars(kind).get("name", alone))
-        if name in found.methods:
+        if name in found["methods"]:
             raise UsageError(f"Two methods in {path} have the name {name!r}.", "Rename one.")
-        where = f"{module.__name__}:{kind.__name__}"
-        found.methods[name] = EntryPoint(name, where, "bench.methods")
-    if not (found.methods or found.datasets or found.metrics):
+        add("methods", name, kind.__name__)
+    if not any(found.values()):
         raise UsageError(
             f"{path} defines no method, data set or metric.",
             "A method derives from bench.api.Continuous or Discrete; a data set is a "

@@ -72,7 +72,7 @@ def entries(kind: str) -> dict[str, EntryPoint]:
     installed = sorted(entry_points(group=f"bench.{kind}"), key=_order, reverse=True)
     found = {plugin.name: plugin for plugin in installed}
     for file in _included.values():
-        found |= getattr(file, kind)
+        found |= file[kind]
     return found
 
 
@@ -102,10 +102,9 @@ def include(path: str | Path) -> included.Included:
     """
     absolute = Path(path).expanduser().absolute()
     found = included.read(absolute)
-    before = _included.get(absolute)
+    before = _included.get(absolute, {})
     for kind, word in KINDS.items():
-        known = entries(kind).keys() - (getattr(before, kind).keys() if before else set())
-        for name in getattr(found, kind).keys() & known:
+        for name in found[kind].keys() & (entries(kind).keys() - before.get(kind, {}).keys()):
             raise UsageError(
                 f"{path} defines a {word} {name!r}, which exists: {entries(kind)[name].value}.",
                 "Give it another name.",
@@ -130,7 +129,7 @@ def files_of(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(
         str(path)
         for path, file in _included.items()
-        if file.metrics or wanted & (file.methods.keys() | file.datasets.keys())
+        if file["metrics"] or wanted & (file["methods"].keys() | file["datasets"].keys())
     )
 
 

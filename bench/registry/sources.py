@@ -127,10 +127,8 @@ def sources(plugin: EntryPoint) -> list[Path]:
     todo, seen, found = [plugin.module], set[str](), list[Path]()
     while todo:
         module = todo.pop(0)
-        if module in seen:
-            continue
+        path = None if module in seen else module_file(module)
         seen.add(module)
-        path = module_file(module)
         if path is None:
             continue
         found.append(path)

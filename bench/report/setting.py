@@ -20,8 +20,7 @@ from bench.records.model import BudgetRecord, DatasetRecord, Record
 from bench.records.selection import latest
 from bench.records.spec import METRICS_VERSION, Judge
 from bench.records.store import read_all
-from bench.study.budgets import budgets
-from bench.study.studies import JUDGE, find, shipped
+from bench.study.studies import JUDGE, budgets, find, shipped
 
 #: At most so many values of one kind are listed in the setting.
 _MOST = 6

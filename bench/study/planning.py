@@ -21,8 +21,7 @@ from bench.records.model import Damaged, Record
 from bench.records.spec import RunSpec
 from bench.registry import plugins
 from bench.study import presets
-from bench.study.budgets import budget
-from bench.study.studies import Study
+from bench.study.studies import Study, budget
 
 Only = Literal["missing", "failed", "stale", "all"]
 

@@ -1,4 +1,4 @@
-"""Studies: methods x data sets x seeds, their budget and their judge. A study can be a file.
+"""Studies: methods x data sets x seeds, their judge, and named budgets. A study can be a file.
 
 # my_study.toml
 methods = ["gaussian", "flow-matching"]
@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,7 +28,6 @@ from bench.errors import BenchError, UsageError, unknown
 from bench.records.spec import Judge
 from bench.registry import plugins
 from bench.study import presets, toml_files
-from bench.study.budgets import budget
 
 #: Fields of the judge that a study may set; the version of the metrics is the program's.
 JUDGE = tuple(f.name for f in fields(Judge) if f.name != "metrics_version")
@@ -145,3 +145,65 @@ def _at(path: Path, key: str) -> Iterator[None]:
         yield
     except BenchError as error:
         raise UsageError(f"{path}: {key}: {error.problem}", error.remedy) from error
+
+
+@dataclass(frozen=True)
+class Amount:
+    """What one run learns from: `minibatches` updates, each on `batch_size` rows."""
+
+    minibatches: int
+    batch_size: int
+
+    def __post_init__(self) -> None:
+        for name, value in (("--minibatches", self.minibatches), ("--batch-size", self.batch_size)):
+            if value < 1:
+                raise UsageError(f"{name} must be at least 1, got {value}.")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A named budget: an amount for each data set that it names, and `other` for the rest.
+
+    `methods` holds the amounts of methods that have their own.
+    """
+
+    name: str
+    summary: str
+    amounts: Mapping[str, Amount]
+    methods: Mapping[str, Mapping[str, Amount]] = field(default_factory=dict)
+
+    def amount(
+        self,
+        dataset: str,
+        method: str,
+        minibatches: int | None = None,
+        batch_size: int | None = None,
+    ) -> Amount:
+        """Return the amount for a method on a data set; the numbers given override it."""
+        amounts = self.methods.get(method, self.amounts)
+        amount = amounts.get(dataset) or amounts["other"]
+        given = {"minibatches": minibatches, "batch_size": batch_size}
+        return replace(amount, **{name: n for name, n in given.items() if n is not None})
+
+
+@cache
+def budgets() -> dict[str, Budget]:
+    """Every named budget, from `budgets.toml`."""
+    path = Path(__file__).parent / "budgets.toml"
+    found = {}
+    for name, table in toml_files.tables(path).items():
+        own = {key: table.pop(key) for key in ("summary", "methods") if key in table}
+        budget = {"name": name, "amounts": table} | own
+        found[name] = toml_files.convert(budget, Budget, f"{path}: {name}: ")
+    return found
+
+
+def budget(name: str) -> Budget:
+    """Return the budget of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in budgets():
+        raise unknown("budget", name, budgets())
+    return budgets()[name]

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from bench.api.method import ContractBroken, Log, Method, evaluations
 from bench.api.stream import RowsNotFinite, Stream
-from bench.evaluation.flow import Flow
-from bench.evaluation.protocol import Report
+from bench.evaluation.flow import Flow, Report
 from bench.numerics.ode import Solver, SolverFailed, failure
 from bench.records.spec import Judge
 

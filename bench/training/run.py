@@ -21,8 +21,7 @@ from bench.api.method import ContractBroken, Method
 from bench.data import arrays
 from bench.errors import BenchError, DataError, UsageError
 from bench.evaluation.evaluate import evaluate
-from bench.evaluation.flow import Flow
-from bench.evaluation.protocol import Report, reference_flow
+from bench.evaluation.flow import Flow, Report, reference_flow
 from bench.numerics.ode import SolverFailed
 from bench.paths import commit
 from bench.records import store

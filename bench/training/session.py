@@ -20,7 +20,7 @@ from bench import paths
 from bench.api.method import Method
 from bench.api.stream import Stream
 from bench.data.arrays import Loaded
-from bench.evaluation.protocol import Report, pick
+from bench.evaluation.flow import Report, pick
 from bench.records import store
 from bench.records.spec import Limits, RunSpec
 from bench.registry import plugins

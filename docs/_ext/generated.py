@@ -110,7 +110,7 @@ def judge(_: str) -> Rows:
 @table("budget", "data set", "mini-batches", "rows in each", "for")
 def budgets(_: str) -> Rows:
     """The named budgets."""
-    from bench.study.budgets import budgets
+    from bench.study.studies import budgets
 
     for name, budget in budgets().items():
         others = "the others" if budget.methods else "every method"

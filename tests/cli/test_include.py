@@ -103,7 +103,7 @@ def call(*arguments: str) -> Result:
 def test_the_name_is_the_files(tmp_path: Path) -> None:
     path = file_of(tmp_path, "my_flow.py", METHOD)
     found = plugins.include(path)
-    assert [*found.methods] == ["my-flow"]
+    assert [*found["methods"]] == ["my-flow"]
     assert plugins.method("my-flow").__name__ == "Still"
     assert plugins.summary(plugins.methods()["my-flow"]) == "A Gaussian that stands still"
     assert plugins.files_of(["my-flow", "moons"]) == (str(path),)
@@ -112,14 +112,14 @@ def test_the_name_is_the_files(tmp_path: Path) -> None:
 
 def test_a_class_may_have_a_name_of_its_own(tmp_path: Path) -> None:
     named = METHOD.replace("    Config = Options\n", '    Config = Options\n    name = "still"\n')
-    assert [*plugins.include(file_of(tmp_path, "a.py", named)).methods] == ["still"]
+    assert [*plugins.include(file_of(tmp_path, "a.py", named))["methods"]] == ["still"]
 
 
 def test_several_in_a_file(tmp_path: Path) -> None:
     """They are called after the file and the class; what begins with an underscore is none."""
     more = "\n\nclass Other(Still):\n    pass\n\n\nclass _Base(Still):\n    pass\n"
     found = plugins.include(file_of(tmp_path, "two_flows.py", METHOD + more))
-    assert sorted(found.methods) == ["two-flows.Other", "two-flows.Still"]
+    assert sorted(found["methods"]) == ["two-flows.Other", "two-flows.Still"]
 
 
 def test_the_version_is_that_of_the_source(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_a_worker_has_to_see_the_file(tmp_path: Path) -> None:
     rows = arrays.load(plugins.dataset("moons"), tmp_path).revision
     spec = RunSpec(
         method="my-flow",
-        version=plugins.version(found.methods["my-flow"]),
+        version=plugins.version(found["methods"]["my-flow"]),
         config={},
         dataset="moons",
         label="moons",

@@ -381,7 +381,7 @@ def test_verify_reads_past_the_cache(tmp_path: Path) -> None:
     file.write_bytes(b"damaged")
     (bad,) = verify(tmp_path)
     assert file.name in bad.problem
-    assert bad.rows is None
+    assert bad.rows == ()
 
 
 def test_git_blob_id(tmp_path: Path) -> None:

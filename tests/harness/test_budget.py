@@ -6,8 +6,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.registry import plugins
-from bench.study.budgets import Amount, Budget, budget, budgets
-from bench.study.studies import find
+from bench.study.studies import Amount, Budget, budget, budgets, find
 
 POWER, OTHER = Amount(7, 100), Amount(5, 10)
 SLOW = Amount(2, 10)

@@ -17,7 +17,7 @@ from bench.api.method import ContractBroken, Log
 from bench.api.stream import Stream
 from bench.data import arrays
 from bench.errors import DataError
-from bench.evaluation.protocol import pick
+from bench.evaluation.flow import pick
 from bench.numerics.ode import SolverFailed
 from bench.records import store
 from bench.records.model import STATUSES

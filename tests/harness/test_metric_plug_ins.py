@@ -12,7 +12,7 @@ import torch
 
 from bench.data import arrays
 from bench.errors import UsageError
-from bench.evaluation.protocol import pick
+from bench.evaluation.flow import pick
 from bench.records import catalogue, store
 from bench.records.frame import records
 from bench.records.spec import RunSpec

@@ -11,8 +11,7 @@ from bench.errors import UsageError
 from bench.records.spec import Judge, RunSpec
 from bench.registry import plugins
 from bench.study import presets
-from bench.study.budgets import budget
-from bench.study.studies import Study, find, judge_of, read, shipped
+from bench.study.studies import Study, budget, find, judge_of, read, shipped
 
 GOOD = """\
 summary = "one of everything"

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.numerics.divergence import exact
-from bench.numerics.ode import Solver, integrate
-from bench.numerics.score import with_score
+from bench.numerics.ode import Solver, integrate, with_score
 
 TIGHT = Solver(rtol=1e-10, atol=1e-10)
 RK4 = Solver("rk4", steps=8)
