@@ -11,9 +11,8 @@ from torch import Tensor
 from bench.api.declarations import Evaluated
 from bench.data.arrays import Loaded
 from bench.evaluation.flow import Flow, pick
-from bench.metrics.aggregated import FACTORS, aggregated
-from bench.metrics.classifier import classifier_test
 from bench.metrics.mmd import discrepancy, median_distance, two_sample
+from bench.metrics.two_sample_tests import FACTORS, aggregated, classifier_test
 from bench.numerics.ode import Solver, SolverFailed
 from bench.records.spec import Judge
 

@@ -5,17 +5,22 @@ The harness meets them in no other way.
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
+import inspect
 import re
+import sys
+import traceback
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from bench.api.dataset import Dataset
 from bench.api.declarations import Look, Metric
 from bench.errors import UsageError, unknown
-from bench.registry import included
 from bench.registry.sources import current_version as current_version
 from bench.registry.sources import former_versions as former_versions
 from bench.registry.sources import look_in, module_file
@@ -33,8 +38,14 @@ PATH = "path"
 #: The kinds of plug-ins and their words; the entry-point groups are `bench.KIND`.
 KINDS = {"methods": "method", "datasets": "data set", "metrics": "metric"}
 
+#: Modules that plug-ins imported before `bench.api`.
+FORMER = ("bench.affine", "bench.dataset", "bench.method", "bench.stream")
+
+#: The plug-ins of a file by kind and name.
+Included = dict[str, dict[str, EntryPoint]]
+
 #: The files that were included, by their absolute paths.
-_included: dict[Path, included.Included] = {}
+_included: dict[Path, Included] = {}
 
 
 def methods() -> dict[str, EntryPoint]:
@@ -91,7 +102,7 @@ def clashes(kind: str) -> list[EntryPoint]:
     return [e for e in entry_points(group=f"bench.{kind}") if e != entries(kind)[e.name]]
 
 
-def include(path: str | Path) -> included.Included:
+def include(path: str | Path) -> Included:
     """Add the methods, data sets and metrics of a Python file, for the life of this process.
 
     A file that has changed since it was included is read again.
@@ -101,7 +112,7 @@ def include(path: str | Path) -> included.Included:
             name of another.
     """
     absolute = Path(path).expanduser().absolute()
-    found = included.read(absolute)
+    found = _plugins_in(absolute)
     before = _included.get(absolute, {})
     for kind, word in KINDS.items():
         for name in found[kind].keys() & (entries(kind).keys() - before.get(kind, {}).keys()):
@@ -112,6 +123,84 @@ def include(path: str | Path) -> included.Included:
     _included[absolute] = found
     forget()
     return found
+
+
+def _plugins_in(path: Path) -> Included:
+    """Import the file, and return its methods, data sets and metrics.
+
+    A method is a class derived from `bench.api.Method` that the file defines and whose name does
+    not begin with an underscore. It is named by its attribute `name`; else after the file where it
+    is the only method (`my_flow.py`: `my-flow`), or `FILE.CLASS`.
+
+    Raises:
+        UsageError: the file can't be read or imported, or there is nothing in it.
+    """
+    from bench.api.method import Method
+
+    module = _import(path)
+    found: Included = {"methods": {}, "datasets": {}, "metrics": {}}
+
+    def add(kind: str, name: str, value: str) -> None:
+        found[kind][name] = EntryPoint(name, f"{module.__name__}:{value}", f"bench.{kind}")
+
+    classes = []
+    for name, value in vars(module).items():
+        if isinstance(value, Dataset):
+            add("datasets", value.name, name)
+        elif isinstance(value, Metric):
+            add("metrics", value.name, name)
+        elif inspect.isclass(value) and value.__module__ == module.__name__:
+            classes += [value] if issubclass(value, Method) and name[0] != "_" else []
+    stem = path.stem.replace("_", "-")
+    for kind in classes:
+        alone = stem if len(classes) == 1 else f"{stem}.{kind.__name__}"
+        name = str(vars(kind).get("name", alone))
+        if name in found["methods"]:
+            raise UsageError(f"Two methods in {path} have the name {name!r}.", "Rename one.")
+        add("methods", name, kind.__name__)
+    if not any(found.values()):
+        raise UsageError(
+            f"{path} defines no method, data set or metric.",
+            "A method derives from bench.api.Continuous or Discrete; a data set is a "
+            "bench.api.Dataset, a metric a bench.api.Metric.",
+        )
+    return found
+
+
+def _import(path: Path) -> ModuleType:
+    """The module of the file, under a name that changes with the file's content."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror}.") from error
+    if path.suffix != ".py":
+        raise UsageError(f"{path} is not a Python file.", "Its name must end in .py.")
+    digest = hashlib.sha256(str(path).encode() + content).hexdigest()[:8]
+    name = f"bench_included_{re.sub(r'[^A-Za-z0-9_]', '_', path.stem)}_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and type hints look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # a user's file can raise anything
+        del sys.modules[name]
+        lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+        where = f"line {lines[-1].lineno}: " if lines else ""
+        raise UsageError(f"{path} can't be imported: {where}{_reason(error)}.") from error
+    return module
+
+
+def _reason(error: Exception) -> str:
+    """Why a module can't be imported: the error, its line in the source, and what has moved."""
+    if isinstance(error, SyntaxError):
+        return f"line {error.lineno}: {type(error).__name__}: {error.msg}"
+    text = f"{type(error).__name__}: {error}".rstrip(".")
+    moved = isinstance(error, ModuleNotFoundError) and error.name in FORMER
+    return f"{text}; import it from bench.api" if moved else text
 
 
 def forget() -> None:
@@ -201,7 +290,7 @@ def _load(plugin: EntryPoint, kind: str) -> Any:
         return plugin.load()
     except Exception as error:  # another's module can raise anything
         raise UsageError(
-            f"The {kind} {plugin.name!r} can't be imported: {included.reason(error)}.",
+            f"The {kind} {plugin.name!r} can't be imported: {_reason(error)}.",
             f"It is {plugin.value}; install what it needs.",
         ) from error
 

@@ -87,7 +87,7 @@ import numpy as np, torch
 from bench.data.arrays import Loaded
 from bench.training.session import peak_rss_bytes
 from bench.evaluation.flow import Flow
-from bench.evaluation.log_density import likelihood
+from bench.evaluation.evaluate import likelihood
 from bench.evaluation.flow import reference_solver
 from bench.records.spec import Judge
 from bench_methods.ffjord import FFJORD, FFJORDConfig

@@ -16,9 +16,8 @@ from bench.api.method import Continuous, ContractBroken, Discrete, Field, Log, O
 from bench.api.stream import Stream
 from bench.data.arrays import Loaded
 from bench.evaluation.checks import check_formulas, integral, movements, round_trip
-from bench.evaluation.evaluate import evaluate
+from bench.evaluation.evaluate import certify, evaluate
 from bench.evaluation.flow import Flow, pick, reference_solver
-from bench.evaluation.log_density import certify
 from bench.numerics.ode import Solver
 from bench.records.spec import Judge
 

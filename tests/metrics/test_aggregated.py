@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.metrics.aggregated import FACTORS, aggregated
 from bench.metrics.kernel_sums import balanced_signs
 from bench.metrics.mmd import median_distance, two_sample
+from bench.metrics.two_sample_tests import FACTORS, aggregated
 
 
 def normal(n: int, d: int, seed: int, shift: float = 0.0) -> Tensor:

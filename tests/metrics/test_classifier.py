@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest, norm
 
-from bench.metrics.classifier import classifier_test
+from bench.metrics.two_sample_tests import classifier_test
 
 
 def normal(n: int, seed: int, shift: float = 0.0) -> np.ndarray:

@@ -11,9 +11,8 @@ import torch
 from scipy.stats import nct, t, ttest_ind
 from torch import Tensor
 
-from bench.metrics.aggregated import FACTORS, aggregated
-from bench.metrics.classifier import classifier_test
 from bench.metrics.mmd import median_distance, two_sample
+from bench.metrics.two_sample_tests import FACTORS, aggregated, classifier_test
 
 #: The means are so far apart, in standard deviations of one of two independent columns.
 SHIFT = 0.5
