@@ -20,14 +20,7 @@ Type = Literal["text", "whole", "number", "flag"]
 
 #: How a number is printed: the functions of `bench.records.format` by name.
 Form = Literal[
-    "measured",
-    "scientific",
-    "significant",
-    "probability",
-    "count",
-    "exact",
-    "memory",
-    "signed",
+    "measured", "scientific", "significant", "probability", "count", "exact", "memory", "signed"
 ]
 
 #: How the regression gate treats a column: see `bench.gate`.

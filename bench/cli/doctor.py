@@ -104,18 +104,16 @@ def _plugins(problems: Problems, root: Path) -> dict[str, str]:
     from bench.registry import plugins
 
     found: dict[str, list[str]] = {"Methods": [], "Data sets": [], "Not here": []}
-    for name in sorted(plugins.methods()):
+    named = [("method", name) for name in sorted(plugins.methods())]
+    named += [("data set", name) for name in sorted({*plugins.datasets()} - {plugins.PATH})]
+    for kind, name in named:
         try:
-            plugins.method(name)
-            found["Methods"].append(name)
+            if kind == "method":
+                plugins.method(name)
+            missing = kind == "data set" and not plugins.dataset(name).find(root)
+            found["Not here" if missing else f"{kind.capitalize()}s"].append(name)
         except Exception as error:  # a contributor's module can raise anything
-            problems[f"method {name}"] = str(error)
-    for name in sorted(set(plugins.datasets()) - {plugins.PATH}):
-        try:
-            here = plugins.dataset(name).find(root)
-            found["Data sets" if here else "Not here"].append(name)
-        except Exception as error:  # as above
-            problems[f"data set {name}"] = str(error)
+            problems[f"{kind} {name}"] = str(error)
     if found["Not here"]:
         found["Not here"][-1] += " (see bench data status)"
     return {what: ", ".join(names) for what, names in found.items() if names}

@@ -250,21 +250,22 @@ def _method(name: str) -> Line:
     from bench.study import presets
 
     plugin = plugins.methods()[name]
-    options, shown = {}, {}
+    options = {}
     for field in fields(plugins.method(name).Config):
         default = field.default
         if default is MISSING:
             default = "(required)" if field.default_factory is MISSING else field.default_factory()
         options[field.name] = {"default": default, "meaning": field.metadata.get("doc", "")}
-    for key, preset in presets.read(name).items():
-        shown[key] = {"values": preset.values, "evidence": preset.evidence}
     return {
         "method": name,
         "summary": plugins.summary(plugin),
         "version": plugins.version(plugin),
         "module": plugin.value,
         "hyper-parameters": options,
-        "presets": shown,
+        "presets": {
+            key: {"values": preset.values, "evidence": preset.evidence}
+            for key, preset in presets.read(name).items()
+        },
     }
 
 

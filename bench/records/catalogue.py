@@ -34,7 +34,7 @@ def columns() -> Mapping[str, Column]:
 
 def metrics() -> tuple[Metric, ...]:
     """The metrics that are functions of an `Evaluated`: built-in ones, then plug-ins."""
-    return (*built_in()[1], *tuple(plugins.metrics().values()))
+    return (*built_in()[1], *plugins.metrics().values())
 
 
 @cache
@@ -124,13 +124,10 @@ def built_in() -> tuple[dict[str, Column], tuple[Metric, ...]]:
 
 def _column(name: str, entry: dict[str, Any]) -> Column:
     title = entry.get("title", "")
-    return Column(
-        name=name,
-        **entry
-        | {
-            "path": tuple(entry["path"].split(".")) if "path" in entry else (),
-            "latex": entry.get("latex", title[:1].upper() + title[1:]),
-            "sets": tuple(entry.get("sets", ())),
-            "watch": Watch(**entry["watch"]) if "watch" in entry else None,
-        },
-    )
+    derived = {
+        "path": tuple(entry["path"].split(".")) if "path" in entry else (),
+        "latex": entry.get("latex", title[:1].upper() + title[1:]),
+        "sets": tuple(entry.get("sets", ())),
+        "watch": Watch(**entry["watch"]) if "watch" in entry else None,
+    }
+    return Column(name=name, **entry | derived)

@@ -71,11 +71,8 @@ def plan(
         older[record.method.name, record.dataset.name, record.seed].append(record)
     planned, todo, damaged = [], [], []
     for spec in runs:
-        found = spec
-        wanted = only in ("missing", "all")
-        for candidate in (spec, *former(spec)):
-            if candidate.run not in recorded:
-                continue
+        found, wanted = spec, only in ("missing", "all")
+        for candidate in (s for s in (spec, *former(spec)) if s.run in recorded):
             try:
                 wanted = only == "all"
                 if only == "failed":
@@ -83,12 +80,11 @@ def plan(
                     wanted = made is not None and made.status != "ok"
                 else:  # a look at both ends of the record is much faster
                     store.is_there(results, candidate.run)
+                found = candidate
+                break
             except Damaged:
                 damaged += [spec] if candidate is spec else []
                 wanted = only != "stale"
-                continue
-            found = candidate
-            break
         else:
             if only == "stale" and spec.run not in recorded:
                 known = older[spec.method, spec.label, spec.seed]

@@ -141,17 +141,14 @@ def share(assignments: Sequence[str], methods: Sequence[str]) -> dict[str, dict[
         method, dot, key = name.rpartition(".")
         if dot and method not in methods:
             raise unknown("method", method, methods, "in --set")
-        if dot:
-            takers = [method]
-        elif key == "preset":
+        takers = [method] if dot else [m for m in methods if key in known[m]]
+        if key == "preset" and not dot:
             takers = [m for m in methods if value in presets[m]]
             if not takers:
                 raise unknown("preset", value, set().union(*presets.values()))
-        else:
-            takers = [m for m in methods if key in known[m]]
-            if not takers:
-                of = f"for {methods[0]}" if len(methods) == 1 else ""
-                raise unknown("hyper-parameter", key, set().union(*known.values()), of)
+        elif not takers:
+            of = f"for {methods[0]}" if len(methods) == 1 else ""
+            raise unknown("hyper-parameter", key, set().union(*known.values()), of)
         for m in takers:
             dealt = own[m] if dot else general[m]
             if dealt.setdefault(key, value) != value:
@@ -168,10 +165,8 @@ def merged(
     Raises:
         UsageError: as `share`.
     """
-    after = share(given, methods)
-    kept = []
-    for m, values in share(settings, methods).items():
-        kept += [f"{m}.{key}={value}" for key, value in values.items() if key not in after[m]]
+    before, after = share(settings, methods), share(given, methods)
+    kept = (f"{m}.{k}={v}" for m in methods for k, v in before[m].items() if k not in after[m])
     return (*kept, *given)
 
 
