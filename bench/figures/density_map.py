@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -37,22 +38,6 @@ GROUPS, ROWS, POINTS, CELLS = 3, 7, 2_000, 64
 TRUE = "true density"
 
 
-@dataclass(frozen=True)
-class DensityStrip:
-    """The panels of a data set, which share their axes, with limits `low` and `high` `(2,)`.
-
-    `panels` are densities `(CELLS, CELLS)` at the centres of cells by their titles; `top` is the
-    density at the upper end of the colours, which begin at 0.
-    """
-
-    title: str
-    names: tuple[str, str]
-    low: Array
-    high: Array
-    top: float
-    panels: dict[str, Array]
-
-
 def draw(request: Request) -> Plot:
     """Draw a strip for each two-dimensional data set, on one scale of colours."""
     request.reject("density", "columns")
@@ -75,20 +60,19 @@ def draw(request: Request) -> Plot:
         note = f"Not two-dimensional, and not shown: {', '.join(others)}."
         selection = replace(selection, not_shown=(*selection.not_shown, note))
     missing = "has a trained flow whose density can be drawn"
-    return plot_strips(request, selection, POINTS, partial(_strip, request), diagram, missing)
+    return plot_strips(request, selection, POINTS, partial(_strip, request), missing)
 
 
 def _strip(
     request: Request, group: Group, real: RealRows
-) -> tuple[DensityStrip | None, Group, list[str]]:
+) -> tuple[style.Strip | None, Group, list[str]]:
     """The strip of a group, if it has one; what it shows, and lines of the caption."""
     box = real.rows
     if box is None:
-        found = [samples(request.results, one.name, POINTS) for one in group.rows]
-        kept = [rows for rows in found if rows is not None]
+        kept = samples(request.results, group, POINTS)
         if not kept:
             return None, group, [f"Not shown: {group.title}. {real.reason}"]
-        box = np.concatenate(kept)
+        box = np.concatenate([*kept.values()])
     low, high = frame_around(box)
     points = grid(low, high)
     densities, lines = {}, []
@@ -106,14 +90,11 @@ def _strip(
         entropy = real.dataset.entropy
         titles[TRUE] = "" if entropy is None else f"entropy {entropy:.3f}"
         densities = {TRUE: scale[0], **densities}
-    panels = {
-        f"{label}\n{titles[label]}": values.reshape(CELLS, CELLS)
-        for label, values in densities.items()
-    }
     top = float(max(np.quantile(values, 0.999) for values in scale))
-    names = (name_of(0, 2), name_of(1, 2))
     lines += _about(group, densities, top, float(np.prod((high - low) / CELLS)))
-    return DensityStrip(group.title, names, low, high, top, panels), group, lines
+    rows = style.in_rows([f"{label}\n{titles[label]}" for label in densities])
+    paint = partial(_paint, list(densities.values()), low, high, top)
+    return style.Strip(group.title, rows, paint), group, lines
 
 
 def grid(low: Array, high: Array) -> Array:
@@ -153,17 +134,20 @@ def _about(group: Group, densities: dict[str, Array], top: float, area: float) -
         yield f"The true density of {group.title} is not known."
 
 
-def diagram(shown: list[DensityStrip]) -> style.Figure:
-    """Draw a strip of panels for each data set."""
-    with style.strips([(strip.title, list(strip.panels)) for strip in shown]) as (figure, places):
-        for place, strip in zip(places, shown, strict=True):
-            extent = (strip.low[0], strip.high[0], strip.low[1], strip.high[1])
-            for axes, values in zip(place.panels, strip.panels.values(), strict=True):
-                image = axes.imshow(
-                    values, cmap="magma_r", vmin=0.0, vmax=strip.top, origin="lower",
-                    extent=extent, aspect="auto", interpolation="bilinear",
-                )  # fmt: skip
-            place.share(strip.names)
-            above = any(values.max() > strip.top for values in strip.panels.values())
-            place.bar(image, "density (1/unit²)", "max" if above else "neither")
-    return figure
+def _paint(
+    densities: list[Array],
+    low: Array,
+    high: Array,
+    top: float,
+    part: style.SubFigure,
+    grid: list[list[style.Axes]],
+) -> None:
+    """Draw densities `(CELLS²,)` on a scale of colours from 0 to `top`."""
+    for axes, values in zip(itertools.chain(*grid), densities, strict=True):
+        image = axes.imshow(
+            values.reshape(CELLS, CELLS), cmap="magma_r", vmin=0.0, vmax=top, origin="lower",
+            extent=(low[0], high[0], low[1], high[1]), aspect="auto", interpolation="bilinear",
+        )  # fmt: skip
+    style.share_axes(grid, low, high, name_of(0, 2), name_of(1, 2))
+    above = any(values.max() > top for values in densities)
+    style.colour_bar(part, grid, image, "density (1/unit²)", "max" if above else "neither")

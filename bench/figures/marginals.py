@@ -6,6 +6,7 @@ it takes milliseconds where a sum over all rows takes seconds.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,84 +37,62 @@ ROWS, COLUMNS, POINTS, CHOSEN = 4, 5, 10_000, 4
 #: The contours enclose these shares of the rows; cells along an axis of the grid.
 SHARES, CELLS = (0.9, 0.5), 96
 
-_CENTRES = (np.arange(CELLS) + 0.5) / CELLS
 _GREYS, _GREY = ("#dedede", "#b4b4b4"), "#8a8a8a"
 
 
 @dataclass(frozen=True)
-class Corner:
-    """A method's samples `(n, k)` of the k columns shown."""
-
-    title: str
-    colour: str
-    samples: Array
-
-
-@dataclass(frozen=True)
 class Corners:
-    """The corner plots of a data set: test rows `(n, k)` or None; names and limits `(k,)`."""
+    """What the corner plots of a data set share: test rows `(n, k)` of k columns, or None.
 
-    title: str
-    names: tuple[str, ...]
+    `names`, `low` and `high` are those of the axes, `(k,)`.
+    """
+
+    data: Array | None
+    names: list[str]
     low: Array
     high: Array
-    data: Array | None
-    corners: tuple[Corner, ...]
 
 
 def draw(request: Request) -> Plot:
     """Draw a corner plot for each method on one data set, the first of more than two dimensions."""
-    selection = select(request, 1, ROWS, _tables_first)
+
+    def tables_first(frame: pd.DataFrame) -> pd.DataFrame:
+        many = set(frame.loc[frame["d"].gt(2).fillna(False), "dataset"])
+        return frame[frame["dataset"].isin(many)] if many else frame
+
+    selection = select(request, 1, ROWS, tables_first)
     (group,) = selection.groups
-    found = {one.label: samples(request.results, one.name, POINTS) for one in group.rows}
-    kept = {label: rows for label, rows in found.items() if rows is not None}
+    kept = samples(request.results, group, POINTS)
     if not kept:
         raise NothingMeasured(
             f"No run on {group.title} in {request.results} keeps samples that can be drawn.",
             "Run them again: bench run keeps samples.npz beside the record.",
         )
     real = real_rows(group, request.data, POINTS)
-    columns, why = _columns(request, group, real, list(kept.values()))
+    if request.columns or real.rows is None or group.d <= CHOSEN:
+        columns, why = columns_of(request, group, COLUMNS if request.columns else CHOSEN), ""
+    else:
+        far = np.mean([distance(rows, real.rows) for rows in kept.values()], axis=0)
+        columns = sorted(np.argsort(-far, kind="stable")[:CHOSEN].tolist())
+        why = (
+            ", those in which the methods are furthest from the data (mean Kolmogorov-Smirnov "
+            f"distance {', '.join(f'{far[c]:.2f}' for c in columns)})"
+        )
     data = None if real.rows is None else real.rows[:, columns]
     sets = {label: rows[:, columns] for label, rows in kept.items()}
-    low, high = _frame(data, np.concatenate(list(sets.values())))
-    names = tuple(name_of(column, group.d) for column in columns)
-    shown, styles = group.only(kept), selection.styles()
-    corners = tuple(
-        Corner(
-            f"{one.label}, {one.metric(request.metric or 'mmd_m')}",
-            styles[one.label].colour,
-            sets[one.label],
-        )
-        for one in shown.rows
-    )
+    frame = _frame(data, np.concatenate(list(sets.values())))
+    shared = Corners(data, [name_of(column, group.d) for column in columns], *frame)
+    shown, styles, metric = group.only(kept), selection.styles(), request.metric or "mmd_m"
     lines = [*_about(group, kept, real, columns, why)]
-    if far := [f"{label} {n / len(sets[label]):.1%}" for label, n in outside(sets, low, high)]:
-        lines.append(f"Outside the axes: {', '.join(far)}.")
-    if missing := [label for label in found if label not in kept]:
+    if beyond := [f"{label} {n / len(sets[label]):.1%}" for label, n in outside(sets, *frame)]:
+        lines.append(f"Outside the axes: {', '.join(beyond)}.")
+    if missing := [one.label for one in group.rows if one.label not in kept]:
         lines.append(f"No samples: {', '.join(missing)}.")
-    figure = diagram(Corners(group.title, names, low, high, data, corners))
-    return selection.plot(figure, lines, [shown])
-
-
-def _tables_first(frame: pd.DataFrame) -> pd.DataFrame:
-    """The runs on data sets of more than two dimensions, if there are any; else all."""
-    many = set(frame.loc[frame["d"].gt(2).fillna(False), "dataset"])
-    return frame[frame["dataset"].isin(many)] if many else frame
-
-
-def _columns(
-    request: Request, group: Group, real: RealRows, kept: Sequence[Array]
-) -> tuple[list[int], str]:
-    """The columns to show, in order, and why these."""
-    if request.columns or real.rows is None or group.d <= CHOSEN:
-        return columns_of(request, group, COLUMNS if request.columns else CHOSEN), ""
-    far = np.mean([distance(rows, real.rows) for rows in kept], axis=0)
-    columns = sorted(np.argsort(-far, kind="stable")[:CHOSEN].tolist())
-    return columns, (
-        ", those in which the methods are furthest from the data (mean Kolmogorov-Smirnov "
-        f"distance {', '.join(f'{far[c]:.2f}' for c in columns)})"
-    )
+    corners = [
+        (f"{one.label}, {one.metric(metric)}", styles[one.label].colour, sets[one.label])
+        for one in shown.rows
+    ]
+    return selection.plot(diagram(group.title, corners, shared), lines, [shown])
 
 
 def distance(a: Array, b: Array) -> Array:
@@ -151,111 +130,98 @@ def _about(
         yield f"No test rows of {group.title}: {real.reason}"
 
 
-def diagram(shown: Corners) -> style.Figure:
-    """Draw a corner plot for each method, two side by side."""
+def diagram(title: str, corners: Sequence[tuple[str, str, Array]], shared: Corners) -> style.Figure:
+    """Draw a corner plot for each method's title, colour and samples `(n, k)`, two side by side."""
     from matplotlib.patches import Patch
 
-    k, across = len(shown.names), min(2, len(shown.corners))
-    down = math.ceil(len(shown.corners) / across)
+    k, across = len(shared.names), min(2, len(corners))
+    down = math.ceil(len(corners) / across)
     width = style.PAGE / 2 if k > 1 else 2.4
     with style.canvas(width * across, (width + 0.15) * down + 0.5) as figure:
-        style.heading(figure, shown.title)
+        style.heading(figure, title)
         parts = figure.subfigures(down, across, squeeze=False)
-        for part, corner in zip(parts.flat, shown.corners, strict=False):
-            _corner(part, corner, shown)
+        for part, (name, colour, rows) in zip(parts.flat, corners, strict=False):
+            style.heading(part, name, 8.5)
+            _corner(part, colour, rows, shared)
         handles = {"the method: contours of 90 % and 50 %": style.key_line(color=style.INK, lw=1.2)}
-        if shown.data is not None:
+        if shared.data is not None:
             grey = Patch(facecolor=_GREYS[1], edgecolor=_GREY)
             handles = {"data: 90 % and 50 % of the rows": grey, **handles}
         style.legend(figure, handles)
     return figure
 
 
-def _corner(part: style.SubFigure, corner: Corner, shown: Corners) -> None:
-    k = len(shown.names)
+def _corner(part: style.SubFigure, colour: str, rows: Array, shared: Corners) -> None:
+    k = len(shared.names)
     # The panels are narrow: units go on a line of their own.
-    names = [name.replace(" (", "\n(") for name in shown.names]
+    names = [name.replace(" (", "\n(") for name in shared.names]
     grid = part.subplots(k, k, squeeze=False, sharex="col")
-    style.heading(part, corner.title, 8.5)
-    for i in range(k):
-        for j in range(k):
-            axes = grid[i, j]
-            if j > i:
-                axes.remove()
-                continue
-            style.dress(axes)
-            axes.tick_params(labelsize=6, labelbottom=i == k - 1, labelleft=j == 0 < i)
-            axes.set_xlim(shown.low[j], shown.high[j])
-            if i == j:
-                _single(axes, corner, shown, j)
-            else:
-                _pair(axes, corner, shown, j, i)
-            axes.xaxis.set_major_locator(style.few_ticks(3))
-            left = "" if j else names[i] if i else "density\n(1/unit)"
-            style.name_axes(axes, names[j] if i == k - 1 else "", left)
-            axes.xaxis.label.set_fontsize(6.5)
-            axes.yaxis.label.set_fontsize(6.5)
+    for i, j in itertools.product(range(k), repeat=2):
+        axes = grid[i, j]
+        if j > i:
+            axes.remove()
+            continue
+        style.dress(axes)
+        axes.tick_params(labelsize=6, labelbottom=i == k - 1, labelleft=j == 0 < i)
+        axes.set_xlim(shared.low[j], shared.high[j])
+        if i == j:
+            _single(axes, colour, rows, shared, j)
+        else:
+            _pair(axes, colour, rows, shared, [j, i])
+        axes.xaxis.set_major_locator(style.few_ticks(3))
+        left = "" if j else names[i] if i else "density\n(1/unit)"
+        style.name_axes(axes, names[j] if i == k - 1 else "", left)
+        axes.xaxis.label.set_fontsize(6.5)
+        axes.yaxis.label.set_fontsize(6.5)
 
 
-def _single(axes: style.Axes, corner: Corner, shown: Corners, j: int) -> None:
-    low, high = shown.low[j], shown.high[j]
-    if shown.data is not None:
-        x, density = smooth_1d(shown.data[:, j], low, high)
+def _single(axes: style.Axes, colour: str, rows: Array, shared: Corners, j: int) -> None:
+    low, high = shared.low[[j]], shared.high[[j]]
+    (x,) = centres(low, high)
+    if shared.data is not None:
+        density = smooth(shared.data[:, [j]], low, high)
         axes.fill_between(x, density, color=_GREYS[0], lw=0)
         axes.plot(x, density, color=_GREY, lw=0.8)
-    x, density = smooth_1d(corner.samples[:, j], low, high)
-    axes.plot(x, density, color=corner.colour, lw=1.2)
+    axes.plot(x, smooth(rows[:, [j]], low, high), color=colour, lw=1.2)
     axes.set_ylim(bottom=0)
-    if len(shown.names) > 1:
+    if len(shared.names) > 1:
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
 
 
-def _pair(axes: style.Axes, corner: Corner, shown: Corners, j: int, i: int) -> None:
-    low, high = shown.low[[j, i]], shown.high[[j, i]]
-    x, y = (a + (b - a) * _CENTRES for a, b in zip(low, high, strict=True))
+def _pair(axes: style.Axes, colour: str, rows: Array, shared: Corners, pair: list[int]) -> None:
+    low, high = shared.low[pair], shared.high[pair]
+    x, y = centres(low, high)
     cell = float(np.prod((high - low) / CELLS))
     axes.set_ylim(low[1], high[1])
     axes.yaxis.set_major_locator(style.few_ticks(3))
-    if shown.data is not None:
-        density = smooth_2d(shown.data[:, [j, i]], low, high)
+    if shared.data is not None:
+        density = smooth(shared.data[:, pair], low, high).T
         if ends := levels(density, cell):
             axes.contourf(x, y, density, [*ends, np.inf], colors=_GREYS[-len(ends) :])
-    density = smooth_2d(corner.samples[:, [j, i]], low, high)
+    density = smooth(rows[:, pair], low, high).T
     if ends := levels(density, cell):
         widths = (0.8, 1.2)[-len(ends) :]
-        axes.contour(x, y, density, ends, colors=corner.colour, linewidths=widths)
+        axes.contour(x, y, density, ends, colors=colour, linewidths=widths)
 
 
-def smooth_1d(values: Array, low: float, high: float) -> tuple[Array, Array]:
-    """Return the centres of cells and a Gaussian kernel density `(CELLS,)` of values `(n,)` there.
-
-    The bandwidth is Scott's, n^(-1/5) times the standard deviation, and at least half a cell.
-    """
-    from scipy.ndimage import gaussian_filter1d
-
-    cell = (high - low) / CELLS
-    counts, _ = np.histogram(values, CELLS, (low, high))
-    bandwidth = max(len(values) ** -0.2 * float(values.std()) / cell, 0.5)
-    density = gaussian_filter1d(counts / (len(values) * cell), bandwidth, mode="constant")
-    return low + (high - low) * _CENTRES, density
+def centres(low: Array, high: Array) -> Array:
+    """Return the centres `(k, CELLS)` of the grid's cells along k axes."""
+    return low[:, None] + (high - low)[:, None] * (np.arange(CELLS) + 0.5) / CELLS
 
 
-def smooth_2d(values: Array, low: Array, high: Array) -> Array:
-    """Return a Gaussian kernel density `(CELLS, CELLS)` of values `(n, 2)`; rows: the second.
+def smooth(values: Array, low: Array, high: Array) -> Array:
+    """Return a Gaussian kernel density of values `(n, k)` at the centres of the grid's cells.
 
-    The bandwidth is Scott's, n^(-1/6) times each standard deviation, and at least half a cell.
+    The bandwidth is Scott's, n^(-1/(k+4)) times each standard deviation, and at least half a cell.
     """
     from scipy.ndimage import gaussian_filter
 
+    n, k = values.shape
     cells = (high - low) / CELLS
-    counts, _, _ = np.histogram2d(
-        values[:, 1], values[:, 0], CELLS, ((low[1], high[1]), (low[0], high[0]))
-    )
-    bandwidth = np.maximum(len(values) ** (-1 / 6) * values.std(axis=0) / cells, 0.5)
-    density: Array = gaussian_filter(
-        counts / (len(values) * cells.prod()), (bandwidth[1], bandwidth[0]), mode="constant"
-    )
+    counts, _ = np.histogramdd(values, CELLS, list(zip(low, high, strict=True)))
+    bandwidth = np.maximum(n ** (-1 / (k + 4)) * values.std(axis=0) / cells, 0.5)
+    density: Array = gaussian_filter(counts / (n * cells.prod()), bandwidth, mode="constant")
     return density
 
 

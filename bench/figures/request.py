@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from bench.api.declarations import Column
 from bench.data.arrays import load
 from bench.errors import BenchError, NothingMeasured, UsageError, unknown
-from bench.figures.style import Style, styles
+from bench.figures.style import Strip, Style, draw_strips, styles
 from bench.paths import data_root
 from bench.records import catalogue
 from bench.records.densities import UNREADABLE
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from bench.records.frame import Cell
 
 Array = NDArray[np.float64]
-S = TypeVar("S")
 
 #: The unit of a data set's columns.
 UNIT = "data units"
@@ -315,23 +315,27 @@ def real_rows(group: Group, root: Path | None, most: int) -> RealRows:
     return RealRows(np.asarray(rows, dtype=np.float64), len(loaded.test), dataset=dataset)
 
 
-def samples(results: Path, run: str, most: int) -> Array | None:
-    """Return the first samples `(n, d)` kept by a run; None if none can be drawn."""
-    try:
-        with np.load(results / run / "samples.npz", allow_pickle=False) as kept:
-            found = np.asarray(kept["samples"][:most], dtype=np.float64)
-    except (KeyError, *UNREADABLE):
-        return None
-    return found if found.ndim == 2 and len(found) and np.isfinite(found).all() else None
+def samples(results: Path, group: Group, most: int) -> dict[str, Array]:
+    """Return the first samples `(n, d)` kept by each run, by label, if they can be drawn."""
+    found = {}
+    for one in group.rows:
+        try:
+            with np.load(results / one.name / "samples.npz", allow_pickle=False) as kept:
+                rows = np.asarray(kept["samples"][:most], dtype=np.float64)
+        except (KeyError, *UNREADABLE):
+            continue
+        if rows.ndim == 2 and len(rows) and np.isfinite(rows).all():
+            found[one.label] = rows
+    return found
 
 
 def plot_strips(
     request: Request,
     selection: Selection,
     most: int,
-    make: Callable[[Group, RealRows], tuple[S | None, Group, list[str]]],
-    diagram: Callable[[list[S]], Figure],
+    make: Callable[[Group, RealRows], tuple[Strip | None, Group, list[str]]],
     missing: str,
+    handles: Mapping[str, Any] = MappingProxyType({}),
 ) -> Plot:
     """Draw a strip for each group that has one.
 
@@ -347,7 +351,7 @@ def plot_strips(
             shown.append(kept)
     if not strips:
         raise NothingMeasured(f"No run in {request.results} {missing}.", " ".join(lines[:3]))
-    return selection.plot(diagram(strips), lines, shown)
+    return selection.plot(draw_strips(strips, handles), lines, shown)
 
 
 def columns_of(request: Request, group: Group, most: int) -> list[int]:

@@ -6,7 +6,7 @@ import colorsys
 import itertools
 import math
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -249,47 +249,87 @@ def legend(figure: Figure | SubFigure, handles: Mapping[str, Any]) -> None:
 
 
 @dataclass(frozen=True)
-class PanelStrip:
-    """The axes of a strip's panels, in their order, and the part of the figure that holds them."""
+class Strip:
+    """A strip of square panels: the titles of each row of panels, and what draws on them.
 
-    part: SubFigure
-    panels: list[Axes]
-    across: int
+    `paint` takes the part of the figure that holds the strip, and its panels by row.
+    """
 
-    def share(self, names: Sequence[str]) -> None:
-        """Number and name the axes at the strip's left and foot alone."""
-        for place, axes in enumerate(self.panels):
-            lowest, first = place + self.across >= len(self.panels), place % self.across == 0
+    title: str
+    rows: Sequence[Sequence[str]]
+    paint: Callable[[SubFigure, list[list[Axes]]], None]
+
+
+def in_rows(titles: Sequence[str]) -> list[Sequence[str]]:
+    """Return the titles of panels in rows of at most `ACROSS`."""
+    return [titles[k : k + ACROSS] for k in range(0, len(titles), ACROSS)]
+
+
+def draw_strips(strips: Sequence[Strip], handles: Mapping[str, Any]) -> Figure:
+    """Draw strips below one another, above a legend of the handles if there are any."""
+    across = max(len(row) for strip in strips for row in strip.rows)
+    heights = [len(strip.rows) * _HEIGHT + 0.35 for strip in strips]
+    with canvas(max(across * _WIDTH, 2.4) + 0.4, sum(heights) + 0.3 * bool(handles)) as figure:
+        figure.set_layout_engine("constrained", h_pad=_PAD)
+        parts = figure.subfigures(len(strips), 1, squeeze=False, height_ratios=heights)
+        for part, strip in zip(parts[:, 0], strips, strict=True):
+            heading(part, strip.title)
+            panels = part.subplots(len(strip.rows), across, squeeze=False)
+            grid = []
+            for row, titles in zip(panels, strip.rows, strict=True):
+                grid.append(list(row[: len(titles)]))
+                for axes, title in zip(row, titles, strict=False):
+                    dress(axes, title, _LETTERS)
+                for axes in row[len(titles) :]:
+                    axes.remove()
+            strip.paint(part, grid)
+        if handles:
+            legend(figure, handles)
+    return figure
+
+
+def share_axes(grid: list[list[Axes]], low: Any, high: Any, x: str, *y: str) -> None:
+    """Limit all panels alike; number and name their axes at the left and at the foot alone.
+
+    `low` and `high` are `(2,)`; `y` names the vertical axis of each row, or of all.
+    """
+    for i, row in enumerate(grid):
+        for j, axes in enumerate(row):
+            lowest = i + 1 == len(grid) or j >= len(grid[i + 1])
+            axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), box_aspect=1)
             axes.locator_params(nbins=5)
-            axes.set_box_aspect(1)
-            axes.tick_params(labelleft=first, labelbottom=lowest)
-            name_axes(axes, names[0] if lowest else "", names[1] if first else "")
+            axes.tick_params(labelleft=j == 0, labelbottom=lowest)
+            name_axes(axes, x if lowest else "", "" if j else y[i % len(y)])
 
-    def bar(self, image: Any, name: str, extend: str) -> None:
-        """A bar for the colours that the panels share."""
-        bar = self.part.colorbar(image, ax=self.panels, shrink=0.85, pad=0.01, extend=extend)
-        bar.set_label(name, fontsize=NAME, color=INK)
-        bar.ax.tick_params(labelsize=TICK, color=INK, width=0.6)
+
+def colour_bar(part: SubFigure, grid: list[list[Axes]], image: Any, name: str, extend: str) -> None:
+    """Draw a bar for the colours that the panels share."""
+    panels = list(itertools.chain(*grid))
+    bar = part.colorbar(image, ax=panels, shrink=0.85, pad=0.01, extend=extend)
+    bar.set_label(name, fontsize=NAME, color=INK)
+    bar.ax.tick_params(labelsize=TICK, color=INK, width=0.6)
 
 
 @contextmanager
-def strips(shown: Sequence[tuple[str, Sequence[str]]]) -> Iterator[tuple[Figure, list[PanelStrip]]]:
-    """A figure with strips of square panels, given each strip's title and those of its panels."""
-    across = min(ACROSS, max(len(titles) for _, titles in shown))
-    heights = [math.ceil(len(titles) / across) * _HEIGHT + 0.35 for _, titles in shown]
-    with canvas(max(across * _WIDTH, 2.4) + 0.4, sum(heights)) as figure:
-        figure.set_layout_engine("constrained", h_pad=_PAD)
-        parts = figure.subfigures(len(shown), 1, squeeze=False, height_ratios=heights)
-        made = []
-        for part, (title, titles) in zip(parts[:, 0], shown, strict=True):
-            heading(part, title)
-            grid = part.subplots(math.ceil(len(titles) / across), across, squeeze=False)
-            for axes, name in zip(grid.flat, titles, strict=False):
-                dress(axes, name, _LETTERS)
-            for axes in grid.flat[len(titles) :]:
-                axes.remove()
-            made.append(PanelStrip(part, list(grid.flat[: len(titles)]), across))
-        yield figure, made
+def panel_grid(
+    titles: Sequence[str], widths: Sequence[float], height: float, foot: float, **shared: Any
+) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure with panels, at most `len(widths)` side by side, to be drawn on in the `with` block.
+
+    `widths` are those of a panel in inches where one, two, ... are side by side; `foot` is the
+    height of the legend, `shared` what Matplotlib's `subplots` takes.
+    """
+    across = min(len(widths), len(titles))
+    down = math.ceil(len(titles) / across)
+    with canvas(widths[across - 1] * across, height * down + foot) as figure:
+        grid = figure.subplots(down, across, squeeze=False, **shared)
+        for axes in grid.flat[len(titles) :]:
+            axes.remove()
+        panels = list(grid.flat[: len(titles)])
+        for axes, title in zip(panels, titles, strict=True):
+            dress(axes, title)
+            horizontal_grid(axes)
+        yield figure, panels
 
 
 def save(figure: Figure, path: Path, form: str) -> None:

@@ -40,9 +40,6 @@ GROUPS, ROWS, PATHS, STEPS, CLOUD = 2, 5, 40, 48, 1_500
 #: The seed of the noise at which the paths begin.
 NOISE = 0
 
-#: The size of a panel in inches; the line length of a title.
-_WIDTH, _HEIGHT, _LETTERS = 1.75, 1.75, 24
-
 
 @dataclass(frozen=True)
 class FlowPaths:
@@ -64,87 +61,82 @@ class Plane:
     names: tuple[str, str]
     about: str
 
-    def __call__(self, paths: FlowPaths) -> FlowPaths:
-        """The paths as seen in the plane, `(points, n, 2)`."""
-        return FlowPaths(self.project(paths.points), paths.joints)
-
     def project(self, rows: Array) -> Array:
         """The rows `(..., d)` as seen in the plane, `(..., 2)`."""
         return np.asarray((rows - self.origin) @ self.directions)
-
-
-@dataclass(frozen=True)
-class PathPanel:
-    """A method's paths in the plane; `back` is None without rows to begin the way back at."""
-
-    title: str
-    method: str
-    colour: str
-    forth: FlowPaths
-    back: FlowPaths | None
-
-
-@dataclass(frozen=True)
-class PathStrip:
-    """The panels of a data set; `cloud` `(m, 2)` are rows to see the paths against, or None."""
-
-    title: str
-    names: tuple[str, str]
-    low: Array
-    high: Array
-    cloud: Array | None
-    panels: tuple[PathPanel, ...]
 
 
 def draw(request: Request) -> Plot:
     """Draw a strip for each data set: a column for each method, one way above the other."""
     request.reject("trajectories", "metric")
     selection = select(request, GROUPS, ROWS)
-    make = partial(_strip, request, selection.styles())
-    return plot_strips(request, selection, CLOUD, make, diagram, "has a flow with paths to draw")
+    handles = {
+        "start": style.key_marker(ms=4, mfc="white", mec=style.INK, mew=0.8),
+        "end": style.key_marker(ms=4, color=style.INK, mew=0),
+    }
+    make = partial(_strip, request, selection.styles(), handles, [])
+    missing = "has a flow with paths to draw"
+    return plot_strips(request, selection, CLOUD, make, missing, handles)
 
 
 def _strip(
-    request: Request, styles: dict[str, style.Style], group: Group, real: RealRows
-) -> tuple[PathStrip | None, Group, list[str]]:
+    request: Request,
+    styles: dict[str, style.Style],
+    handles: dict[str, Any],
+    staged: list[str],
+    group: Group,
+    real: RealRows,
+) -> tuple[style.Strip | None, Group, list[str]]:
     """The strip of a group, if it has one; what it shows, and lines of the caption."""
-    ways: dict[str, tuple[FlowPaths, FlowPaths | None]] = {}
+    forth: dict[str, FlowPaths] = {}
+    back: dict[str, FlowPaths] = {}
+    kept = samples(request.results, group, PATHS) if real.rows is None else {}
     lines = []
     for one in group.rows:
-        starts = real.rows
-        if starts is None:
-            starts = samples(request.results, one.name, PATHS)
+        starts = kept.get(one.label) if real.rows is None else real.rows
         try:
             flow = one.flow(request.results)
             noise = flow.noise(PATHS, NOISE).numpy()
-            forth, back = paths_of(flow, noise, STEPS, to_data=True), None
+            paths = paths_of(flow, noise, STEPS, to_data=True)
             if starts is not None:
                 chosen = starts[:: max(1, len(starts) // PATHS)][:PATHS]
-                back = paths_of(flow, chosen, STEPS, to_data=False)
-            ways[one.label] = forth, back
+                back[one.label] = paths_of(flow, chosen, STEPS, to_data=False)
+            forth[one.label] = paths
         except Unusable as error:
             lines.append(f"Not shown on {group.title}: {one.label}. {error}")
-    if not ways:
+    if not forth:
         return None, group, lines
-    group, basis = group.only(ways), real.rows
-    if basis is None:
-        basis = np.concatenate([forth.points[-1] for forth, _ in ways.values()])
+    group = group.only(forth)
+    ends = [paths.points[-1] for paths in forth.values()]
+    basis = np.concatenate(ends) if real.rows is None else real.rows
     plane = plane_of(request, group, basis)
-    panels = tuple(
-        PathPanel(
-            f"{one.label}\n{one.metric('straightness')}",
-            one.method,
-            styles[one.label].colour,
-            plane(forth),
-            plane(back) if back else None,
-        )
-        for one, (forth, back) in zip(group.rows, ways.values(), strict=True)
-    )
-    seen = [panel.forth.points.reshape(-1, 2) for panel in panels]
-    low, high = frame_around(np.concatenate([plane.project(basis), *seen]))
-    cloud = None if real.rows is None else plane.project(real.rows)
     lines += _about(group, plane, real)
-    return PathStrip(group.title, plane.names, low, high, cloud, panels), group, lines
+    handles.pop(f"end of a {style.stage_word(staged)}", None)
+    staged += [one.method for one in group.rows if forth[one.label].joints]
+    if staged:
+        mark = style.key_marker("d", ms=4, color=style.INK, mew=0)
+        handles[f"end of a {style.stage_word(staged)}"] = mark
+    if real.rows is not None:
+        handles["test rows"] = style.key_marker(ms=3, color=style.PALE, mew=0)
+    titles = [f"{one.label}\n{one.metric('straightness')}" for one in group.rows]
+    rows = [titles, [""] * len(titles)] if back else [titles]
+    colours = {one.label: styles[one.label].colour for one in group.rows}
+
+    def paint(part: style.SubFigure, grid: list[list[style.Axes]]) -> None:
+        """Draw the paths in the plane, one way above the other, before the test rows."""
+        seen = [plane.project(paths.points).reshape(-1, 2) for paths in forth.values()]
+        low, high = frame_around(np.concatenate([plane.project(basis), *seen]))
+        for row, way in zip(grid, (forth, back), strict=False):
+            for axes, (label, colour) in zip(row, colours.items(), strict=True):
+                if real.rows is not None:
+                    x, y = plane.project(real.rows).T
+                    axes.scatter(x, y, s=1.5, color="#d4d4d4", lw=0, zorder=0, rasterized=True)
+                if label in way:
+                    _draw_paths(axes, plane.project(way[label].points), way[label].joints, colour)
+        x, y = plane.names
+        style.share_axes(grid, low, high, x, f"noise → data\n{y}", f"data → noise\n{y}")
+
+    return style.Strip(group.title, rows, paint), group, lines
 
 
 def _about(group: Group, plane: Plane, real: RealRows) -> Iterator[str]:
@@ -229,59 +221,14 @@ def plane_of(request: Request, group: Group, rows: Array) -> Plane:
     return Plane(directions[:2].T, origin, names, about)
 
 
-def diagram(strips: list[PathStrip]) -> style.Figure:
-    """Draw a strip for each data set, with a column for each method."""
-    across = max(len(strip.panels) for strip in strips)
-    downs = [2 if any(panel.back for panel in strip.panels) else 1 for strip in strips]
-    heights = [_HEIGHT * down + 0.75 for down in downs]
-    with style.canvas(max(across * _WIDTH + 0.4, 3.4), sum(heights) + 0.3) as figure:
-        parts = figure.subfigures(len(strips), 1, squeeze=False, height_ratios=heights)
-        for part, strip, down in zip(parts[:, 0], strips, downs, strict=True):
-            _draw_strip(part, strip, down, across)
-        handles = {
-            "start": style.key_marker(ms=4, mfc="white", mec=style.INK, mew=0.8),
-            "end": style.key_marker(ms=4, color=style.INK, mew=0),
-        }
-        panels = [panel for strip in strips for panel in strip.panels]
-        if staged := [panel.method for panel in panels if panel.forth.joints]:
-            mark = style.key_marker("d", ms=4, color=style.INK, mew=0)
-            handles[f"end of a {style.stage_word(staged)}"] = mark
-        if any(strip.cloud is not None for strip in strips):
-            handles["test rows"] = style.key_marker(ms=3, color=style.PALE, mew=0)
-        style.legend(figure, handles)
-    return figure
-
-
-def _draw_strip(part: style.SubFigure, strip: PathStrip, down: int, across: int) -> None:
-    style.heading(part, strip.title)
-    grid = part.subplots(down, across, squeeze=False, sharex=True, sharey=True)
-    for column, panel in enumerate(strip.panels):
-        for axes, paths in zip(grid[:, column], (panel.forth, panel.back), strict=False):
-            style.dress(axes, panel.title if paths is panel.forth else "", _LETTERS)
-            axes.set_box_aspect(1)
-            axes.set_xlim(strip.low[0], strip.high[0])
-            axes.set_ylim(strip.low[1], strip.high[1])
-            axes.locator_params(nbins=5)
-            if strip.cloud is not None:
-                x, y = strip.cloud.T
-                axes.scatter(x, y, s=1.5, color="#d4d4d4", lw=0, zorder=0, rasterized=True)
-            if paths is not None:
-                _draw_paths(axes, paths, panel.colour)
-        style.name_axes(grid[-1, column], strip.names[0])
-    for axes, direction in zip(grid[:, 0], ("noise → data", "data → noise"), strict=False):
-        style.name_axes(axes, y=f"{direction}\n{strip.names[1]}")
-    for axes in grid[:, len(strip.panels) :].flat:
-        axes.remove()
-
-
-def _draw_paths(axes: style.Axes, paths: FlowPaths, colour: str) -> None:
+def _draw_paths(axes: style.Axes, points: Array, joints: Sequence[int], colour: str) -> None:
     from matplotlib.collections import LineCollection
 
     lines = LineCollection(
-        list(paths.points.transpose(1, 0, 2)), colors=colour, linewidths=0.6, alpha=0.75, zorder=2
+        list(points.transpose(1, 0, 2)), colors=colour, linewidths=0.6, alpha=0.75, zorder=2
     )
     axes.add_collection(lines, autolim=False)
-    axes.plot(*paths.points[0].T, "o", ms=2.4, mfc="white", mec=colour, mew=0.6)
-    axes.plot(*paths.points[-1].T, "o", ms=2.4, color=colour, mew=0, zorder=3)
-    for joint in paths.joints:
-        axes.plot(*paths.points[joint].T, "d", ms=1.6, color=style.INK, mew=0, zorder=4)
+    axes.plot(*points[0].T, "o", ms=2.4, mfc="white", mec=colour, mew=0.6)
+    axes.plot(*points[-1].T, "o", ms=2.4, color=colour, mew=0, zorder=3)
+    for joint in joints:
+        axes.plot(*points[joint].T, "d", ms=1.6, color=style.INK, mew=0, zorder=4)

@@ -12,7 +12,7 @@ from scipy.stats import ks_2samp, norm
 from bench.api.dataset import Dataset, Source, Splits
 from bench.data.arrays import Loaded
 from bench.figures import request
-from bench.figures.marginals import CELLS, distance, draw, levels, smooth_1d, smooth_2d
+from bench.figures.marginals import CELLS, centres, distance, draw, levels, smooth
 from bench.figures.request import Request
 
 from .conftest import Call, Write, overlaps
@@ -23,23 +23,24 @@ Keep = Callable[..., None]
 def test_a_smoothed_density_is_the_kernel_s() -> None:
     """The kernel estimate of one value repeated is a Gaussian of the bandwidth."""
     values = np.random.default_rng(0).standard_normal(400)
-    x, density = smooth_1d(values, -6.0, 6.0)
+    low, high = np.array([-6.0]), np.array([6.0])
+    (x,), density = centres(low, high), smooth(values[:, None], low, high)
     bandwidth = 400**-0.2 * values.std()
     expected = norm.pdf(x[:, None], values, bandwidth).mean(1)
     assert density == pytest.approx(expected, abs=0.01)  # its values are binned first
     assert density.sum() * 12 / CELLS == pytest.approx(1, abs=1e-3)
 
 
-def test_in_two_dimensions_columns_run_across() -> None:
+def test_in_two_dimensions_the_first_axis_is_the_first_column() -> None:
     values = np.random.default_rng(0).standard_normal((2_000, 2)) * [1.0, 0.3] + [2.0, -1.0]
     low, high = np.array([-3.0, -3.0]), np.array([7.0, 1.0])
-    density = smooth_2d(values, low, high)
+    density = smooth(values, low, high)
     x, y = (a + (b - a) * (np.arange(CELLS) + 0.5) / CELLS for a, b in zip(low, high, strict=True))
     h = 2_000 ** (-1 / 6) * values.std(axis=0)
     i, j = 50, 40
     expected = (norm.pdf(x[j], values[:, 0], h[0]) * norm.pdf(y[i], values[:, 1], h[1])).mean()
-    assert density[i, j] == pytest.approx(expected, rel=0.02, abs=1e-3)
-    assert (density.sum(0) * x).sum() / density.sum() == pytest.approx(2.0, abs=0.1)
+    assert density[j, i] == pytest.approx(expected, rel=0.02, abs=1e-3)
+    assert (density.sum(1) * x).sum() / density.sum() == pytest.approx(2.0, abs=0.1)
 
 
 def test_contours_of_a_gaussian_hold_their_share() -> None:
