@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +10,7 @@ import pandas as pd
 
 from bench.errors import NothingMeasured
 from bench.figures import style
-from bench.figures.request import Array, Group, Plot, Request, select
+from bench.figures.request import Array, Plot, Request, select
 from bench.records.format import measured
 from bench.tables.details import movement_of
 
@@ -22,21 +20,8 @@ GROUPS, ROWS = 6, 10
 #: The width of a panel in inches where there are one, two, three or more; its height.
 _WIDTHS, _HEIGHT = (4.0, 3.1, 2.4), 2.1
 
-
-@dataclass(frozen=True)
-class Chain:
-    """A row of the comparison: each seed's movements by block, from data to noise."""
-
-    label: str
-    method: str
-    look: style.Style
-    seeds: tuple[Array, ...]
-
-    def mean(self) -> Array | None:
-        """The mean over seeds; None where they have different numbers of blocks."""
-        if len({len(seed) for seed in self.seeds}) > 1:
-            return None
-        return np.asarray(np.mean(self.seeds, axis=0))
+#: A row of the comparison: its label, its method, its look, and each seed's movements by block.
+Chain = tuple[str, str, style.Style, list[Array]]
 
 
 def draw(request: Request) -> Plot:
@@ -64,73 +49,64 @@ def draw(request: Request) -> Plot:
     ]
     for group in selection.groups:
         for one in group.rows:
-            seeds = [movement_of(text) for text in one.cell.ok["w2_movement"].fillna("")]
+            seeds = [np.array(movement_of(text)) for text in one.cell.ok["w2_movement"].fillna("")]
             if not all(len(each) > 1 for each in seeds):
                 lines.append(f"Not shown on {group.title}: {one.label}, which records none.")
                 continue
-            arrays = tuple(np.array(each) for each in seeds)
-            chain = Chain(one.label, one.method, styles[one.label], arrays)
+            chain = (one.label, one.method, styles[one.label], seeds)
             panels.setdefault(group.title, []).append(chain)
-            lines.append(_numbers(group, chain))
+            n, mean = "1 seed" if len(seeds) == 1 else f"{len(seeds)} seeds", _mean(seeds)
+            if mean is None:
+                blocks = ", ".join(str(len(seed)) for seed in seeds)
+                numbers = f": {n} with {blocks} blocks, drawn one by one"
+            else:
+                numbers = f" ({n}): {', '.join(str(measured(m)) for m in mean.tolist())}"
+            lines.append(f"{group.title}, {one.label}{numbers}.")
     if not panels:
         raise NothingMeasured(f"No run in {request.results} says how far its blocks move the rows.")
-    if any(len(chain.seeds) > 1 for chain in itertools.chain(*panels.values())):
+    if any(len(seeds) > 1 for _, _, _, seeds in itertools.chain(*panels.values())):
         lines.insert(1, "Bold: the mean over seeds; thin: each seed.")
     return selection.plot(diagram(panels), lines)
 
 
-def _numbers(group: Group, chain: Chain) -> str:
-    n, mean = len(chain.seeds), chain.mean()
-    seeds = "1 seed" if n == 1 else f"{n} seeds"
-    if mean is None:
-        blocks = ", ".join(str(len(seed)) for seed in chain.seeds)
-        return f"{group.title}, {chain.label}: {seeds} with {blocks} blocks, drawn one by one."
-    numbers = ", ".join(str(measured(value)) for value in mean.tolist())
-    return f"{group.title}, {chain.label} ({seeds}): {numbers}."
+def _mean(seeds: list[Array]) -> Array | None:
+    """The mean over seeds; None where they have different numbers of blocks."""
+    return np.mean(seeds, axis=0) if len({len(seed) for seed in seeds}) == 1 else None
 
 
 def diagram(panels: dict[str, list[Chain]]) -> style.Figure:
     """Draw a panel for each title: movement against the number of the block."""
-    across = min(3, len(panels))
-    down = math.ceil(len(panels) / across)
-    moved = [
-        np.concatenate([seed for c in chains for seed in c.seeds]) for chains in panels.values()
-    ]
+    chains = list(itertools.chain(*panels.values()))
+    moved = [np.concatenate([v for *_, seeds in shown for v in seeds]) for shown in panels.values()]
     log = all(v.min() > 0 for v in moved) and any(v.max() > 30 * v.min() for v in moved)
-    block = style.stage_word(chain.method for chain in itertools.chain(*panels.values()))
-    with style.canvas(_WIDTHS[across - 1] * across, _HEIGHT * down + 0.4) as figure:
-        grid = figure.subplots(down, across, squeeze=False)
-        handles: dict[str, Any] = {}
-        for place, (axes, title) in enumerate(zip(grid.flat, panels, strict=False)):
-            style.dress(axes, title)
-            style.horizontal_grid(axes)
-            for chain in panels[title]:
-                _chain(axes, chain)
-                handles.setdefault(chain.label, style.key_line(**_line(chain), lw=1.4))
+    block = style.stage_word(method for _, method, _, _ in chains)
+    with style.panel_grid(list(panels), _WIDTHS, _HEIGHT, 0.4) as (figure, grid):
+        for place, (axes, shown) in enumerate(zip(grid, panels.values(), strict=True)):
+            for label, _, look, seeds in shown:
+                _chain(axes, label, look, seeds)
             axes.xaxis.set_major_locator(style.few_ticks(9, integer=True))
             if log:
                 axes.set_yscale("log")
                 style.log_ticks(axes.yaxis)
             else:
                 axes.set_ylim(bottom=0)
-            movement = "" if place % across else "W2 movement (unit²)"
+            movement = "" if place % len(_WIDTHS) else "W2 movement (unit²)"
             style.name_axes(axes, f"{block}, from data to noise", movement)
-        for axes in grid.flat[len(panels) :]:
-            axes.remove()
-        style.legend(figure, handles)
+        style.legend(figure, {c[0]: style.key_line(**_line(c[2])) for c in chains})
     return figure
 
 
-def _line(chain: Chain) -> dict[str, Any]:
-    fill = "white" if chain.look.place else chain.look.colour
-    return {**chain.look.line, "ms": 4, "mew": 1.0, "mfc": fill}
+def _line(look: style.Style) -> dict[str, Any]:
+    fill = "white" if look.place else look.colour
+    return {**look.line, "ms": 4, "mew": 1.0, "mfc": fill, "lw": 1.4}
 
 
-def _chain(axes: style.Axes, chain: Chain) -> None:
-    mean, colour = chain.mean(), chain.look.colour
-    for seed in chain.seeds if len(chain.seeds) > 1 or mean is None else ():
-        (line,) = axes.plot(np.arange(1, len(seed) + 1), seed, color=colour, lw=0.5, alpha=0.6)
+def _chain(axes: style.Axes, label: str, look: style.Style, seeds: list[Array]) -> None:
+    mean = _mean(seeds)
+    for seed in seeds if len(seeds) > 1 else ():
+        blocks = np.arange(1, len(seed) + 1)
+        (line,) = axes.plot(blocks, seed, color=look.colour, lw=0.5, alpha=0.6)
         if mean is None:  # with different numbers of blocks each seed counts for itself
-            line.set(marker=chain.look.marker, markersize=3.4, markeredgewidth=0, alpha=1.0)
+            line.set(marker=look.marker, markersize=3.4, markeredgewidth=0, alpha=1.0)
     if mean is not None:
-        axes.plot(np.arange(1, len(mean) + 1), mean, **_line(chain), lw=1.4, label=chain.label)
+        axes.plot(np.arange(1, len(mean) + 1), mean, **_line(look), label=label)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bench.errors import NothingMeasured, UsageError
 from bench.figures import style
-from bench.figures.request import Plot, Request, wrapped
+from bench.figures.request import Plot, Request, titles_of, wrapped
 from bench.records.selection import latest
 from bench.tables.sample_quality import QualityCurve, QualityPanel, panels
 
@@ -81,51 +79,41 @@ def diagram(shown: Sequence[QualityPanel]) -> style.Figure:
     """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    across = min(3, len(shown))
-    down = math.ceil(len(shown) / across)
+    titles = titles_of([panel.heading for panel in shown])
     looks = style.styles((curve.label, curve.method) for panel in shown for curve in panel.curves)
-    with style.canvas(_WIDTHS[across - 1] * across, _HEIGHT * down) as figure:
-        grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey="row")
-        names = Counter(panel.heading[0] for panel in shown)
-        for axes, panel in zip(grid.flat, shown, strict=False):
-            dataset, revision, budget = panel.heading
-            several = names[dataset] > 1
-            title = f"{dataset} ({budget}, {str(revision)[:8]})" if several else str(dataset)
-            style.dress(axes, title)
-            _panel(axes, panel, looks)
-        for axes in grid.flat[len(shown) :]:
-            axes.remove()
-        for column in range(across):
-            below = grid[(len(shown) - 1 - column) // across, column]
-            below.tick_params(labelbottom=True)
-            style.name_axes(below, "evaluations per sample (NFE)")
-        for left in grid[:, 0]:
-            style.name_axes(left, y="MMD-m (squared)")
-        shared = grid[0, 0].xaxis
+    shares = {"sharex": True, "sharey": "row"}
+    with style.panel_grid(titles, _WIDTHS, _HEIGHT, 0.0, **shares) as (figure, grid):
+        for place, (axes, panel) in enumerate(zip(grid, shown, strict=True)):
+            axes.set_xscale("log", base=2)
+            axes.set_yscale("log")
+            axes.margins(x=0.06, y=0.09)
+            for curve in panel.curves:
+                _curve(axes, curve, looks[curve.label])
+            if panel.tau == panel.tau:
+                axes.axhline(panel.tau, **_TAU, zorder=1.5, gid="tau")
+            if place + len(_WIDTHS) >= len(shown):
+                axes.tick_params(labelbottom=True)
+                style.name_axes(axes, "evaluations per sample (NFE)")
+            style.name_axes(axes, y="" if place % len(_WIDTHS) else "MMD-m (squared)")
+        shared = grid[0].xaxis
         shared.set_major_locator(LogLocator(base=2))
         shared.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         shared.set_minor_locator(NullLocator())
-        style.legend(figure, _handles(shown, looks))
+        handles = {
+            label: style.key_line(**look.line, ms=4, mew=0, lw=1.4) for label, look in looks.items()
+        }
+        hollow = style.key_marker(color=style.PALE, **_HOLLOW)
+        handles[f"hollow: reference solver ({_solvers(shown)})"] = hollow
+        if any(panel.tau == panel.tau for panel in shown):
+            handles["τ: threshold, from true data"] = style.key_line(**_TAU)
+        style.legend(figure, handles)
     return figure
-
-
-def _panel(axes: style.Axes, panel: QualityPanel, looks: dict[str, style.Style]) -> None:
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    axes.margins(x=0.06, y=0.09)
-    style.horizontal_grid(axes)
-    for curve in panel.curves:
-        _curve(axes, curve, looks[curve.label])
-    if panel.tau == panel.tau:
-        axes.axhline(panel.tau, **_TAU, zorder=1.5, gid="tau")
 
 
 def _curve(axes: style.Axes, curve: QualityCurve, look: style.Style) -> None:
     points = [curve.mean(steps) for steps in curve.steps if steps]
-    axes.plot(
-        [p.nfe for p in points], [p.mmd for p in points], **look.line, ms=3.6, mew=0, lw=1.4,
-        zorder=3, label=curve.label,
-    )  # fmt: skip
+    nfe, mmd = [p.nfe for p in points], [p.mmd for p in points]
+    axes.plot(nfe, mmd, **look.line, ms=3.6, mew=0, lw=1.4, zorder=3, label=curve.label)
     for seed in curve.seeds.values() if len(curve.seeds) > 1 else ():
         euler = [p for p in seed if p.steps]
         nfe, mmd = [p.nfe for p in euler], [p.mmd for p in euler]
@@ -133,14 +121,3 @@ def _curve(axes: style.Axes, curve: QualityCurve, look: style.Style) -> None:
     last = curve.mean(0)
     hollow = {**look.line, "ls": "none", **_HOLLOW}
     axes.plot([last.nfe], [last.mmd], **hollow, zorder=4)
-
-
-def _handles(shown: Sequence[QualityPanel], looks: dict[str, style.Style]) -> dict[str, Any]:
-    handles = {
-        label: style.key_line(**look.line, ms=4, mew=0, lw=1.4) for label, look in looks.items()
-    }
-    hollow = style.key_marker(color=style.PALE, **_HOLLOW)
-    handles[f"hollow: reference solver ({_solvers(shown)})"] = hollow
-    if any(panel.tau == panel.tau for panel in shown):
-        handles["τ: threshold, from true data"] = style.key_line(**_TAU)
-    return handles

@@ -228,11 +228,8 @@ def select(
     not_shown: list[str] = []
     beyond: list[str] = []
     every = groups_of(keep(frame))
-    budgets = Counter(heading_of(members[0])[0] for members in every)
-    for members in every:
-        dataset, revision, budget = heading_of(members[0])
-        several = budgets[dataset] > 1
-        title = f"{dataset} ({budget}, {str(revision)[:8]})" if several else str(dataset)
+    headings = [heading_of(members[0]) for members in every]
+    for members, title in zip(every, titles_of(headings), strict=True):
         if len(found) == groups:
             beyond.append(title)
             continue
@@ -244,9 +241,18 @@ def select(
         raise NothingMeasured("None of these runs ended well.", " ".join(not_shown[:3]))
     if beyond:
         fit = f"{groups} data {'set fits' if groups == 1 else 'sets fit'}"
-        how = "-d, -b" if len(budgets) < len(every) else "-d"
+        how = "-d, -b" if len({dataset for dataset, *_ in headings}) < len(every) else "-d"
         not_shown.append(f"Only {fit}; not shown: {_first(beyond)} (choose with {how}).")
     return Selection(tuple(found), tuple(not_shown), tuple(left_out))
+
+
+def titles_of(headings: Sequence[tuple[Any, Any, Any]]) -> list[str]:
+    """Return the data set of each heading, with budget and revision where it has several."""
+    several = Counter(dataset for dataset, *_ in headings)
+    return [
+        f"{dataset} ({budget}, {str(revision)[:8]})" if several[dataset] > 1 else str(dataset)
+        for dataset, revision, budget in headings
+    ]
 
 
 def _group(
