@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+
+import pandas as pd
 
 from bench.errors import NothingMeasured, UsageError
 from bench.figures import style
@@ -34,21 +36,16 @@ def draw(request: Request) -> Plot:
         raise UsageError(f"These runs use several budgets: {names}.", "Choose one with -b.")
     (standing,) = large
     ranking = standing.ranking
-    pairs = explain_pairs(ranking)
-    lines = (*_numbers(ranking), "", wrapped(standing.explain()), wrapped(pairs))
+    lines = (*_numbers(ranking), "", wrapped(standing.explain()), wrapped(explain_pairs(ranking)))
     return Plot(diagram(ranking), lines)
 
 
-def _numbers(ranking: Ranking) -> Iterator[str]:
+def _numbers(ranking: Ranking) -> list[str]:
     """A line for each method, the best first: its average rank, and its rank on each data set."""
-    rows = [["method", "average", *ranking.datasets]]
-    for j in ranking.order:
-        each = [f"{rank:g}" for rank in ranking.ranks[:, j]]
-        rows.append([ranking.methods[j], f"{ranking.average[j]:.2f}", *each])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for name, *numbers in rows:
-        shown = (text.rjust(width) for text, width in zip(numbers, widths[1:], strict=True))
-        yield "  ".join([name.ljust(widths[0]), *shown])
+    ranks = pd.DataFrame(ranking.ranks.T, ranking.methods, ranking.datasets).map("{:g}".format)
+    ranks.insert(0, "average", [f"{average:.2f}" for average in ranking.average])
+    text = ranks.iloc[list(ranking.order)].rename_axis(columns="method").to_string()
+    return text.splitlines()
 
 
 def diagram(ranking: Ranking) -> style.Figure:
