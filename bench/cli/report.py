@@ -174,7 +174,7 @@ def export(
       bench table --results bundle -f latex         the same table on another machine
       cd bundle && sha256sum -c SHA256SUMS
     """
-    from bench.records.selection import chosen, runs_in
+    from bench.records.frame import chosen, runs_in
     from bench.report.export import write_bundle
 
     include_all(include)

@@ -129,7 +129,7 @@ def table(
     if metrics and columns:
         raise UsageError("--metric and --columns both choose the columns.", "Use one of them.")
     include_all(include)
-    from bench.records.selection import chosen, latest, runs_in
+    from bench.records.frame import chosen, latest, runs_in
     from bench.tables.comparison import measured_column
     from bench.tables.render import TableOptions, details_page, page, usual_columns
 

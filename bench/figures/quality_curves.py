@@ -8,7 +8,7 @@ from typing import Any
 from bench.errors import NothingMeasured, UsageError
 from bench.figures import style
 from bench.figures.request import Plot, Request, titles_of, wrapped
-from bench.records.selection import latest
+from bench.records.frame import latest
 from bench.tables.sample_quality import QualityCurve, QualityPanel, panels
 
 #: The width of a panel in inches where there are one, two, three or more; its height.

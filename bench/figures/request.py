@@ -21,7 +21,7 @@ from bench.figures.style import Strip, Style, draw_strips, styles
 from bench.paths import data_root
 from bench.records import catalogue
 from bench.records.densities import UNREADABLE
-from bench.records.selection import chosen, latest, runs_in
+from bench.records.frame import Cell, chosen, latest, runs_in
 from bench.records.store import read
 from bench.registry import plugins
 from bench.tables.layout import labels
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from bench.api.dataset import Dataset
     from bench.evaluation.flow import Flow
-    from bench.records.frame import Cell
 
 Array = NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""The runs as a data frame: one row a run, or one for each set of runs that may be averaged."""
+"""The runs as a data frame, those that are chosen of it, and the sets that may be averaged."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import repeat
+from functools import cache, cached_property
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from bench.errors import NothingMeasured
 from bench.records.catalogue import columns, measures
 from bench.records.model import Record
 from bench.records.store import read_all
@@ -42,30 +42,25 @@ SHARED = ("budget", "settings", "params", "d", "subset", "data_kind", "entropy",
 
 
 class Columns:
-    """The columns of a frame as arrays, each made when it is first asked for.
+    """The columns of a frame as arrays `(runs,)`, each made when it is first asked for.
 
+    `numbers(name)` has NaN for NA; `plain(name)` has Python's own values, and None for NA and NaN.
     Of thousands of small cells, pandas would take a hundred times as long as numpy.
     """
 
     def __init__(self, frame: pd.DataFrame) -> None:
         self.frame = frame
-        self._numbers: dict[str, NDArray[np.float64]] = {}
-        self._plain: dict[str, NDArray[np.object_]] = {}
+        self.numbers = cache(self._numbers)
+        self.plain = cache(self._plain)
 
-    def numbers(self, name: str) -> NDArray[np.float64]:
-        """A column of numbers `(runs,)`, with NaN for NA."""
-        if name not in self._numbers:
-            self._numbers[name] = self.frame[name].to_numpy(dtype="float64", na_value=np.nan)
-        return self._numbers[name]
+    def _numbers(self, name: str) -> NDArray[np.float64]:
+        return self.frame[name].to_numpy(dtype="float64", na_value=np.nan)
 
-    def plain(self, name: str) -> NDArray[np.object_]:
-        """A column `(runs,)` of Python's own values, with None for NA and NaN."""
-        if name not in self._plain:
-            column = self.frame[name]
-            values = column.to_numpy(dtype=object, copy=True)
-            values[column.isna().to_numpy()] = None
-            self._plain[name] = values
-        return self._plain[name]
+    def _plain(self, name: str) -> NDArray[np.object_]:
+        column = self.frame[name]
+        values = column.to_numpy(dtype=object, copy=True)
+        values[column.isna().to_numpy()] = None
+        return values
 
 
 def deviation(values: NDArray[np.float64]) -> float:
@@ -152,27 +147,31 @@ def frame_of(read: Sequence[Record]) -> pd.DataFrame:
     """The frame of records that were read already, as `records` has it."""
     # The settings of the method and of the judge, of each run.
     chosen = [r.method.config | {f"judge {k}": v for k, v in r.judge.items()} for r in read]
-    settings = _settings(read, chosen)
     variants: dict[str, str] = {}
     placed = [c for c in columns().values() if c.path]
     tables = [c for c in placed if c.path[0] in ("metrics", "judge")]
     others = [c for c in placed if c not in tables]
     fields = attrgetter(*(".".join(c.path) for c in others))
-    rows = []
-    for record, own, differing in zip(read, chosen, settings, strict=True):
+    rows: list[tuple[Any, ...]] = []
+    derived: dict[str, Any] = {}
+    for record, own, settings in zip(read, chosen, _settings(read, chosen), strict=True):
         config = json.dumps(own, ensure_ascii=False)
         if config not in variants:  # there are few
             both = json.dumps([record.method.config, record.judge], sort_keys=True)
             variants[config] = hashlib.sha256(both.encode()).hexdigest()[:8]
         entries = (getattr(record, c.path[0]).get(c.path[1]) for c in tables)
-        derived = _derived(record, config, differing, variants[config])
-        rows.append((*fields(record), *entries, *derived))
+        derived = _derived(record, config=config, settings=settings, variant=variants[config])
+        rows.append((*fields(record), *entries, *derived.values()))
     # Column by column: row by row, pandas takes far longer for thousands of records.
-    names = [*(c.name for c in (*others, *tables)), *DERIVED]
-    values = dict(zip(names, zip(*rows, strict=True) if rows else repeat(()), strict=False))
-    for name in (c.name for c in tables if c.type == "text"):
-        values[name] = tuple(json.dumps(v) if isinstance(v, list) else v for v in values[name])
-    return pd.DataFrame({n: pd.Series(list(values[n]), dtype=_dtype(n)) for n in columns()})
+    names = [*(c.name for c in (*others, *tables)), *derived]
+    known = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
+    series = {}
+    for name, column in columns().items():
+        values: list[Any] = list(known[name]) if rows else []
+        if column.type == "text" and column in tables:
+            values = [json.dumps(v) if isinstance(v, list) else v for v in values]
+        series[name] = pd.Series(values, dtype=_dtype(name))
+    return pd.DataFrame(series)
 
 
 def cells(frame: pd.DataFrame, *, by_run: bool = False) -> Iterator[Cell]:
@@ -199,19 +198,18 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
     each of `bench.records.catalogue.measures`. A mean is over all `n_ok` runs, or it is empty.
     """
     known = list(cells(frame))
-    columns: dict[str, pd.Series[Any]] = {}
+    values: dict[str, tuple[list[Any], Any]] = {}
     for name in CELL:
-        columns[name] = pd.Series([cell.key[name] for cell in known], dtype=_dtype(name))
+        values[name] = [cell.key[name] for cell in known], _dtype(name)
     for name in SHARED:
-        columns[name] = pd.Series([cell.shared(name) for cell in known], dtype=_dtype(name))
-    columns["n_ok"] = pd.Series([len(cell.well) for cell in known], dtype="Int64")
-    columns["n_runs"] = pd.Series([len(cell.rows) for cell in known], dtype="Int64")
-    columns["n_repeats"] = pd.Series([cell.repeats for cell in known], dtype="Int64")
-    for name in measures():
-        if name not in SHARED:
-            columns[f"{name}_mean"] = pd.Series([c.mean(name) for c in known], dtype="float64")
-            columns[f"{name}_sd"] = pd.Series([c.sd(name) for c in known], dtype="float64")
-    return pd.DataFrame(columns)
+        values[name] = [cell.shared(name) for cell in known], _dtype(name)
+    values["n_ok"] = [len(cell.well) for cell in known], "Int64"
+    values["n_runs"] = [len(cell.rows) for cell in known], "Int64"
+    values["n_repeats"] = [cell.repeats for cell in known], "Int64"
+    for name in (name for name in measures() if name not in SHARED):
+        values[f"{name}_mean"] = [cell.mean(name) for cell in known], "float64"
+        values[f"{name}_sd"] = [cell.sd(name) for cell in known], "float64"
+    return pd.DataFrame({name: pd.Series(v, dtype=dtype) for name, (v, dtype) in values.items()})
 
 
 def _dtype(name: str) -> Any:
@@ -219,33 +217,24 @@ def _dtype(name: str) -> Any:
     return kinds[columns()[name].type]
 
 
-#: The columns that are derived from others; the version is that which a moved source has now.
-DERIVED = (
-    *("version", "planned_minibatches", "memory_bytes", "nll_gap", "own_rss_bytes"),
-    *("judge", "hardware", "variant", "config", "settings"),
-)
-
-
-def _derived(record: Record, config: str, settings: str, variant: str) -> tuple[Any, ...]:
-    """The values of `DERIVED`."""
+def _derived(record: Record, **known: str) -> dict[str, Any]:
+    """The columns that are derived from others; the version is what a moved source has now."""
     cost, environment, metrics = record.cost, record.environment, record.metrics
     judge = {"solver": "", "dtype": "", "rtol": "rtol ", "atol": "atol "}
     on_gpu = environment.device.startswith("cuda")
     hardware, threads = environment.gpu if on_gpu else environment.cpu, environment.threads
     if hardware and threads and not on_gpu:
         hardware += f", {threads} {'thread' if threads == 1 else 'threads'}"
-    return (
-        plugins.current_version(record.method.name, record.method.version),
-        record.budget.minibatches,
-        cost.peak_gpu_bytes if on_gpu else cost.peak_rss_bytes,
-        _difference(metrics.get("nll"), metrics.get("nll_native")),
-        _difference(cost.peak_rss_bytes, cost.baseline_rss_bytes),
-        ", ".join(f"{word}{record.judge[k]}" for k, word in judge.items() if k in record.judge),
-        hardware,
-        variant,
-        config,
-        settings,
-    )
+    return {
+        "version": plugins.current_version(record.method.name, record.method.version),
+        "planned_minibatches": record.budget.minibatches,
+        "memory_bytes": cost.peak_gpu_bytes if on_gpu else cost.peak_rss_bytes,
+        "nll_gap": _difference(metrics.get("nll"), metrics.get("nll_native")),
+        "own_rss_bytes": _difference(cost.peak_rss_bytes, cost.baseline_rss_bytes),
+        "judge": ", ".join(f"{w}{record.judge[k]}" for k, w in judge.items() if k in record.judge),
+        "hardware": hardware,
+        **known,
+    }
 
 
 def _difference(a: float | None, b: float | None) -> float | None:
@@ -275,3 +264,77 @@ def _settings(read: Sequence[Record], chosen: Sequence[dict[str, Any]]) -> list[
 
 def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def runs_in(folder: Path) -> pd.DataFrame:
+    """The runs in a results folder, as `records` returns them.
+
+    Raises:
+        NothingMeasured: there are none.
+    """
+    frame = records(folder)
+    if not len(frame):
+        raise NothingMeasured(
+            f"There are no runs in {folder}.",
+            "Type `bench run`, or name another results folder with --results.",
+        )
+    return frame
+
+
+def chosen(
+    frame: pd.DataFrame,
+    folder: Path,
+    methods: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+    budgets: Sequence[str] = (),
+) -> pd.DataFrame:
+    """The runs of these methods, on these data sets, under these budgets; an empty one means all.
+
+    Raises:
+        NothingMeasured: no run has one of these names, or no run matches them all.
+    """
+    found = frame
+    for column, names in (("method", methods), ("dataset", datasets), ("budget", budgets)):
+        known = set(frame[column].dropna())
+        for name in names:
+            if name not in known:
+                raise NothingMeasured(
+                    f"No run in {folder} has the {column} {name!r}.",
+                    f"Known: {', '.join(sorted(known))}.",
+                )
+        if names:
+            found = found[found[column].isin(names)]
+    if not len(found):
+        options = (("-m", methods), ("-d", datasets), ("-b", budgets))
+        named = " ".join(f"{option} {name}" for option, names in options for name in names)
+        filters = sum(bool(names) for _, names in options)
+        raise NothingMeasured(
+            f"No run in {folder} matches {'both' if filters == 2 else 'all'} filters.",
+            f"Type `bench run {named}`.",
+        )
+    return found
+
+
+def latest(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The runs on the latest revision of each data set, by the latest metrics.
+
+    A data set's latest revision is that of its latest run. Records of another revision are on
+    other rows; records of older metrics hold other quantities under the same names.
+
+    Returns:
+        The frame without the others, and a sentence for each kind of them.
+    """
+    kept, left_out = [], []
+    for dataset, runs in frame.groupby("dataset", dropna=False, sort=True):
+        newest = runs.sort_values("started", kind="stable", na_position="first").iloc[-1]
+        same_rows = runs["dataset_revision"].eq(newest["dataset_revision"]).fillna(True)
+        versions = runs["metrics_version"].fillna(0)
+        same_metrics = versions.eq(versions[same_rows].max())
+        kept.append(runs[same_rows & same_metrics])
+        for others, why in (
+            (~same_rows, "on another revision of its rows"),
+            (same_rows & ~same_metrics, "by an older version of the metrics"),
+        ):
+            if n := int(others.sum()):
+                left_out.append(f"{dataset}: {n} {'run' if n == 1 else 'runs'} {why}")
+    return (pd.concat(kept).sort_index() if kept else frame), left_out

@@ -24,8 +24,7 @@ from bench.records.bundle import (
     is_bundle,
     write_manifest,
 )
-from bench.records.frame import records
-from bench.records.selection import latest
+from bench.records.frame import latest, records
 from bench.records.store import utc
 from bench.tables.render import FORMS, TableOptions, details_page, page
 

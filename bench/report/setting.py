@@ -15,9 +15,8 @@ from typing import Any
 import pandas as pd
 
 from bench.records.format import whole
-from bench.records.frame import frame_of
+from bench.records.frame import frame_of, latest
 from bench.records.model import BudgetRecord, DatasetRecord, Record
-from bench.records.selection import latest
 from bench.records.spec import METRICS_VERSION, Judge
 from bench.records.store import read_all
 from bench.study.studies import JUDGE, budgets, find, shipped

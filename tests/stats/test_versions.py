@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.records.frame import records
-from bench.records.selection import latest
+from bench.records.frame import latest, records
 
 from .conftest import Write
 
