@@ -16,7 +16,7 @@ from bench.records.model import Record
 from bench.records.store import part
 from bench.report import pictures
 from bench.report.setting import Command, Gathered, commands
-from bench.tables.details import Detail, details
+from bench.tables.details import Detail, details_by_run
 
 #: So many runs are shown in full; of more, those that failed and the latest, so many of each.
 IN_FULL, FAILED_IN_FULL, LATEST_IN_FULL = 200, 100, 100
@@ -69,32 +69,25 @@ def in_full(records: Sequence[Record]) -> set[str]:
 def listed(gathered: Gathered, kept: pictures.Kept) -> Iterator[ListedRun]:
     """The runs, in the order of their records."""
     compared, full = set(gathered.compared["run"]), in_full(gathered.records)
-    columns = [gathered.frame[name].astype("float64").tolist() for name in NUMBERS]
-    for i, (record, *values) in enumerate(zip(gathered.records, *columns, strict=True)):
-        yield ListedRun(
-            record,
-            tuple(
-                (str(catalogue.number(name, value)), value) if value == value else ("–", None)
-                for name, value in zip(NUMBERS, values, strict=True)
-            ),
-            record.run in compared,
-            _full_run(gathered, i, kept) if record.run in full else None,
-        )
-
-
-def _full_run(gathered: Gathered, i: int, kept: pictures.Kept) -> FullRun:
-    record = gathered.records[i]
-    folder, failed = gathered.results / record.run, record.status != "ok"
-    rested = [] if failed else details(gathered.frame.iloc[[i]])[0][2]
+    details = details_by_run(gathered.frame[gathered.frame["run"].isin(full)])
     draws = len(gathered.records) <= pictures.MOST_CURVES
-    return FullRun(
-        numbers=tuple(_numbers(record)),
-        details=tuple(rested),
-        curve=pictures.curves(folder, kept) if draws else None,
-        command=commands([record])[0],
-        log=tail(folder / "log.txt", LOG_BYTES) if failed else "",
-        traceback=tail(folder / "traceback.txt", LOG_BYTES) if failed else "",
-    )
+    columns = [gathered.frame[name].astype("float64").tolist() for name in NUMBERS]
+    for record, *values in zip(gathered.records, *columns, strict=True):
+        folder, shown, failed = gathered.results / record.run, None, record.status != "ok"
+        if record.run in full:
+            shown = FullRun(
+                numbers=tuple(_numbers(record)),
+                details=() if failed else tuple(details[record.run]),
+                curve=pictures.curves(folder, kept) if draws else None,
+                command=commands([record])[0],
+                log=tail(folder / "log.txt", LOG_BYTES) if failed else "",
+                traceback=tail(folder / "traceback.txt", LOG_BYTES) if failed else "",
+            )
+        numbers = tuple(
+            (str(catalogue.number(name, value)), value) if value == value else ("–", None)
+            for name, value in zip(NUMBERS, values, strict=True)
+        )
+        yield ListedRun(record, numbers, record.run in compared, shown)
 
 
 def _numbers(record: Record) -> Iterator[tuple[str, str]]:

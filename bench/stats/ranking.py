@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from pandas import DataFrame
 from scipy.special import chdtrc, fdtrc
 
-from bench.stats.pairwise import Pair, least_p, needed, wilcoxon
+from bench.stats.significance import Pair, least_p, needed, wilcoxon
 
 Array = NDArray[np.float64]
 

@@ -5,8 +5,9 @@ A table is plain data; `bench.tables.render` turns it into text, LaTeX, Markdown
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -22,6 +23,7 @@ from bench.records import catalogue
 from bench.records.format import Number
 from bench.records.frame import Cell, cells, deviation
 from bench.stats.ranking import DATASETS, METHODS, Ranking, explain
+from bench.tables import marks
 from bench.tables.layout import (
     ROWS,
     By,
@@ -33,26 +35,11 @@ from bench.tables.layout import (
     labels,
     place_notes,
 )
-from bench.tables.marks import (
-    BELOW,
-    BLIND,
-    MIXED,
-    ONE,
-    VERDICT,
-    amounts_of,
-    contests,
-    flags_of,
-    heading_of,
-    is_blind,
-    is_floor,
-    sorted_cells,
-    verdict_of,
-)
 from bench.tables.notes import best_notes, caption_of, notes_of, short_notes
 
 #: The columns of a comparison in a terminal, and in the forms that are kept.
-NARROW = ("nll", VERDICT, "train_seconds", "memory_bytes")
-WIDE = ("params", "minibatches", "mmd_m", "mmd_1", VERDICT, "nll", "train_seconds", "memory_bytes")
+NARROW = ("nll", marks.VERDICT, "train_seconds", "memory_bytes")
+WIDE = ("params", "minibatches", "mmd_m", "mmd_1", marks.VERDICT, *NARROW[:1], *NARROW[2:])
 
 #: What a method is given, not what comes of it.
 AMOUNTS = ("params", "minibatches", "samples_seen")
@@ -92,18 +79,27 @@ def comparison(
     for name in (*metrics, sort):
         measured_column(name)
     unsorted = list(cells(frame, by_run=by_run))
-    known = sorted_cells(unsorted, sort)
+    known = marks.sorted_cells(unsorted, sort)
     if metrics is NARROW and any(
-        len(amounts_of(list(m))) > 1 for _, m in groupby(known, heading_of)
+        len(marks.amounts_of(list(m))) > 1 for _, m in groupby(known, marks.heading_of)
     ):
         metrics = ("minibatches", *NARROW)
     if by != "dataset":
         metrics = _with_thresholds(metrics)
-    floors = _floors(known)
-    one = ONE if any(len(cell.well) > 1 for cell in known) else ""
-    compared = contests(known, results) if "nll" in metrics and not by_run else []
+    floors: dict[Any, float] = defaultdict(lambda: math.inf)
+    for cell in known:
+        if marks.is_floor(cell.key["method"]):
+            place = marks.heading_of(cell)[:2]
+            floors[place] = min(floors[place], cell.mean("nll"))  # NaN is never less
+    one = marks.ONE if any(len(cell.well) > 1 for cell in known) else ""
+    compared = marks.contests(known, results) if "nll" in metrics and not by_run else []
     best = {id(cell) for contest in compared for cell in contest.best}
-    below = {id(cell) for cell in known if _is_below(cell, floors)}
+    below = {
+        id(cell)
+        for cell in known
+        if cell.mean("nll") > floors[marks.heading_of(cell)[:2]]
+        and not marks.is_floor(cell.key["method"])
+    }
     second = {id(cell) for contest in compared for cell in contest.second(below)}
     groups = []
     for group, members, names in blocks(known, by):
@@ -111,7 +107,12 @@ def comparison(
         for cell, label in zip(members, names, strict=True):
             row = _row(cell, label, metrics, id(cell) in below, one)
             if id(cell) in best | second:
-                row = _emphasised(row, list(metrics).index("nll"), best=id(cell) in best)
+                bold = id(cell) in best
+                entries = [
+                    replace(entry, best=bold, second=not bold) if name == "nll" else entry
+                    for name, entry in zip(metrics, row.entries, strict=True)
+                ]
+                row = replace(row, entries=tuple(entries))
             rows.append(row)
         references = _references(members, metrics) if by == "dataset" else ()
         groups.append(replace(group, rows=tuple(rows), references=references))
@@ -124,7 +125,7 @@ def comparison(
     absent = [
         measured_column(name).title
         for name in metrics
-        if name != VERDICT and not ok[name].notna().any()
+        if name != marks.VERDICT and not ok[name].notna().any()
     ]
     missing = [Note("", f"No run has {', '.join(absent)}.")] if absent and len(ok) else []
     scores = scores_by_budget(unsorted) if compared else []
@@ -139,7 +140,12 @@ def comparison(
         found += [*notes_of(known, metrics, used), *place_notes(known, by), *missing]
         found += [Note("", each.explain()) for each in ranked]
     titles = ("run", "seed") if by_run else (ROWS[by], "seeds")
-    columns = tuple(_titled(name) for name in metrics)
+    columns = tuple(
+        replace(each, title="samples vs data", latex="$p$, samples")
+        if each.name == marks.VERDICT
+        else each
+        for each in map(measured_column, metrics)
+    )
     caption = caption_of(known, metrics)
     return Table(titles, columns, tuple(groups), tuple(found), caption, tuple(compared))
 
@@ -156,14 +162,6 @@ def measured_column(name: str) -> Column:
     return known[name]
 
 
-def _titled(name: str) -> Column:
-    """The column with its title; the verdict's says what its words are about."""
-    found = measured_column(name)
-    if name != VERDICT:
-        return found
-    return replace(found, title="samples vs data", latex="$p$, samples")
-
-
 def _with_thresholds(metrics: Sequence[str]) -> tuple[str, ...]:
     """The columns, each statistic followed by its threshold: there is no row to hold it."""
     taus = {name: column.threshold for name, column in catalogue.statistics().items()}
@@ -173,29 +171,6 @@ def _with_thresholds(metrics: Sequence[str]) -> tuple[str, ...]:
         if name in taus and taus[name] not in metrics:
             found.append(taus[name])
     return tuple(found)
-
-
-def _floors(known: Iterable[Cell]) -> dict[tuple[Any, Any], float]:
-    """The lowest NLL of a fitted Gaussian on each revision of each data set."""
-    floors: dict[tuple[Any, Any], float] = {}
-    for cell in known:
-        if is_floor(cell.key["method"]) and (nll := cell.mean("nll")) == nll:
-            place = heading_of(cell)[:2]
-            floors[place] = min(nll, floors.get(place, nll))
-    return floors
-
-
-def _is_below(cell: Cell, floors: Mapping[tuple[Any, Any], float]) -> bool:
-    """Whether its NLL is worse than the floor; a failed one has none."""
-    floor = floors.get(heading_of(cell)[:2])
-    return floor is not None and not is_floor(cell.key["method"]) and cell.mean("nll") > floor
-
-
-def _emphasised(row: Row, place: int, *, best: bool) -> Row:
-    """The row with its NLL in bold, or underlined."""
-    entries = list(row.entries)
-    entries[place] = replace(entries[place], best=best, second=not best)
-    return replace(row, entries=tuple(entries))
 
 
 def _row(cell: Cell, label: str, metrics: Sequence[str], below: bool, one: str) -> Row:
@@ -211,30 +186,27 @@ def _row(cell: Cell, label: str, metrics: Sequence[str], below: bool, one: str) 
             number = catalogue.number("params", params)
             entries[list(metrics).index("params")] = Entry(number, value=float(params))
         return Row(label, "", seeds, tuple(entries))
-    marks = BELOW if below else ""
-    marks += flags_of(cell)
-    if len(set(cell.known("hardware"))) > 1:
-        marks += MIXED
-    return Row(label, marks, seeds, tuple(_entry(cell, name, one) for name in metrics))
+    mixed = marks.MIXED if len(set(cell.known("hardware"))) > 1 else ""
+    flags = (marks.BELOW if below else "") + marks.flags_of(cell) + mixed
+    return Row(label, flags, seeds, tuple(_entry(cell, name, one) for name in metrics))
 
 
 def _entry(cell: Cell, name: str, one: str) -> Entry:
-    if name == VERDICT:
-        found = verdict_of(cell)
+    if name == marks.VERDICT:
+        found = marks.verdict_of(cell)
         if found is None:
             return Entry()
         return Entry(Number(f"{found.p:.2g}"), words=str(found), value=found.p)
     mean, sd = cell.mean(name), cell.sd(name)
     if mean != mean:
         return Entry()
-    marks = ""
+    shown = ""
     if name == "nll" and len(cell.well) == 1:
-        sd = cell.mean("nll_se")
-        marks += one
+        sd, shown = cell.mean("nll_se"), one
     of = [stat for stat, each in catalogue.statistics().items() if each.threshold == name]
-    if any(is_blind(cell, statistic) for statistic in of):
-        marks += BLIND
-    return Entry(catalogue.number(name, mean, None if sd != sd else sd), marks=marks, value=mean)
+    if any(marks.is_blind(cell, statistic) for statistic in of):
+        shown += marks.BLIND
+    return Entry(catalogue.number(name, mean, None if sd != sd else sd), marks=shown, value=mean)
 
 
 def _references(members: Sequence[Cell], metrics: Sequence[str]) -> tuple[Row, ...]:
@@ -257,9 +229,9 @@ def _references(members: Sequence[Cell], metrics: Sequence[str]) -> tuple[Row, .
             entries.append(Entry(word=""))
         else:
             sd = deviation(known.to_numpy()) if len(known) > 1 else None
-            blind = any(len(cell.well) and is_blind(cell, name) for cell in members)
+            blind = any(len(cell.well) and marks.is_blind(cell, name) for cell in members)
             number = catalogue.number(taus[name], float(known.mean()), sd)
-            entries.append(Entry(number, marks=BLIND if blind else ""))
+            entries.append(Entry(number, marks=marks.BLIND if blind else ""))
     return (Row("true data, τ", "", "", tuple(entries)),)
 
 
@@ -316,7 +288,7 @@ def scores_by_budget(known: Iterable[Cell], metric: str = "nll") -> list[BudgetS
         )
     by_budget: dict[str, list[Cell]] = defaultdict(list)
     for cell in known:
-        by_budget[str(heading_of(cell)[2] or "?")].append(cell)
+        by_budget[str(marks.heading_of(cell)[2] or "?")].append(cell)
     return [_scores(budget, cells, metric) for budget, cells in sorted(by_budget.items())]
 
 
@@ -324,7 +296,7 @@ def _scores(budget: str, cells: Sequence[Cell], metric: str) -> BudgetScores:
     remarks: list[str] = []
     by_dataset: dict[str, dict[str, list[Cell]]] = defaultdict(lambda: defaultdict(list))
     for cell in cells:
-        name, revision, _ = heading_of(cell)
+        name, revision, _ = marks.heading_of(cell)
         by_dataset[str(name or "?")][str(revision)].append(cell)
     rows: dict[str, dict[str, Cell]] = {}
     for dataset, revisions in sorted(by_dataset.items()):
@@ -357,7 +329,7 @@ def _one_row_each(
     dataset: str, rows: Sequence[Cell], remarks: list[str]
 ) -> Iterator[tuple[str, Cell]]:
     """Each method and the row that is ranked."""
-    amounts = Counter(amount for cell in rows for amount in amounts_of([cell]))
+    amounts = Counter(amount for cell in rows for amount in marks.amounts_of([cell]))
     named = dict(zip(map(id, rows), labels(rows), strict=True))
     by_method = defaultdict(list)
     for cell in rows:
@@ -365,16 +337,12 @@ def _one_row_each(
     for method, several in by_method.items():
         chosen = several[0]
         if len(several) > 1:
-            most = max(amounts[a] for cell in several for a in amounts_of([cell]) or [(0, 0)])
-            usual = [c for c in several if any(amounts[a] == most for a in amounts_of([c]))]
-            chosen = min(usual or several, key=_validation_nll)
+            most = max(amounts[a] for cell in several for a in marks.amounts_of([cell]) or [(0, 0)])
+            usual = [c for c in several if any(amounts[a] == most for a in marks.amounts_of([c]))]
+            known = pd.Series([cell.mean("validation_nll") for cell in usual or several])
+            chosen = (usual or several)[int(known.fillna(math.inf).argmin())]
             remarks.append(
                 f"{method} has several rows on {dataset}; {named[id(chosen)]} is ranked (the "
                 "commonest amount, then the lowest validation NLL)."
             )
         yield method, chosen
-
-
-def _validation_nll(cell: Cell) -> float:
-    value = cell.mean("validation_nll")
-    return value if value == value else float("inf")

@@ -18,8 +18,7 @@ from bench.records.catalogue import column
 from bench.records.densities import Densities, densities
 from bench.records.frame import Cell, cells
 from bench.registry import plugins
-from bench.stats.pairwise import holm
-from bench.stats.significance import Decision, Scores, decide
+from bench.stats.significance import Decision, Scores, decide, holm
 
 #: An NLL whose numerical error reaches this (nats) is flagged.
 SOLVER_ERROR = 0.01

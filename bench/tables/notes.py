@@ -15,39 +15,10 @@ from bench.records.format import span, whole
 from bench.records.frame import Cell
 from bench.stats.ranking import Ranking
 from bench.stats.significance import Decision, Test
+from bench.tables import marks
 from bench.tables.layout import Note, labels
-from bench.tables.marks import (
-    BELOW,
-    BEST,
-    BLIND,
-    GAP,
-    GAP_BOUND,
-    LEVEL,
-    MASS,
-    MASS_BOUND,
-    MIXED,
-    ONE,
-    SECOND,
-    SOLVER,
-    SOLVER_ERROR,
-    TRIP,
-    TRIP_BOUND,
-    VERDICT,
-    Contest,
-    amounts_of,
-    heading_of,
-    is_blind,
-    is_complete,
-    is_floor,
-    verdict_of,
-)
 
-#: The columns that the notes read.
-_READ = (
-    *("method", "dataset", "seed", "status", "reason", "device", "hardware", "judge"),
-    *("nll_rows", "test_rows", "nll_groups", "mmd_n", "aggregated_n", "permutations"),
-)
-
+#: How two methods were compared, in words.
 _TESTS: dict[Test, str] = {
     "paired": (
         "differences paired over {seeds} and the same {rows}, both random effects (Cochran's t)"
@@ -69,7 +40,7 @@ _TESTS: dict[Test, str] = {
 
 
 def short_notes(
-    found: Sequence[Contest],
+    found: Sequence[marks.Contest],
     known: Sequence[Cell],
     metrics: Sequence[str],
     used: str,
@@ -79,34 +50,43 @@ def short_notes(
 ) -> Iterator[Note]:
     """The notes that a reader needs first, a line of 80 columns each."""
     if any(contest.decision.kept for contest in found):
-        text = f"Best NLL, or not significantly worse ({100 * LEVEL:g} %, Holm)"
-        yield Note(BEST, f"{text}; {SECOND} or underlined: next best." if second else f"{text}.")
+        text = f"Best NLL, or not significantly worse ({100 * marks.LEVEL:g} %, Holm)"
+        yield Note(
+            marks.BEST,
+            f"{text}; {marks.SECOND} or underlined: next best." if second else f"{text}.",
+        )
     sentences = []
     seeds = span(pd.Series([len(cell.well) for cell in known if len(cell.well)], dtype="float64"))
-    if ONE in used:
-        sentences.append(f"± s.d. over seeds ({ONE} one seed: s.e. over test rows).")
+    if marks.ONE in used:
+        sentences.append(f"± s.d. over seeds ({marks.ONE} one seed: s.e. over test rows).")
     elif seeds == "1" and "nll" in metrics:
         sentences.append("± standard error over test rows, one seed.")
     elif seeds not in ("", "1"):
         sentences.append(f"± standard deviation over {seeds} seeds.")
-    if BELOW in used:
-        sentences.append(f"{BELOW} Worse than a fitted Gaussian.")
+    if marks.BELOW in used:
+        sentences.append(f"{marks.BELOW} Worse than a fitted Gaussian.")
     if sentences:
         yield Note("", " ".join(sentences))
-    if VERDICT in metrics and any(verdict_of(cell) for cell in known):
-        level = f"{100 * LEVEL:g} %"
+    if marks.VERDICT in metrics and any(marks.verdict_of(cell) for cell in known):
+        level = f"{100 * marks.LEVEL:g} %"
         yield Note("", f"Samples vs data: one MMD test over seven bandwidths, {level}, Holm.")
     for ranking in rankings[:1]:
         first = (f"{ranking.methods[j]} {ranking.average[j]:.2f}" for j in ranking.order[:3])
         yield Note("", f"Average rank on {len(ranking.datasets)} data sets: {', '.join(first)}.")
-    more = [mark for mark in (SOLVER, GAP, MASS, TRIP, BLIND, MIXED) if mark in used]
+    more = [
+        mark
+        for mark in (marks.SOLVER, marks.GAP, marks.MASS, marks.TRIP, marks.BLIND, marks.MIXED)
+        if mark in used
+    ]
     if any(len(cell.well) < len(cell.rows) for cell in known):
         more.append("failed runs")
     explained = f" (explains {', '.join(more)})" if more else ""
     yield Note("", f"More: --notes full{explained}, --details.")
 
 
-def best_notes(found: Sequence[Contest], known: Iterable[Cell], *, second: bool) -> Iterator[Note]:
+def best_notes(
+    found: Sequence[marks.Contest], known: Iterable[Cell], *, second: bool
+) -> Iterator[Note]:
     """What bold means, by which test that was decided where, and what underlining means."""
     if not found:
         return
@@ -115,16 +95,16 @@ def best_notes(found: Sequence[Contest], known: Iterable[Cell], *, second: bool)
         by_test[_tested(contest.decision)].append(contest.place)
     text = (
         "The lowest mean NLL, and all that are not significantly higher (two-sided tests at "
-        f"{100 * LEVEL:g} %, Holm-corrected over all pairs of a comparison)."
+        f"{100 * marks.LEVEL:g} %, Holm-corrected over all pairs of a comparison)."
     )
     for how, places in by_test.items():
         text += f" On {', '.join(dict.fromkeys(places))}: {how}."
-    if any(len(cell.well) and not is_complete(cell) for cell in known):
+    if any(len(cell.well) and not marks.is_complete(cell) for cell in known):
         text += " Rows with a failed seed are not compared."
-    yield Note(BEST if any(contest.decision.kept for contest in found) else "", text)
+    yield Note(marks.BEST if any(contest.decision.kept for contest in found) else "", text)
     if second:
         yield Note(
-            SECOND,
+            marks.SECOND,
             "The lowest NLL of the rest, and all that are not significantly higher by the same "
             "tests; never one that is worse than the Gaussian.",
         )
@@ -143,7 +123,7 @@ def notes_of(known: list[Cell], metrics: Sequence[str], used: str) -> Iterator[N
 
     The cells come in the order of their rows.
     """
-    runs = known[0].columns.frame[list(_READ)].iloc[np.concatenate([c.rows for c in known])]
+    runs = known[0].columns.frame.iloc[np.concatenate([c.rows for c in known])]
     ok = runs[(runs["status"] == "ok").fillna(False)]
     if any(len(cell.well) > 1 for cell in known):
         yield Note(
@@ -153,28 +133,30 @@ def notes_of(known: list[Cell], metrics: Sequence[str], used: str) -> Iterator[N
         )
     elif "nll" in metrics and len(ok):
         yield Note("", f"± is the standard error over the {_scored(ok)}.")
-    if ONE in used:
-        yield Note(ONE, f"One seed: ± is the standard error over the {_scored(ok)}.")
-    if BELOW in used:
-        yield Note(BELOW, "Worse than a Gaussian fitted to the same mini-batches, by its NLL.")
+    if marks.ONE in used:
+        yield Note(marks.ONE, f"One seed: ± is the standard error over the {_scored(ok)}.")
+    if marks.BELOW in used:
+        yield Note(
+            marks.BELOW, "Worse than a Gaussian fitted to the same mini-batches, by its NLL."
+        )
     bounds = {
-        SOLVER: (
-            f"The NLL changes by {SOLVER_ERROR} nats or more when the solver's tolerance is ten "
-            "times tighter, at every tolerance that was tried; see --details."
+        marks.SOLVER: (
+            f"The NLL changes by {marks.SOLVER_ERROR} nats or more when the solver's tolerance is "
+            "ten times tighter, at every tolerance that was tried; see --details."
         ),
-        GAP: f"The NLL by the method's own steps is off by more than {GAP_BOUND} nats.",
-        MASS: f"The density's integral is off by more than {MASS_BOUND}.",
-        TRIP: (
+        marks.GAP: f"The NLL by the method's own steps is off by more than {marks.GAP_BOUND} nats.",
+        marks.MASS: f"The density's integral is off by more than {marks.MASS_BOUND}.",
+        marks.TRIP: (
             "Rows sent to noise and back miss their start by more than "
-            f"{TRIP_BOUND:g} of their size (median)."
+            f"{marks.TRIP_BOUND:g} of their size (median)."
         ),
     }
     yield from (Note(mark, text) for mark, text in bounds.items() if mark in used)
-    if BLIND in used:
+    if marks.BLIND in used:
         yield from _blind_notes(known, metrics)
-    if MIXED in used:
-        yield Note(MIXED, "Seeds ran on different hardware; do not compare the costs.")
-    if VERDICT in metrics:
+    if marks.MIXED in used:
+        yield Note(marks.MIXED, "Seeds ran on different hardware; do not compare the costs.")
+    if marks.VERDICT in metrics:
         yield from _verdict_notes(known, ok)
     yield Note("", _how_measured(ok, metrics))
     yield Note("", _where(runs, ok, metrics))
@@ -184,7 +166,7 @@ def notes_of(known: list[Cell], metrics: Sequence[str], used: str) -> Iterator[N
 
 
 def _verdict_notes(known: Iterable[Cell], ok: pd.DataFrame) -> Iterator[Note]:
-    verdicts = [(cell, found) for cell in known if (found := verdict_of(cell))]
+    verdicts = [(cell, found) for cell in known if (found := marks.verdict_of(cell))]
     if not verdicts:
         return
     n = span(ok["aggregated_n"])
@@ -192,7 +174,7 @@ def _verdict_notes(known: Iterable[Cell], ok: pd.DataFrame) -> Iterator[Note]:
         "Samples vs data: one two-sample test (MMD over seven bandwidths"
         + (f", two samples of {n}" if n else "")
         + "). p is the smallest over seeds after Holm's correction; samples differ where it is at "
-        + f"most {LEVEL:g}."
+        + f"most {marks.LEVEL:g}."
     )
     disagreeing = [
         f"{', '.join(found.disagreeing)} ({cell.key['method']} on {cell.key['dataset']})"
@@ -211,12 +193,12 @@ def _blind_notes(known: list[Cell], metrics: Sequence[str]) -> Iterator[Note]:
     for name, column in catalogue.statistics().items():
         if name not in metrics:
             continue
-        blind = [cell for cell in known if len(cell.well) and is_blind(cell, name)]
+        blind = [cell for cell in known if len(cell.well) and marks.is_blind(cell, name)]
         if blind:
             places = ", ".join(sorted({str(cell.key["dataset"]) for cell in blind}))
             n = span(pd.concat([cell.ok["mmd_n"] for cell in blind]))
             yield Note(
-                BLIND,
+                marks.BLIND,
                 f"{column.title} can't discriminate on {places}: chance moves it by less than 5 % "
                 f"of 2/n (n = {n}), the least value of a V-statistic; see {name}_u.",
             )
@@ -257,8 +239,8 @@ def _where(runs: pd.DataFrame, ok: pd.DataFrame, metrics: Sequence[str]) -> str:
 
 
 def _data_notes(known: list[Cell]) -> Iterator[Note]:
-    for heading, members in groupby(known, heading_of):
-        if len(amounts_of(list(members))) > 1:
+    for heading, members in groupby(known, marks.heading_of):
+        if len(marks.amounts_of(list(members))) > 1:
             yield Note("", f"{heading[0]}: budgets differ; compare rows with equal mini-batches.")
     for kind, meaning in (
         ("subset", "a subset of the real data; do not compare it with published results"),
@@ -271,15 +253,17 @@ def _data_notes(known: list[Cell]) -> Iterator[Note]:
     for name, times in sorted(Counter(str(n) for n, _ in revisions).items()):
         if times > 1:
             yield Note("", f"{name}: {times} revisions of the data, which can't be compared.")
-    floored = {heading_of(c)[:2] for c in known if is_floor(c.key["method"]) and len(c.well)}
-    bare = sorted({str(c.key["dataset"]) for c in known if heading_of(c)[:2] not in floored})
+    floored = {
+        marks.heading_of(c)[:2] for c in known if marks.is_floor(c.key["method"]) and len(c.well)
+    }
+    bare = sorted({str(c.key["dataset"]) for c in known if marks.heading_of(c)[:2] not in floored})
     if bare:
         yield Note("", f"No fitted Gaussian to compare with on {', '.join(bare)}.")
 
 
 def _variant_notes(known: list[Cell]) -> Iterator[Note]:
     """What the numbers of one method's rows stand for, and methods that have several versions."""
-    for heading, members in groupby(known, heading_of):
+    for heading, members in groupby(known, marks.heading_of):
         rows = [cell for cell in members if "run" not in cell.key]
         meanings = "; ".join(f"{one}: {one.meaning}" for one in labels(rows) if one.meaning)
         if meanings:
@@ -345,8 +329,8 @@ def caption_of(known: Sequence[Cell], metrics: Sequence[str]) -> str:
 
 
 def _budgets(known: Sequence[Cell]) -> str:
-    names = sorted({str(heading_of(cell)[2] or "?") for cell in known})
-    amounts = amounts_of(known)
+    names = sorted({str(marks.heading_of(cell)[2] or "?") for cell in known})
+    amounts = marks.amounts_of(known)
     if len(names) > 1:
         return f"under the budgets {', '.join(names)}"
     if len(amounts) != 1:

@@ -15,7 +15,7 @@ MODULES = {
     "bench.numerics.divergence": 2,
     "bench.numerics.ode": 3,
     "bench.stats.intervals": 2,
-    "bench.stats.pairwise": 1,
+    "bench.stats.significance": 1,
 }
 
 

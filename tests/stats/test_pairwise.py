@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench.stats.pairwise import holm, least_p, needed, signed_rank, wilcoxon
+from bench.stats.significance import holm, least_p, needed, signed_rank, wilcoxon
 
 PROBABILITIES = st.lists(st.floats(0, 1), min_size=1, max_size=6)
 
