@@ -31,6 +31,21 @@ if TYPE_CHECKING:
 #: The format of a file by its ending.
 _ENDINGS = {".txt": "text", ".tex": "latex", ".md": "markdown", ".csv": "csv", ".html": "html"}
 
+#: The options that arrange the rows and columns of a table, and the others that may be refused.
+_ARRANGE = {
+    "--metric or --columns": "columns",
+    "--group-by": "by",
+    "--transpose": "transpose",
+    "--runs": "by_run",
+}
+_OPTIONS = _ARRANGE | {
+    f"--{name}": name
+    for name in ("published", "sort", "notes", "standalone", "siunitx", "caption", "label")
+}
+
+#: What these options are unless they are given.
+_DEFAULTS = (None, False, "dataset", "nll")
+
 
 @click.command()
 @click.option(
@@ -123,9 +138,7 @@ def table(
       bench table --results bundle                  a bundle of bench export
     """
     form = format_of(output, form, _ENDINGS, "text")
-    if details and form == "text":
-        _refuse_with_details(bool(metrics or columns), **given)
-    _refuse(form, details, **given)
+    _refuse(form, details, columns=metrics or columns or None, **given)
     if metrics and columns:
         raise UsageError("--metric and --columns both choose the columns.", "Use one of them.")
     include_all(include)
@@ -218,66 +231,32 @@ def _show(frame: pd.DataFrame, options: TableOptions, details: bool, folder: Pat
         text(table_of(frame, "text", options, folder), Console())
 
 
-def _refuse_with_details(
-    columns: bool,
-    *,
-    by: str,
-    transpose: bool,
-    by_run: bool,
-    published: bool,
-    sort: str,
-    notes: str | None,
-    **others: Any,
-) -> None:
-    """Refuse options that arrange a table: the details are a list of all numbers."""
-    given = {
-        "--metric or --columns": columns,
-        "--group-by": by != "dataset",
-        "--transpose": transpose,
-        "--runs": by_run,
-        "--published": published,
-        "--sort": sort != "nll",
-        "--notes": notes is not None,
-    }
-    for option, used in given.items():
-        if used:
-            raise UsageError(f"{option} can't be combined with --details.", "Use one of them.")
-
-
-def _refuse(
-    form: str,
-    details: bool,
-    *,
-    by: str,
-    transpose: bool,
-    by_run: bool,
-    published: bool,
-    standalone: bool,
-    siunitx: bool,
-    caption: str | None,
-    label: str | None,
-    notes: str | None,
-    **others: Any,
-) -> None:
+def _refuse(form: str, details: bool, **given: Any) -> None:
     """Refuse options that do not fit the format or each other, before anything is read."""
-    latex = {"--standalone": standalone, "--siunitx": siunitx, "--label": label is not None}
-    for option, used in latex.items():
-        if used and form != "latex":
-            raise UsageError(f"{option} is for LaTeX; the format is {form}.", "Add -f latex.")
+    used = [option for option, name in _OPTIONS.items() if given[name] not in _DEFAULTS]
+
+    def refuse(why: str, hint: str, *options: str) -> None:
+        for option in options:
+            if option in used:
+                raise UsageError(f"{option} {why}", hint)
+
+    one = "Use one of them."
+    if details and form == "text":
+        others = ("--sort", "--notes", "--published")
+        refuse("can't be combined with --details.", one, *_ARRANGE, *others)
+    if form != "latex":
+        latex = ("--standalone", "--siunitx", "--label")
+        refuse(f"is for LaTeX; the format is {form}.", "Add -f latex.", *latex)
     if details and form != "text":
         raise UsageError(f"--details is text; the format is {form}.", "Use -f csv --runs instead.")
-    if caption is not None and form not in ("latex", "html"):
-        raise UsageError(f"A table in {form} has no caption.", "Use -f latex or -f html.")
+    if form not in ("latex", "html"):
+        hint = "Use -f latex or -f html."
+        refuse(f"is for LaTeX and HTML; a table in {form} has no caption.", hint, "--caption")
     if form == "csv":
-        only = {"--notes": notes is not None, "--published": published, "--transpose": transpose}
-        for option, used in (only | {"--group-by": by != "dataset"}).items():
-            if used:
-                raise UsageError(f"{option} is not for CSV.", "Use another format.")
-    if published and (by_run or by != "dataset"):
-        option = "--runs" if by_run else "--group-by"
-        raise UsageError(f"{option} can't be combined with --published.", "Use one of them.")
-    if siunitx and transpose:
-        raise UsageError(
-            "--siunitx aligns columns of one measure, which --transpose has not.",
-            "Use one of them.",
-        )
+        no = ("--notes", "--published", "--transpose", "--group-by")
+        refuse("is not for CSV.", "Use another format.", *no)
+    if "--published" in used:
+        refuse("can't be combined with --published.", one, "--runs", "--group-by")
+    if "--siunitx" in used:
+        why = "has no columns of one measure, which --siunitx aligns."
+        refuse(why, one, "--transpose")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -72,7 +73,6 @@ _LETTERS = {
 #: A word with more letters than these may be broken anywhere.
 _LONG = 18
 
-
 #: A number as programs write it, 1e-05.
 _POWER = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e([+-]\d{1,3})(?!\w)")
 
@@ -83,17 +83,19 @@ class Ready(str):
     __slots__ = ()
 
 
-def escape_latex(text: object) -> Ready:
-    """Text as LaTeX that prints it; letters beyond Latin become their code points.
+def escape_latex(text: object, between: str = "") -> Ready:
+    """Text as LaTeX that prints it, with `between` after each letter of a long word.
 
-    pdflatex knows no others without further packages, and a table must always compile.
+    Letters beyond Latin become their code points: pdflatex knows no others without further
+    packages, and a table must always compile.
     """
     if isinstance(text, Ready):
         return text
-    return Ready(" ".join(map(_escape_word, str(text).split())))
+    words = str(text).split()
+    return Ready(" ".join(_escape_word(w, between if len(w) > _LONG else "") for w in words))
 
 
-def _escape_word(word: str, between: str = "") -> str:
+def _escape_word(word: str, between: str) -> str:
     """A word's letters, and its numbers with their powers of ten raised."""
     parts, end = [], 0
     for found in _POWER.finditer(word):
@@ -107,14 +109,7 @@ def _escape_word(word: str, between: str = "") -> str:
 
 def breakable(text: object) -> Ready:
     """As `escape_latex`, and a long word may go on in the next line after any of its letters."""
-    if isinstance(text, Ready):
-        return text
-    return Ready(
-        " ".join(
-            _escape_word(word, r"\allowbreak{}" if len(word) > _LONG else "")
-            for word in str(text).split()
-        )
-    )
+    return escape_latex(text, r"\allowbreak{}")
 
 
 def _letter(letter: str) -> str:
@@ -126,6 +121,16 @@ def _letter(letter: str) -> str:
     if letter.isprintable() and (letter.isascii() or accented):
         return letter
     return f"[U+{ord(letter):04X}]"
+
+
+def templates(filters: Mapping[str, Any], **options: Any) -> Environment:
+    """The templates of tables with these filters; jinja's options say how they are written."""
+    loader = PackageLoader("bench.tables", "templates")
+    environment = Environment(
+        loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, **options
+    )
+    environment.filters |= filters
+    return environment
 
 
 @dataclass(frozen=True)
@@ -148,11 +153,8 @@ def latex(
     A long one becomes several table environments, the notes below the last. `label` is the first
     one's `\label`.
     """
-    environment = Environment(
-        loader=PackageLoader("bench.tables", "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    environment = templates(
+        {"marks": marked, "ready": Ready, "breakable": breakable},
         finalize=escape_latex,
         block_start_string="<%",
         block_end_string="%>",
@@ -161,13 +163,14 @@ def latex(
         comment_start_string="<#",
         comment_end_string="#>",
     )
-    environment.filters |= {"marks": marked, "ready": Ready, "breakable": breakable}
-    turned = len(table.columns) > _UPRIGHT
-    pages = list(_pages(table, _LINES[turned]))
+    count = len(table.columns)
+    turned = count > _UPRIGHT
+    most = _TURNED if turned else _UPRIGHT
+    panels = [range(count)[start : start + most] for start in range(0, max(count, 1), most)]
     parts = [
         _part(table, page, columns, siunitx=siunitx)
-        for page in pages
-        for columns in _panels(len(table.columns))
+        for page in _pages(table, _LINES[turned])
+        for columns in panels
     ]
     last = sum(1 + len(lines) for _, lines in parts[-1].blocks)
     packages = ["booktabs", "array", "adjustbox"]
@@ -188,11 +191,10 @@ def latex(
 
 def marked(marks: str) -> Ready:
     """Marks in a superscript; for bold and underlining, the words."""
-    if marks == BEST:
-        return Ready(r"\textbf{Bold:}")
-    if marks == SECOND:
-        return Ready(r"\underline{Underlined:}")
-    return Ready("$^{" + "".join(MATH[mark] for mark in marks) + "}$" if marks else "")
+    words = {"": "", BEST: r"\textbf{Bold:}", SECOND: r"\underline{Underlined:}"}
+    if marks in words:
+        return Ready(words[marks])
+    return Ready(f"$^{{{''.join(MATH[mark] for mark in marks)}}}$")
 
 
 def _pages(table: Table, most: int) -> Iterator[list[RowGroup]]:
@@ -210,12 +212,6 @@ def _pages(table: Table, most: int) -> Iterator[list[RowGroup]]:
         page.append(left)
         used += 2 + len(left.rows) + len(left.references)
     yield page
-
-
-def _panels(columns: int) -> list[range]:
-    """The places of the columns that stand side by side."""
-    most = max(_TURNED, 1) if columns > _UPRIGHT else _UPRIGHT
-    return [range(start, min(start + most, columns)) for start in range(0, max(columns, 1), most)]
 
 
 def _part(
@@ -327,15 +323,11 @@ def _table_format(numbers: Sequence[Number]) -> str:
     sign = "-" if any(number.value.startswith("-") for number in numbers) else ""
     decimals = max(len(fraction) for _, _, fraction in values)
     text = f"{sign}{max(len(whole) for whole, _, _ in values)}.{decimals}"
-    errors = [_digits(number.error, decimals) for number in numbers if number.error]
-    text += f"({max(map(len, errors))})" if errors else ""
+    # The error is in units of the last decimal that the column has, without leading zeros.
+    errors = [n.error.replace(",", "").partition(".") for n in numbers if n.error]
+    digits = [(whole + part.ljust(decimals, "0")).lstrip("0") or "0" for whole, _, part in errors]
+    text += f"({max(map(len, digits))})" if digits else ""
     if powers := [number.exponent for number in numbers if number.exponent]:
         minus = "-" if any(power < 0 for power in powers) else ""
         text += f"e{minus}{max(len(str(abs(power))) for power in powers)}"
     return text
-
-
-def _digits(error: str, decimals: int) -> str:
-    """The error in units of the last decimal that the column has, without leading zeros."""
-    whole, _, fraction = error.replace(",", "").partition(".")
-    return (whole + fraction.ljust(decimals, "0")).lstrip("0") or "0"

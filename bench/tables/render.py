@@ -10,7 +10,6 @@ from pathlib import Path
 from textwrap import wrap
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from rich.cells import cell_len, chop_cells
 from rich.console import Console
@@ -22,7 +21,7 @@ from bench.records import catalogue
 from bench.records.frame import summary
 from bench.tables.comparison import AMOUNTS, NARROW, WIDE, Notes, comparison
 from bench.tables.details import show
-from bench.tables.latex import LABEL, Ready, latex
+from bench.tables.latex import LABEL, Ready, latex, templates
 from bench.tables.layout import By, Entry, Row, RowGroup, Table, transposed
 from bench.tables.marks import BELOW, BEST, SECOND
 from bench.tables.published import with_published
@@ -185,9 +184,8 @@ def text(table: Table, console: Console) -> None:
 def _panels(table: Table, group: RowGroup, width: int, *, seeds: bool) -> Iterator[Iterator[Text]]:
     """The lines of each panel: as many columns as fit side by side."""
     rows = [*group.rows, *group.references]
-    texts = [table.titles[0], *(row.label + row.marks for row in rows)]
-    if not table.titles[1]:
-        texts = [table.titles[0], *(row.label for row in rows)]
+    marked = bool(table.titles[1])
+    texts = [table.titles[0], *(row.label + row.marks * marked for row in rows)]
     left = min(max(map(cell_len, texts)), _LABEL)
     styles = ["bold", *(_row_style(table, row) for row in rows)]
     labels = TextColumn([chop_cells(each, left) or [""] for each in texts], styles, True)
@@ -266,18 +264,12 @@ def _text_marks(entry: Entry) -> str:
 
 def _row_style(table: Table, row: Row) -> str:
     """A label's colour in a terminal; it repeats what the marks and words say."""
-    if not table.titles[1]:
-        return ""
-    if row.seeds.startswith("0/"):
-        return "red"
-    if BELOW in row.marks:
-        return "yellow"
-    return "dim" if not row.seeds else ""
+    failed, below = row.seeds.startswith("0/"), BELOW in row.marks
+    style = "red" if failed else "yellow" if below else "" if row.seeds else "dim"
+    return style if table.titles[1] else ""
 
 
 # Markdown and HTML.
-
-_TEMPLATES = PackageLoader("bench.tables", "templates")
 
 
 def escape_markdown(text: object) -> Ready:
@@ -293,14 +285,8 @@ def escape_markdown(text: object) -> Ready:
 
 def markdown(table: Table) -> str:
     """The table as GitHub's Markdown: one table for each group, then the notes."""
-    environment = Environment(
-        loader=_TEMPLATES,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=escape_markdown,
-    )
-    environment.filters |= {"entry": _markdown_entry, "marks": _markdown_marks, "filled": _filled}
+    filters = {"entry": _markdown_entry, "marks": _markdown_marks, "filled": _filled}
+    environment = templates(filters, finalize=escape_markdown)
     return environment.get_template("table.md.j2").render(table=table)
 
 
@@ -320,15 +306,8 @@ def html_notes(table: Table) -> Markup:
 
 
 def _html(name: str, **content: object) -> Markup:
-    environment = Environment(
-        loader=_TEMPLATES,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"entry": _html_entry, "marks": _html_marks}
+    filters = {"entry": _html_entry, "marks": _html_marks}
+    environment = templates(filters, autoescape=True, keep_trailing_newline=True)
     return Markup(environment.get_template(name).render(**content))
 
 
@@ -336,13 +315,10 @@ def _html_entry(entry: Entry) -> Markup:
     number = entry.number
     if number is None or entry.words:
         return escape(entry.words or entry.word) + _html_marks(entry.marks)
-    shown = number.value + (f" ± {number.error}" if number.error else "")
-    shown = shown.replace("-", "−")
+    shown = (number.value + (f" ± {number.error}" if number.error else "")).replace("-", "−")
+    body = escape(f"({shown})" if number.exponent and number.error else shown)
     if number.exponent:
-        power = Markup("×10<sup>{}</sup>").format(str(number.exponent).replace("-", "−"))
-        body = (escape(f"({shown})") if number.error else escape(shown)) + power
-    else:
-        body = escape(shown)
+        body += Markup("×10<sup>{}</sup>").format(str(number.exponent).replace("-", "−"))
     body += f" {number.unit}" if number.unit else ""
     if entry.best or entry.second:
         body = Markup("<b>{}</b>" if entry.best else "<u>{}</u>").format(body)
@@ -350,11 +326,8 @@ def _html_entry(entry: Entry) -> Markup:
 
 
 def _html_marks(marks: str) -> Markup:
-    if marks == BEST:
-        return Markup("<b>Bold:</b>")
-    if marks == SECOND:
-        return Markup("<u>Underlined:</u>")
-    return Markup('<sup class="mark">{}</sup>').format(marks) if marks else Markup("")
+    known = {"": "", BEST: "<b>Bold:</b>", SECOND: "<u>Underlined:</u>"}
+    return Markup(known.get(marks, '<sup class="mark">{}</sup>')).format(marks)
 
 
 def _filled(group: RowGroup) -> list[int]:
