@@ -137,46 +137,29 @@ def labels(members: Sequence[Cell]) -> list[Label]:
     for name, rows in by_method.items():
         # In one order, however the table is sorted: ffjord (2) is the same everywhere.
         rows.sort(key=lambda cell: [(value is None, value or 0) for value in cell.key.values()])
-        found |= dict(zip(map(id, rows), _distinct(name, _differences(rows)), strict=True))
+        differences = _differences(rows) if len(rows) > 1 else [[]]
+        texts = [", ".join(parts) for parts in differences]
+        named = [Label(f"{name} ({text})" if text else name) for text in texts]
+        few = all(len(parts) <= MOST for parts in differences)
+        short = len(rows) == 1 or max(len(label.text) for label in named) <= LONGEST
+        if not (few and short and len(set(named)) == len(named)):
+            named = [Label(f"{name} ({i})", text) for i, text in enumerate(texts, start=1)]
+        found |= dict(zip(map(id, rows), named, strict=True))
     return [found[id(cell)] for cell in members]
-
-
-def _distinct(name: str, differences: Sequence[Sequence[str]]) -> list[Label]:
-    """Labels by what differs; by numbers where that is too long or the same."""
-    texts = [", ".join(parts) for parts in differences]
-    named = [Label(f"{name} ({text})" if text else name) for text in texts]
-    few = all(len(parts) <= MOST for parts in differences)
-    short = len(differences) == 1 or max(len(label.text) for label in named) <= LONGEST
-    if few and short and len(set(named)) == len(named):
-        return named
-    return [Label(f"{name} ({i})", text) for i, text in enumerate(texts, start=1)]
 
 
 def _differences(rows: Sequence[Cell]) -> list[list[str]]:
     """For each of a method's cells, what it has and not all of them have."""
-    chosen = [_settings(row) for row in rows]
-    keys = [k for k in _KEYS if _differ([row.key for row in rows], k)]
-    settings = [k for k in dict.fromkeys(k for each in chosen for k in each) if _differ(chosen, k)]
-    return [
-        [_KEYS[k](row.key[k]) for k in keys if row.key[k] is not None]
-        + [_setting(k, each[k]) for k in settings if k in each]
-        for row, each in zip(rows, chosen, strict=True)
-    ]
-
-
-def _settings(cell: Cell) -> dict[str, Any]:
-    text = cell.shared("config")
-    found: dict[str, Any] = json.loads(text) if text is not None else {}
-    return found
-
-
-def _differ(each: Sequence[dict[str, Any]], key: str) -> bool:
-    return len({json.dumps(values[key]) if key in values else None for values in each}) > 1
-
-
-def _setting(name: str, value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return " ".join(f"{name}={text}".split())
+    named = []
+    for row in rows:
+        parts = {k: say(row.key[k]) for k, say in _KEYS.items() if row.key[k] is not None}
+        for name, value in json.loads(row.shared("config") or "{}").items():
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            parts[f"{name}="] = " ".join(f"{name}={text}".split())
+        named.append(parts)
+    every = dict.fromkeys(k for each in named for k in each)
+    differ = [k for k in every if len({each.get(k) for each in named}) > 1]
+    return [[each[k] for k in differ if k in each] for each in named]
 
 
 #: What a block of rows is.
@@ -186,11 +169,7 @@ By = Literal["dataset", "method", "budget"]
 ROWS: dict[By, str] = {"dataset": "method", "method": "data set", "budget": "data set: method"}
 
 #: How a heading calls data that are not the whole published set.
-_KINDS = {
-    "subset": "a subset",
-    "redrawn": "redrawn",
-    "own": "the user's table",
-}
+_KINDS = {"subset": "a subset", "redrawn": "redrawn", "own": "the user's table"}
 
 
 def blocks(

@@ -46,7 +46,7 @@ def test_failed_and_missing_cells_have_no_score_and_are_named(results: Path, wri
     assert found.methods[-1] == "ot-flow"
     assert np.isnan(found.scores[:, -1]).all()
     text = found.explain()
-    assert "with the worst rank there: ot-flow on moons, ot-flow on rings." in text
+    assert "worst rank there: ot-flow on moons, ot-flow on rings." in text
     assert "Means over the seeds that ended well: jko on rings (1/2)." in text
 
 
