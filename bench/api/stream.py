@@ -24,10 +24,9 @@ class RowsNotFinite(ArithmeticError):
 
 @dataclass(frozen=True)
 class Movement:
-    """How far T moved the training rows x: E|T(x) - x|^2, E|x|^2 and E|T(x)|^2."""
+    """How far T moved the training rows x: E|T(x) - x|^2, and their size E|T(x)|^2 now."""
 
     step: float
-    start: float
     size: float
 
     @property
@@ -132,12 +131,11 @@ class Stream:
         began, before = time.perf_counter(), self.restored.count()
         if self._kept is None:
             self._kept = self._enter(torch.tensor(self._rows))
-        step = start = size = 0.0
+        step = size = 0.0
         for rows in torch.split(self._kept, ROWS_AT_ONCE):
             with torch.no_grad():
                 pushed = forward(rows)
             step += (pushed - rows).double().square().sum().item()
-            start += rows.double().square().sum().item()
             size += pushed.double().square().sum().item()
             rows.copy_(pushed)
         self.pushes += 1
@@ -145,7 +143,7 @@ class Stream:
             self._again -= 1
             self.restored.seconds += time.perf_counter() - began
             self.restored.evaluations += self.restored.count() - before
-        return Movement(step / self._n, start / self._n, size / self._n)
+        return Movement(step / self._n, size / self._n)
 
     def rewind(self) -> None:
         """Return to the original rows, undoing all pushes."""

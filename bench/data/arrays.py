@@ -37,16 +37,14 @@ if TYPE_CHECKING:
     from bench.api.dataset import Rows
 
 #: The files of the published archive that are data sets, below its top folder.
-DOWNLOADABLE = frozenset(
-    {
-        "power/data.npy",
-        "gas/ethylene_CO.pickle",
-        "hepmass/1000_train.csv",
-        "hepmass/1000_test.csv",
-        "miniboone/data.npy",
-        "BSDS300/BSDS300.hdf5",
-    }
-)
+DOWNLOADABLE = {
+    "power/data.npy",
+    "gas/ethylene_CO.pickle",
+    "hepmass/1000_train.csv",
+    "hepmass/1000_test.csv",
+    "miniboone/data.npy",
+    "BSDS300/BSDS300.hdf5",
+}
 
 #: The splits, in the order in which they are hashed and stored.
 SPLITS = ("train", "validation", "test")
@@ -71,11 +69,6 @@ class Loaded:
     note: str
     notes: Mapping[str, object]
     test_groups: Callable[[NDArray[np.int64]], NDArray[np.int64]] | None = None
-
-    @property
-    def subset(self) -> bool:
-        """Whether the rows are only part of the real set."""
-        return self.kind == "subset"
 
 
 def load(dataset: Dataset, root: Path) -> Loaded:

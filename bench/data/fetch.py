@@ -66,7 +66,6 @@ class Verified:
     """The result of a check: rows (train, validation, test), their revision, any problem."""
 
     name: str
-    source: Source | None
     rows: tuple[int, ...] = ()
     revision: str = ""
     problem: str = ""
@@ -160,9 +159,9 @@ def verify(root: Path, names: Iterable[str] = ()) -> list[Verified]:
                     raise DataError(f"{root / name} is not the published file.", "Fetch it again.")
             splits = arrays.read(dataset, source, root)
             rows = tuple(len(getattr(splits, name)) for name in arrays.SPLITS)
-            found.append(Verified(dataset.name, source, rows, arrays.revision(splits)))
+            found.append(Verified(dataset.name, rows, arrays.revision(splits)))
         except (BenchError, OSError) as error:
-            found.append(Verified(dataset.name, source, problem=str(error)))
+            found.append(Verified(dataset.name, problem=str(error)))
     return found
 
 

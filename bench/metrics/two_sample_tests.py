@@ -82,9 +82,15 @@ def aggregated(
         kernel_sums(a, b, p, q, scales, tile)
         for a, b, p, q in ((x, x, s, s), (x, y, s, t), (y, y, t, t))
     )
-    scores, slacks = zip(
-        *(_standardised(*pool(xx, xy, yy, g), n) for g in range(len(gammas))), strict=True
-    )
+    scores, slacks = [], []
+    for g in range(len(gammas)):
+        total, observed, relabelled = pool(xx, xy, yy, g)
+        values = torch.cat([relabelled.new_tensor([observed]), relabelled])
+        spread, slack = float(values.std(correction=0)), rounding(total, n)
+        # by rounding alone they differ at a bandwidth that no pair of rows reaches
+        differ = spread > slack
+        scores.append((values - values.mean()) / spread if differ else torch.zeros_like(values))
+        slacks.append(slack / spread if differ else 0.0)
     largest, which = torch.stack(scores).max(0)
     return Aggregated(
         p=float((largest >= largest[0] - max(slacks)).double().mean()),
@@ -93,20 +99,6 @@ def aggregated(
         n=n,
         permutations=permutations,
     )
-
-
-def _standardised(
-    total: float, observed: float, relabelled: Tensor, n: int
-) -> tuple[Tensor, float]:
-    """The statistics of the B + 1 labellings, the observed one first, and how far ties may differ.
-
-    All are 0 where they differ by rounding alone, as at a bandwidth that no pair of rows reaches.
-    """
-    values = torch.cat([relabelled.new_tensor([observed]), relabelled])
-    spread, slack = float(values.std(correction=0)), rounding(total, n)
-    if spread <= slack:
-        return torch.zeros_like(values), 0.0
-    return (values - values.mean()) / spread, slack / spread
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ def _run(draft: store.Draft, spec: RunSpec, folder: Path, report: Report, contro
         "kind": data.kind,
         "note": data.note,
         "notes": dict(data.notes),
-        "subset": data.subset,
+        "subset": data.kind == "subset",
         "d": dataset.d,
         "entropy": dataset.entropy,
         "rows": {split: len(getattr(data, split)) for split in ("train", "validation", "test")},
