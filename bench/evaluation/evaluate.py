@@ -17,8 +17,7 @@ from bench.errors import UsageError
 from bench.evaluation.checks import check_formulas, integral, movements, round_trip
 from bench.evaluation.flow import Flow, Report, choose, now, pick, reference_flow, reference_solver
 from bench.evaluation.two_samples import evaluated, quality, sample_size, two_samples
-from bench.metrics.likelihood import nll
-from bench.metrics.transport import transport
+from bench.metrics.flow_measures import nll, transport
 from bench.numerics.ode import SolverFailed
 from bench.records import catalogue
 from bench.records.spec import Judge

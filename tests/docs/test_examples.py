@@ -9,9 +9,8 @@ import pytest
 
 #: module -> how many lines of examples it has at least
 MODULES = {
-    "bench.metrics.likelihood": 1,
+    "bench.metrics.flow_measures": 2,
     "bench.metrics.mmd": 3,
-    "bench.metrics.transport": 1,
     "bench.numerics.divergence": 2,
     "bench.numerics.ode": 3,
     "bench.stats.intervals": 2,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.metrics.likelihood import nll
+from bench.metrics.flow_measures import nll
 
 
 def test_mean_and_standard_error_are_numpys() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.metrics.transport import transport
+from bench.metrics.flow_measures import transport
 
 
 @pytest.mark.parametrize("duration", [1.0, 2.5])
