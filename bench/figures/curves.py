@@ -14,7 +14,7 @@ from bench.errors import NothingMeasured
 from bench.figures import style
 from bench.figures.request import Array, Group, Plot, Request, SelectedRun, select
 from bench.records import catalogue
-from bench.records.curve import TrainingCurve, read_curve
+from bench.records.run_files import TrainingCurve, read_curve
 
 #: Data sets and methods at most; the window of a running mean, as a share of all updates.
 GROUPS, ROWS, WINDOW = 2, 9, 0.02

@@ -20,8 +20,8 @@ from bench.errors import BenchError, NothingMeasured, UsageError, unknown
 from bench.figures.style import Strip, Style, draw_strips, styles
 from bench.paths import data_root
 from bench.records import catalogue
-from bench.records.densities import UNREADABLE
 from bench.records.frame import Cell, chosen, latest, runs_in
+from bench.records.run_files import UNREADABLE
 from bench.records.store import read
 from bench.registry import plugins
 from bench.tables.layout import labels

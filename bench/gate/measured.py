@@ -14,8 +14,8 @@ import numpy as np
 from bench.api.declarations import Watch
 from bench.errors import UsageError
 from bench.records import catalogue
-from bench.records.curve import read_curve
 from bench.records.model import EnvironmentRecord, Record
+from bench.records.run_files import read_curve
 
 #: The libraries whose arithmetic affects a watched number.
 LIBRARIES = ("torch", "torchdiffeq", "numpy", "scipy", "scikit-learn")

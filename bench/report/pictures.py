@@ -20,9 +20,9 @@ from bench.figures import KINDS, defect, draw
 from bench.figures.curves import outline
 from bench.figures.request import Plot, Request
 from bench.figures.style import INK, dress
-from bench.records.curve import read_curve
 from bench.records.format import whole
 from bench.records.frame import CELL
+from bench.records.run_files import read_curve
 from bench.report.setting import Gathered
 
 if TYPE_CHECKING:

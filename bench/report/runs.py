@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.records import catalogue
-from bench.records.curve import CURVE, last_entry
 from bench.records.format import duration, measured, whole
 from bench.records.model import Record
+from bench.records.run_files import CURVE, last_entry
 from bench.records.store import part
 from bench.report import pictures
 from bench.report.setting import Command, Gathered, commands

@@ -16,7 +16,6 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from bench.records import catalogue
-from bench.records.curve import Target, read_curve, target
 from bench.records.format import (
     count,
     measured,
@@ -28,6 +27,7 @@ from bench.records.format import (
     whole,
 )
 from bench.records.frame import Cell, cells
+from bench.records.run_files import Target, read_curve, target
 from bench.tables import marks
 from bench.tables.layout import Label, labels
 from bench.tables.sample_quality import QualityPanel, panel

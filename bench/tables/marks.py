@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from bench.records.catalogue import column
-from bench.records.densities import Densities, densities
 from bench.records.frame import Cell, cells
+from bench.records.run_files import Densities, densities
 from bench.registry import plugins
 from bench.stats.significance import Decision, Scores, decide, holm
 

@@ -11,8 +11,8 @@ import pytest
 
 from bench.figures.curves import draw, outline, smoothed
 from bench.figures.request import Request
-from bench.records import curve as reading
-from bench.records.curve import read_curve
+from bench.records import run_files as reading
+from bench.records.run_files import read_curve
 from bench.registry.plugins import look
 
 from .conftest import Call, Write, overlaps

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.records.densities import Densities, densities
 from bench.records.frame import cells, records
+from bench.records.run_files import Densities, densities
 from bench.tables.comparison import comparison
 from bench.tables.layout import Table
 from bench.tables.marks import contests, heading_of, sorted_cells

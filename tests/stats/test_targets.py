@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.records.curve import TrainingCurve, last_entry, read_curve, target
+from bench.records.run_files import TrainingCurve, last_entry, read_curve, target
 
 
 def curve(*validated: tuple[float, float]) -> TrainingCurve:
