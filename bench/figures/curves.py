@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from bench.errors import NothingMeasured
 from bench.figures import style
-from bench.figures.request import Array, Group, Plot, Request, SelectedRun, select
+from bench.figures.request import Array, Group, Plot, Request, select
 from bench.records import catalogue
 from bench.records.run_files import TrainingCurve, read_curve
 
@@ -24,6 +25,9 @@ _ACROSS, _TOP, _LOSS, _LETTERS = 3, 2.1, 1.95, 32
 
 #: At most so many points of a raw curve are drawn, in pairs of least and greatest.
 _POINTS = 1_200
+
+#: The names of the horizontal axes.
+_X = ("mini-batches", "training (s)")
 
 #: How a later stage and the kept state are marked.
 _STAGE: dict[str, Any] = {"color": style.PALE, "lw": 0.7, "ls": (0, (1, 1.5))}
@@ -40,22 +44,12 @@ class ShownCurve(TrainingCurve):
     best: int | None
 
 
-@dataclass(frozen=True)
-class CurvePanels:
-    """The curves on a data set, and the limits of the axis of validation NLL."""
-
-    title: str
-    floor: float
-    ceiling: float
-    curves: tuple[ShownCurve, ...]
-
-
 def draw(request: Request) -> Plot:
     """Draw for each data set the validation NLL of all methods, and the loss of each."""
     request.reject("curves", "metric", "columns")
     selection = select(request, GROUPS, ROWS)
     styles = selection.styles()
-    parts: list[CurvePanels] = []
+    parts: dict[str, list[ShownCurve]] = {}
     drawn: list[Group] = []
     lines = [
         "Top: NLL of validation rows, the same for every method. Bottom: each method's own loss, "
@@ -63,16 +57,26 @@ def draw(request: Request) -> Plot:
         f"{WINDOW:.0%} of them. Seconds are those inside the method's updates."
     ]
     for group in selection.groups:
-        found = {one.label: read_curve(request.results / one.name) for one in group.rows}
-        kept = {label: curve for label, curve in found.items() if curve is not None}
-        if missing := [label for label in found if label not in kept]:
+        curves, missing = [], []
+        for one in group.rows:
+            curve = read_curve(request.results / one.name)
+            if curve is None:
+                missing.append(one.label)
+                continue
+            best, nll = None, one.run["validation_nll"]  # of the kept state
+            if nll == nll and len(curve.validation):
+                closest = np.abs(curve.validation[:, 2] - nll).argmin()
+                best = int(curve.validation[closest, 0])
+            shown = ShownCurve(
+                **vars(curve), label=one.label, method=one.method, look=styles[one.label], best=best
+            )
+            curves.append(shown)
+        if missing:
             lines.append(f"No curve on {group.title}: {', '.join(missing)}.")
-        if kept:
-            group = group.only(kept)
-            curves = [_shown(one, kept[one.label], styles[one.label]) for one in group.rows]
-            parts.append(CurvePanels(group.title, *_limits(curves), tuple(curves)))
-            drawn.append(group)
-            lines += _about(parts[-1], max(curve.every for curve in kept.values()))
+        if curves:
+            parts[group.title] = curves
+            drawn.append(group.only([curve.label for curve in curves]))
+            lines += _about(group.title, curves)
     if not parts:
         raise NothingMeasured(
             f"No run in {request.results} keeps a curve that can be read.",
@@ -81,26 +85,15 @@ def draw(request: Request) -> Plot:
     return selection.plot(diagram(parts), lines, drawn)
 
 
-def _shown(one: SelectedRun, curve: TrainingCurve, look: style.Style) -> ShownCurve:
-    best, validated = None, curve.validation
-    nll = one.run["validation_nll"]  # of the kept state
-    if nll == nll and len(validated):
-        best = int(validated[np.abs(validated[:, 2] - nll).argmin(), 0])
-    return ShownCurve(**vars(curve), label=one.label, method=one.method, look=look, best=best)
-
-
 def smoothed(values: Array, window: int) -> Array:
     """Return the mean `(n,)` over `window` values around each, fewer at the ends."""
     window = max(1, min(window, len(values)))
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    middle = np.arange(len(values))
-    low = np.maximum(middle - (window - 1) // 2, 0)
-    high = np.minimum(middle + window // 2 + 1, len(values))
-    return np.asarray((sums[high] - sums[low]) / (high - low))
+    backwards = pd.Series(values[::-1]).rolling(window, min_periods=1, center=True).mean()
+    return backwards.to_numpy()[::-1]
 
 
 def _limits(curves: Sequence[ShownCurve]) -> tuple[float, float]:
-    """Limits that show what the methods come to, not where they come from."""
+    """Limits of NLL that show what the methods come to, not where they come from."""
     points = [curve.validation[:, 2] for curve in curves]
     known = [values[np.isfinite(values)] for values in points if np.isfinite(values).any()]
     if not known:
@@ -112,78 +105,63 @@ def _limits(curves: Sequence[ShownCurve]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _about(part: CurvePanels, every: int) -> Iterator[str]:
-    beyond = {
-        curve.label: int((~(curve.validation[:, 2] <= part.ceiling)).sum()) for curve in part.curves
-    }
+def _about(title: str, curves: Sequence[ShownCurve]) -> Iterator[str]:
+    _, ceiling = _limits(curves)
+    beyond = {curve.label: int((~(curve.validation[:, 2] <= ceiling)).sum()) for curve in curves}
     if far := [f"{label} {n}" for label, n in beyond.items() if n]:
-        yield f"Validations above the axis on {part.title}: {', '.join(far)}."
-    if without := [curve.label for curve in part.curves if not len(curve.validation)]:
-        yield f"No validation on {part.title}: {', '.join(without)}."
-    if every > 1:
-        yield f"Long curves on {part.title} are thinned, to one mini-batch in {every} at least."
+        yield f"Validations above the axis on {title}: {', '.join(far)}."
+    if without := [curve.label for curve in curves if not len(curve.validation)]:
+        yield f"No validation on {title}: {', '.join(without)}."
+    if (every := max(curve.every for curve in curves)) > 1:
+        yield f"Long curves on {title} are thinned, to one mini-batch in {every} at least."
 
 
-def diagram(parts: Sequence[CurvePanels]) -> style.Figure:
+def diagram(parts: dict[str, list[ShownCurve]]) -> style.Figure:
     """Draw a row of validation and rows of losses for each data set."""
-    rows = [math.ceil(len(part.curves) / _ACROSS) for part in parts]
+    rows = [math.ceil(len(curves) / _ACROSS) for curves in parts.values()]
     heights = [_TOP + 0.3 + _LOSS * down for down in rows]
     with style.canvas(style.PAGE, sum(heights) + 0.4) as figure:
         places = figure.subfigures(len(parts), 1, squeeze=False, height_ratios=heights)
         handles: dict[str, Any] = {}
-        for place, part, down in zip(places[:, 0], parts, rows, strict=True):
-            style.heading(place, part.title)
+        for place, (title, curves), down in zip(places[:, 0], parts.items(), rows, strict=True):
+            style.heading(place, title)
             above, below = place.subfigures(2, 1, height_ratios=[_TOP, _LOSS * down])
-            _validation(above, part)
-            _losses(below, part, down)
-            for curve in part.curves:
-                line = style.key_line(**curve.look.line, ms=4, mew=0, lw=1.2)
-                handles.setdefault(curve.label, line)
+            _validation(above, curves)
+            grid = below.subplots(down, _ACROSS, squeeze=False)
+            for k, (axes, curve) in enumerate(zip(grid.flat, curves, strict=False)):
+                style.dress(axes, curve.label, _LETTERS)
+                _loss(axes, curve)
+                style.name_axes(axes, _X[0], "" if k % _ACROSS else "loss (the method's own)")
+                handles[curve.label] = style.key_line(**curve.look.line, ms=4, mew=0, lw=1.2)
+            for axes in grid.flat[len(curves) :]:
+                axes.remove()
         handles["kept state"] = style.key_line(**_KEPT, marker="o", ms=7, mfc="none", mew=0.9)
-        curves = [curve for part in parts for curve in part.curves]
-        if staged := [curve.method for curve in curves if curve.stages]:
+        staged = [curve.method for curve in itertools.chain(*parts.values()) if curve.stages]
+        if staged:
             handles[f"next {style.stage_word(staged)}"] = style.key_line(**_STAGE)
         style.legend(figure, handles)
     return figure
 
 
-def _validation(place: style.SubFigure, part: CurvePanels) -> None:
+def _validation(place: style.SubFigure, curves: Sequence[ShownCurve]) -> None:
     """Validation NLL against mini-batches and seconds; the kept state is ringed."""
     grid = place.subplots(1, 2, sharey=True)
     nll = style.axis_name(catalogue.column("validation_nll"))
     for column, (axes, name) in enumerate(zip(grid, _X, strict=True)):
         style.dress(axes)
         style.horizontal_grid(axes)
-        for curve in part.curves:
+        for curve in curves:
             points = curve.validation[np.isfinite(curve.validation[:, 2])]
+            x, y, kept = points[:, column], points[:, 2], points[:, 0] == curve.best
+            axes.plot(x, y, **curve.look.line, ms=3.4, mew=0, lw=1.2)
             axes.plot(
-                points[:, column], points[:, 2], **curve.look.line, ms=3.4, mew=0, lw=1.2
-            )  # fmt: skip
-            kept = points[points[:, 0] == curve.best]
-            axes.plot(
-                kept[:, column], kept[:, 2], ls="none", marker="o", ms=8, mfc="none",
-                mec=curve.look.colour, mew=1.0, gid="best",
-            )  # fmt: skip
-        axes.set_ylim(part.floor, part.ceiling)
+                x[kept], y[kept], "o", ms=8, mfc="none", mec=curve.look.colour, mew=1.0, gid="best"
+            )
+        axes.set_ylim(*_limits(curves))
         style.name_axes(axes, name, "" if column else nll)
-    if all((curve.validation[:, 1] > 0).all() for curve in part.curves):
+    if all((curve.validation[:, 1] > 0).all() for curve in curves):
         grid[1].set_xscale("log")
         style.log_ticks(grid[1].xaxis)
-
-
-#: The names of the horizontal axes.
-_X = ("mini-batches", "training (s)")
-
-
-def _losses(place: style.SubFigure, part: CurvePanels, down: int) -> None:
-    grid = place.subplots(down, _ACROSS, squeeze=False)
-    for k, axes in enumerate(grid.flat):
-        if k >= len(part.curves):
-            axes.remove()
-            continue
-        style.dress(axes, part.curves[k].label, _LETTERS)
-        _loss(axes, part.curves[k])
-        style.name_axes(axes, _X[0], "" if k % _ACROSS else "loss (the method's own)")
 
 
 def _loss(axes: style.Axes, curve: ShownCurve) -> None:

@@ -225,23 +225,22 @@ def select(
     frame, left_out = latest(request.frame())
     found: list[Group] = []
     not_shown: list[str] = []
-    beyond: list[str] = []
     every = groups_of(keep(frame))
     headings = [heading_of(members[0]) for members in every]
-    for members, title in zip(every, titles_of(headings), strict=True):
+    titles = titles_of(headings)
+    for place, (members, title) in enumerate(zip(every, titles, strict=True)):
         if len(found) == groups:
-            beyond.append(title)
-            continue
+            fit = f"{groups} data {'set fits' if groups == 1 else 'sets fit'}"
+            how = "-d, -b" if len({dataset for dataset, *_ in headings}) < len(every) else "-d"
+            beyond = _first(titles[place:])
+            not_shown.append(f"Only {fit}; not shown: {beyond} (choose with {how}).")
+            break
         group, missing = _group(request, title, members, rows)
         not_shown += missing
         if group is not None:
             found.append(group)
     if not found:
         raise NothingMeasured("None of these runs ended well.", " ".join(not_shown[:3]))
-    if beyond:
-        fit = f"{groups} data {'set fits' if groups == 1 else 'sets fit'}"
-        how = "-d, -b" if len({dataset for dataset, *_ in headings}) < len(every) else "-d"
-        not_shown.append(f"Only {fit}; not shown: {_first(beyond)} (choose with {how}).")
     return Selection(tuple(found), tuple(not_shown), tuple(left_out))
 
 
