@@ -92,8 +92,19 @@ def _strip(
         densities = {TRUE: scale[0], **densities}
     top = float(max(np.quantile(values, 0.999) for values in scale))
     lines += _about(group, densities, top, float(np.prod((high - low) / CELLS)))
+
+    def paint(part: style.SubFigure, grid: list[list[style.Axes]]) -> None:
+        """Draw the densities on a scale of colours from 0 to `top`."""
+        for axes, values in zip(itertools.chain(*grid), densities.values(), strict=True):
+            image = axes.imshow(
+                values.reshape(CELLS, CELLS), cmap="magma_r", vmin=0.0, vmax=top, origin="lower",
+                extent=(low[0], high[0], low[1], high[1]), aspect="auto", interpolation="bilinear",
+            )  # fmt: skip
+        style.share_axes(grid, low, high, name_of(0, 2), name_of(1, 2))
+        above = any(values.max() > top for values in densities.values())
+        style.colour_bar(part, grid, image, "density (1/unit²)", "max" if above else "neither")
+
     rows = style.in_rows([f"{label}\n{titles[label]}" for label in densities])
-    paint = partial(_paint, list(densities.values()), low, high, top)
     return style.Strip(group.title, rows, paint), group, lines
 
 
@@ -132,22 +143,3 @@ def _about(group: Group, densities: dict[str, Array], top: float, area: float) -
         yield f"Beyond the end of the colour scale, {top:.3g}: {', '.join(above)}."
     if TRUE not in densities:
         yield f"The true density of {group.title} is not known."
-
-
-def _paint(
-    densities: list[Array],
-    low: Array,
-    high: Array,
-    top: float,
-    part: style.SubFigure,
-    grid: list[list[style.Axes]],
-) -> None:
-    """Draw densities `(CELLS²,)` on a scale of colours from 0 to `top`."""
-    for axes, values in zip(itertools.chain(*grid), densities, strict=True):
-        image = axes.imshow(
-            values.reshape(CELLS, CELLS), cmap="magma_r", vmin=0.0, vmax=top, origin="lower",
-            extent=(low[0], high[0], low[1], high[1]), aspect="auto", interpolation="bilinear",
-        )  # fmt: skip
-    style.share_axes(grid, low, high, name_of(0, 2), name_of(1, 2))
-    above = any(values.max() > top for values in densities)
-    style.colour_bar(part, grid, image, "density (1/unit²)", "max" if above else "neither")

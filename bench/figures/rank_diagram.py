@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bench.errors import NothingMeasured, UsageError
@@ -79,24 +81,29 @@ def diagram(ranking: Ranking) -> style.Figure:
         ends = [ranking.average[j] for j in members]
         y = -0.12 - _STEP * level
         reach = 0.035 / unit
-        axes.plot(
-            [min(ends) - reach, max(ends) + reach], [y, y], color=_BAR, lw=3.5, zorder=3
-        ).pop().set_solid_capstyle("round")
-    axes.text(
-        *(middle, -(below + _FOOT - 0.08)), _foot(ranking), ha="center", va="bottom", fontsize=7.5,
-        color=INK, linespacing=1.4,
-    )  # fmt: skip
+        x = [min(ends) - reach, max(ends) + reach]
+        axes.plot(x, [y, y], color=_BAR, lw=3.5, zorder=3, solid_capstyle="round")
+    test, level = ranking.friedman, f"{100 * ranking.alpha:g} %"
+    p_value = "p < 0.001" if test.p < 0.001 else f"p = {test.p:.2g}"
+    joined = f"a bar joins methods that do not differ significantly at {level} (Nemenyi)"
+    if test.p > ranking.alpha:
+        joined = f"one bar: no difference shown at {level} (Friedman)"
+    foot = (
+        f"average rank by {ranking.title} on {len(ranking.datasets)} data sets (1 is best); "
+        f"Friedman {p_value}\n{joined}"
+    )
+    y = -(below + _FOOT - 0.08)
+    shape: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 7.5, "linespacing": 1.4}
+    axes.text(middle, y, foot, color=INK, **shape)
     return figure
 
 
 def _axis(axes: style.Axes, k: int) -> None:
     axes.plot([1, k], [0, 0], color=INK, lw=1.2)
-    for half_rank in range(2 * k - 1):
-        rank = 1 + half_rank / 2
-        whole = half_rank % 2 == 0
-        axes.plot([rank, rank], [0, 0.09 if whole else 0.05], color=INK, lw=1.0)
-        if whole:
-            axes.text(rank, 0.13, f"{rank:.0f}", ha="center", va="bottom", fontsize=9, color=INK)
+    axes.vlines(np.arange(1, k) + 0.5, 0, 0.05, color=INK, lw=1.0)
+    axes.vlines(np.arange(1, k + 1), 0, 0.09, color=INK, lw=1.0)
+    for rank in range(1, k + 1):
+        axes.text(rank, 0.13, str(rank), ha="center", va="bottom", fontsize=9, color=INK)
 
 
 def _critical_difference(axes: style.Axes, ranking: Ranking, k: int) -> None:
@@ -106,12 +113,11 @@ def _critical_difference(axes: style.Axes, ranking: Ranking, k: int) -> None:
         text = f"CD = {ranking.cd:.2f}, more than any two ranks can differ"
         axes.text((k + 1) / 2, y, text, ha="center", va="bottom", fontsize=8.5, color=INK)
         return
-    start, end = k, k - ranking.cd
-    axes.plot([start, end], [y, y], color=INK, lw=1.2)
-    for x in (start, end):
-        axes.plot([x, x], [y - 0.035, y + 0.035], color=INK, lw=1.2)
+    ends = [k, k - ranking.cd]
+    axes.plot(ends, [y, y], color=INK, lw=1.2)
+    axes.vlines(ends, y - 0.035, y + 0.035, color=INK, lw=1.2)
     text = f"CD = {ranking.cd:.2f}"
-    axes.text((start + end) / 2, y + 0.04, text, ha="center", va="bottom", fontsize=8.5, color=INK)
+    axes.text(sum(ends) / 2, y + 0.04, text, ha="center", va="bottom", fontsize=8.5, color=INK)
 
 
 def _labels(
@@ -127,13 +133,3 @@ def _labels(
         x = outside - gap if side == "right" else outside + gap
         place = "left" if side == "right" else "right"
         axes.text(x, y, text, ha=place, va="center", fontsize=9, color=INK, parse_math=False)
-
-
-def _foot(ranking: Ranking) -> str:
-    test, n = ranking.friedman, len(ranking.datasets)
-    level = f"{100 * ranking.alpha:g} %"
-    p = "p < 0.001" if test.p < 0.001 else f"p = {test.p:.2g}"
-    first = f"average rank by {ranking.title} on {n} data sets (1 is best); Friedman {p}"
-    if test.p > ranking.alpha:
-        return f"{first}\none bar: no difference shown at {level} (Friedman)"
-    return f"{first}\na bar joins methods that do not differ significantly at {level} (Nemenyi)"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -59,59 +58,47 @@ def _strip(
     pictures = real.dataset.pictures if real.dataset is not None else None
     if pictures is not None and not request.columns:
         n = min(n, SIDE * SIDE)
-        images = {label: pictures(rows[:n]) for label, rows in kept.items()}
-        height, width = _basis(images).shape[1:]
-        beside = f" and {n} of {real.total:,} test rows" if DATA in kept else ""
+        sets = {label: pictures(rows[:n]) for label, rows in kept.items()}
+    else:
+        pictures, columns = None, columns_of(request, group, 2)
+        columns = columns * 2 if len(columns) == 1 else columns
+        sets = {label: rows[:n, columns] for label, rows in kept.items()}
+    basis = sets[DATA] if DATA in sets else np.concatenate([*sets.values()])
+    beside = f" and {n:,} of {real.total:,} test rows" if DATA in sets else ""
+    if pictures is not None:
+        low, high = np.quantile(basis, [0.005, 0.995])
+        height, width = basis.shape[1:]
         lines.append(
             f"{group.title}: the first {n} samples of each method{beside} as {height}x{width} "
             "images on one grey scale, which clips 0.5 % of the "
-            f"{'test' if DATA in kept else 'sample'} pixels at either end."
+            f"{'test' if DATA in sets else 'sample'} pixels at either end."
         )
-        paint = partial(_images, list(images.values()), np.quantile(_basis(images), [0.005, 0.995]))
     else:
-        columns = columns_of(request, group, 2)
-        columns = columns * 2 if len(columns) == 1 else columns
-        sets = {label: rows[:n, columns] for label, rows in kept.items()}
-        low, high = frame_around(_basis(sets))
+        low, high = frame_around(basis)
         plane = "" if group.d == 2 else f", columns {columns[0]} and {columns[1]} of {group.d}"
-        beside = f" and {n:,} of {real.total:,} test rows" if DATA in kept else ""
         lines.append(f"{group.title}: {n:,} samples of each method{beside}{plane}.")
         if far := [f"{label} {count}" for label, count in outside(sets, low, high)]:
             lines.append(f"Outside the axes on {group.title}, out of {n:,}: {', '.join(far)}.")
-        names = [name_of(column, group.d) for column in columns]
-        paint = partial(_points, list(sets.values()), colours, (low, high, *names))
     if real.rows is None:
         lines.append(f"No test rows of {group.title}: {real.reason}")
+
+    def paint(part: style.SubFigure, grid: list[list[style.Axes]]) -> None:
+        """Draw points, or images."""
+        for axes, drawn, colour in zip(itertools.chain(*grid), sets.values(), colours, strict=True):
+            if pictures is None:
+                x, y = drawn.T
+                axes.scatter(x, y, s=2.2, color=colour, alpha=0.5, lw=0, rasterized=True)
+            else:
+                image = axes.imshow(
+                    sheet_of(drawn), cmap="gray", interpolation="nearest", vmin=low, vmax=high
+                )
+                axes.set_axis_off()
+        if pictures is None:
+            style.share_axes(grid, low, high, *(name_of(column, group.d) for column in columns))
+        else:
+            style.colour_bar(part, grid, image, f"grey value ({UNIT})", "both")
+
     return style.Strip(group.title, style.in_rows(titles), paint), group, lines
-
-
-def _basis(sets: dict[str, Array]) -> Array:
-    """What sets the limits of the axes: the data, or else all samples."""
-    return sets[DATA] if DATA in sets else np.concatenate([*sets.values()])
-
-
-def _points(
-    sets: list[Array],
-    colours: list[str],
-    frame: tuple[Any, ...],
-    part: style.SubFigure,
-    grid: list[list[style.Axes]],
-) -> None:
-    for axes, points, colour in zip(itertools.chain(*grid), sets, colours, strict=True):
-        x, y = points.T
-        axes.scatter(x, y, s=2.2, color=colour, alpha=0.5, lw=0, rasterized=True)
-    style.share_axes(grid, *frame)
-
-
-def _images(
-    sets: list[Array], ends: Array, part: style.SubFigure, grid: list[list[style.Axes]]
-) -> None:
-    for axes, images in zip(itertools.chain(*grid), sets, strict=True):
-        image = axes.imshow(
-            sheet_of(images), cmap="gray", interpolation="nearest", vmin=ends[0], vmax=ends[1]
-        )
-        axes.set_axis_off()
-    style.colour_bar(part, grid, image, f"grey value ({UNIT})", "both")
 
 
 def sheet_of(images: Array, side: int = SIDE) -> Array:

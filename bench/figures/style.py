@@ -99,16 +99,13 @@ def _rotated(name: str, values: Sequence[str]) -> list[str]:
 
 
 def _free_colour(name: str, taken: set[str]) -> str:
-    known = [_rgb(colour) for colour in taken]
     order = _rotated(name, PALETTE)
-    for colour in order:
-        if all(math.dist(_rgb(colour), other) > _NEAR for other in known):
-            return colour
-    return next(colour for colour in itertools.chain(order, _wheel()) if colour not in taken)
+    far = (c for c in order if all(math.dist(_rgb(c), _rgb(other)) > _NEAR for other in taken))
+    return next(far, "") or next(c for c in itertools.chain(order, _wheel()) if c not in taken)
 
 
-def _rgb(colour: str) -> tuple[int, int, int]:
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+def _rgb(colour: str) -> bytes:
+    return bytes.fromhex(colour[1:])
 
 
 def _wheel() -> Iterator[str]:
