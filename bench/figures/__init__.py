@@ -1,6 +1,6 @@
 """Figures by name: runs in, a picture and its caption out.
 
-A kind of figure is a module here: its `draw` chooses what is shown and draws it.
+A kind of figure is a module of its name here: its `draw` chooses what is shown and draws it.
 Matplotlib and torch are imported when a figure is drawn.
 """
 
@@ -29,14 +29,6 @@ KINDS = {
     "steps and by the reference solver; a panel for each data set.",
 }
 
-#: The modules of kinds that are not called like their kind.
-_MODULES = {
-    "density": "density_map",
-    "movement": "block_movement",
-    "quality": "quality_curves",
-    "ranks": "rank_diagram",
-}
-
 
 def draw(kind: str, request: Request) -> Plot:
     """Return the figure of that kind.
@@ -47,8 +39,7 @@ def draw(kind: str, request: Request) -> Plot:
     """
     if kind not in KINDS:
         raise unknown("kind of plot", kind, KINDS)
-    module = importlib.import_module(f"bench.figures.{_MODULES.get(kind, kind)}")
-    plot: Plot = module.draw(request)
+    plot: Plot = importlib.import_module(f"bench.figures.{kind}").draw(request)
     return plot
 
 

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from bench.data.arrays import Loaded
-from bench.figures.density_map import CELLS, draw, grid
+from bench.figures.density import CELLS, draw, grid
 from bench.figures.request import Request
 from bench.registry import plugins
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.figures.block_movement import draw
+from bench.figures.movement import draw
 from bench.figures.request import Request
 from bench.registry.plugins import look
 

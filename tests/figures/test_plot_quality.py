@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from matplotlib.figure import Figure
 
 from bench.cli import main
-from bench.figures.quality_curves import diagram
+from bench.figures.quality import diagram
 from bench.records.frame import records
 from bench.registry.plugins import look
 from bench.tables.sample_quality import panels

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.figures.rank_diagram import diagram
+from bench.figures.ranks import diagram
 from bench.stats.ranking import Ranking
 
 from .conftest import Call, Write

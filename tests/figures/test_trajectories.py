@@ -14,7 +14,7 @@ from bench.api.method import Continuous, Field, Log, Options, Piece
 from bench.api.stream import Stream
 from bench.data.arrays import Loaded
 from bench.evaluation.flow import Flow
-from bench.figures import density_map, trajectories
+from bench.figures import density, trajectories
 from bench.figures.request import Request, Unusable, select
 from bench.figures.trajectories import PATHS, draw, plane_of
 from bench.numerics.ode import Solver
@@ -71,7 +71,7 @@ def test_its_density_is_that_of_the_gaussian_it_makes(flow: Flow) -> None:
     points = np.array([[0.0, 0.0], [10.0, -5.0]])
     scale = np.exp(3.0)
     expected = np.exp(-0.5 * (points**2).sum(1) / scale**2) / (2 * np.pi * scale**2)
-    assert density_map.density(flow, points) == pytest.approx(expected, rel=1e-6)
+    assert density.density(flow, points) == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_piece_that_can_not_be_solved_is_said(flow: Flow) -> None:

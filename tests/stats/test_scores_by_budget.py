@@ -105,7 +105,7 @@ def test_statistics_and_tables_import_no_torch() -> None:
         "import bench.cli.plot\n"
         "assert 'bench.tables' not in sys.modules\n"
         "assert 'matplotlib' not in sys.modules\n"
-        "import bench.tables.comparison, bench.tables.details, bench.figures.quality_curves\n"
+        "import bench.tables.comparison, bench.tables.details, bench.figures.quality\n"
         "assert not {'torch', 'matplotlib'} & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

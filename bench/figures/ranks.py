@@ -83,11 +83,11 @@ def diagram(ranking: Ranking) -> style.Figure:
         reach = 0.035 / unit
         x = [min(ends) - reach, max(ends) + reach]
         axes.plot(x, [y, y], color=_BAR, lw=3.5, zorder=3, solid_capstyle="round")
-    test, level = ranking.friedman, f"{100 * ranking.alpha:g} %"
+    test, percent = ranking.friedman, f"{100 * ranking.alpha:g} %"
     p_value = "p < 0.001" if test.p < 0.001 else f"p = {test.p:.2g}"
-    joined = f"a bar joins methods that do not differ significantly at {level} (Nemenyi)"
+    joined = f"a bar joins methods that do not differ significantly at {percent} (Nemenyi)"
     if test.p > ranking.alpha:
-        joined = f"one bar: no difference shown at {level} (Friedman)"
+        joined = f"one bar: no difference shown at {percent} (Friedman)"
     foot = (
         f"average rank by {ranking.title} on {len(ranking.datasets)} data sets (1 is best); "
         f"Friedman {p_value}\n{joined}"
