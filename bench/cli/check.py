@@ -99,10 +99,14 @@ def check(
       bench check --update -m jko                   replace only its cells
       bench check --results mine --no-run --baseline mine.json --update
     """
+    import datetime
+    from importlib.metadata import version
+
     from bench.gate import pages
-    from bench.gate.baseline import DEFAULT, joined
+    from bench.gate.baseline import DEFAULT, joined, text
     from bench.gate.findings import compare
     from bench.gate.measured import gather
+    from bench.paths import commit
     from bench.records.store import read_all
 
     include_all(include)
@@ -126,8 +130,11 @@ def check(
         with tempfile.TemporaryDirectory(prefix="bench-check-") as temporary:
             at_least = (seeds or SEEDS) if update else 0
             now = _run(name, at_least, results=results or temporary, **running)
-    if update:
-        _refuse_failed(now)
+    failed = [f"{cell.name}, {reason}" for cell in now.cells for reason in cell.failures()]
+    if update and failed:  # a baseline holds none
+        click.secho("\n".join(failed), fg="red", err=True)
+        click.echo("Runs failed, so no baseline was written.", err=True)
+        sys.exit(1)
     if baseline:
         try:
             comparison = compare(now, baseline.part(methods, datasets), rule, strict_cost)
@@ -142,7 +149,12 @@ def check(
                 write_whole(Path(output), lambda at: at.write_text(page, encoding="utf-8"))
             if not update:
                 sys.exit(1 if comparison.worse else 0)
-    _write_baseline(path, joined(baseline, now) if baseline and part else now)
+    new = joined(baseline, now) if baseline and part else now
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    made = {"version": version("cnf-bench"), "commit": commit(), "date": today}
+    content = text(replace(new, made=made))
+    write_whole(path, lambda at: at.write_text(content, encoding="utf-8"))
+    click.echo(f"Written: {path}, {len(new.cells)} cells", err=True)
 
 
 def _check_writable(path: Path) -> None:
@@ -201,31 +213,3 @@ def _run(name: str, seeds: int, **given: Any) -> Measured:
     found = gather(records, prepared.folder)
     assert found is not None
     return found
-
-
-def _refuse_failed(measured: Measured) -> None:
-    """Exit where a run failed, as a baseline holds none; each is named."""
-    failed = [
-        f"{cell.name}, seed {seed}: {run.status}: {run.reason}"
-        for cell in measured.cells
-        for seed, run in sorted(cell.runs.items())
-        if run.status != "ok"
-    ]
-    if failed:
-        click.secho("\n".join(failed), fg="red", err=True)
-        click.echo("Runs failed, so no baseline was written.", err=True)
-        sys.exit(1)
-
-
-def _write_baseline(path: Path, measured: Measured) -> None:
-    import datetime
-    from importlib.metadata import version
-
-    from bench.gate.baseline import text
-    from bench.paths import commit
-
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    made = {"version": version("cnf-bench"), "commit": commit(), "date": today}
-    content = text(replace(measured, made=made))
-    write_whole(path, lambda at: at.write_text(content, encoding="utf-8"))
-    click.echo(f"Written: {path}, {len(measured.cells)} cells", err=True)

@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option(
-    "--study",
-    metavar="NAME|FILE.toml",
-    help="A study (bench list studies), or your own in a file.",
+    "--study", metavar="NAME|FILE.toml", help="A study (bench list studies), or your own in a file."
 )
 @methods_option("Run this method. Repeatable.")
 @datasets_option("Run on this data set, or on the table in this file. Repeatable.")
@@ -51,7 +49,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--threads",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1),
     help="Threads per run [default: cores / jobs; on other machines 1].",
 )
 @click.option("--scheduler", metavar="ADDRESS", help="Run on the workers of this Dask scheduler.")
@@ -149,7 +147,6 @@ def run(dry_run: bool, **options: Any) -> None:
 
 
 def _show_plan(prepared: Prepared) -> None:
-    """Print the plan, with the time and the memory that earlier records suggest."""
     from bench.records.format import duration, memory
     from bench.study.estimates import estimates, in_all
 
@@ -177,7 +174,6 @@ def _show_plan(prepared: Prepared) -> None:
 
 
 def _show_result(prepared: Prepared, result: StudyResult) -> None:
-    """Print the runs that failed, and the comparison of all runs that have a record."""
     from bench.records.frame import frame_of
     from bench.tables.comparison import comparison
     from bench.tables.render import render

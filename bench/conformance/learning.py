@@ -36,8 +36,7 @@ from bench.errors import UsageError
 from bench.numerics.ode import SolverFailed
 from bench.registry.plugins import look
 from bench.registry.sources import reaches
-from bench.training.isolation import blocked
-from bench.training.loop import Diverged, Training, train
+from bench.training.loop import Diverged, Training, blocked, train
 
 Between = Callable[[Training], None]
 

@@ -15,14 +15,7 @@ from typing import Any
 import msgspec
 
 from bench.errors import DataError, UsageError
-from bench.gate.measured import (
-    KEPT,
-    Measured,
-    WatchedCell,
-    WatchedRun,
-    differences,
-    watched,
-)
+from bench.gate.measured import KEPT, Measured, WatchedCell, WatchedRun, differences, watched
 from bench.records.model import EnvironmentRecord
 
 #: The layout of the file. Only this one is read: making a baseline anew loses nothing.
@@ -106,10 +99,10 @@ def text(measured: Measured) -> str:
         known = {name: row for name, row in values.items() if any(v is not None for v in row)}
         content = {name: value for name, value in vars(cell).items() if name != "runs"}
         cells.append(content | {"seeds": seeds, "figures": known})
-    environment = measured.environment
+    kept = (*KEPT, "packages")
     file = {
         "cells": cells,
-        "environment": {name: getattr(environment, name) for name in (*KEPT, "packages")},
+        "environment": {name: getattr(measured.environment, name) for name in kept},
         "format": FORMAT,
         "judge": dict(measured.judge),
         "made": dict(measured.made),
@@ -150,8 +143,10 @@ def _cell(content: _FileCell) -> WatchedCell:
             raise ValueError(f"{where} has {name!r}, which is no watched number of this version")
         if len(values) != len(seeds):
             raise ValueError(f"{where} has {len(values)} values of {name} for {len(seeds)} seeds")
-    by_seed = ({name: values[k] for name, values in numbers.items()} for k in range(len(seeds)))
-    runs = {seed: WatchedRun("ok", None, each) for seed, each in zip(seeds, by_seed, strict=True)}
+    runs = {
+        seed: WatchedRun("ok", None, {name: values[k] for name, values in numbers.items()})
+        for k, seed in enumerate(seeds)
+    }
     return WatchedCell(**fields, runs=runs)
 
 

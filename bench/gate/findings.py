@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean, median, stdev
 from typing import Any, Literal, get_args
 
@@ -120,16 +121,11 @@ def compare(
     findings += [GateFinding(here[k].name, "", "new", "new-cell", "is new") for k in new]
     pairs = []
     for pair in ((here[key], before[key]) for key in common):
-        obstacles = list(_obstacles(*pair, now.judge, baseline.judge))
-        if not obstacles:
+        problems = list(_obstacles(*pair, now.judge, baseline.judge))
+        if not problems:
             pairs.append(pair)
-        failures = [
-            ("run-failed", f"seed {seed}: {run.status}: {run.reason}")
-            for seed, run in sorted(pair[0].runs.items())
-            if run.status != "ok"
-        ]
-        for code, reason in obstacles or failures:
-            findings.append(GateFinding(pair[0].name, "", "worse", code, reason))
+            problems = [("run-failed", reason) for reason in pair[0].failures()]
+        findings += [GateFinding(pair[0].name, "", "worse", *each) for each in problems]
     kept = {name: watch for name, watch in watched().items() if _values(name, before.values())}
     quality = [name for name, watch in kept.items() if watch.kind == "quality"]
     exact = not place if rule == "auto" else rule == "exact"
@@ -183,17 +179,15 @@ class Rules:
         was = [v for s in seeds if (v := before.runs[s].numbers.get(name)) is not None]
         values = [v for s in seeds if (v := now.runs[s].numbers.get(name)) is not None]
 
-        def finding(verdict: Verdict, code: str, reason: str, *numbers: float) -> GateFinding:
-            return GateFinding(now.name, name, verdict, code, reason, *numbers)
-
+        finding = partial(GateFinding, now.name, name)
         if not was:
             if not values:
                 return None
             return finding("new", "new-number", "not in the baseline", math.nan, fmean(values))
         if len(values) < len(was):
             # A cost that this check does not measure is no change of the program.
-            verdict: Verdict = "noticed" if name == STEP else "worse"
-            return finding(verdict, "missing-number", "no value", fmean(was))
+            counts: Verdict = "noticed" if name == STEP else "worse"
+            return finding(counts, "missing-number", "no value", fmean(was))
         if watch.above is not None and min(values) <= watch.above:
             reason = f"impossible: it must be above {watch.above:g}"
             return finding("worse", "impossible", reason, fmean(was), min(values))
@@ -215,7 +209,7 @@ class Rules:
             code, tolerance = "seeds", self._tolerance(name, known, len(values), before)
             worse = change > tolerance
         better = watch.kind == "quality" and change < -tolerance
-        verdict = "worse" if worse else "better" if better else "same"
+        verdict: Verdict = "worse" if worse else "better" if better else "same"
         return finding(verdict, code, "", one, other, change, tolerance, spread)
 
     def _cost(
@@ -250,11 +244,8 @@ class Rules:
 
 def _machine(pairs: Sequence[tuple[WatchedCell, WatchedCell]]) -> float | None:
     """The median over cells of a step's cost over the baseline's; None where there are too few."""
-    ratios = []
-    for pair in pairs:
-        one, other = (_values(STEP, [cell]) for cell in pair)
-        if one and other:
-            ratios.append(_quotient(median(one), median(other)))
+    costs = [[_values(STEP, [cell]) for cell in pair] for pair in pairs]
+    ratios = [_quotient(median(now), median(was)) for now, was in costs if now and was]
     return median(ratios) if len(ratios) >= ENOUGH else None
 
 
@@ -292,7 +283,6 @@ def _constant(
 
 
 def _notes(now: WatchedCell, before: WatchedCell) -> Iterator[str]:
-    """What of a method differs from the baseline."""
     if differing := _differing(now.config, before.config):
         yield f"{now.name}: {differing}"
     elif now.version != current_version(now.method, before.version):

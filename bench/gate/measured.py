@@ -78,6 +78,11 @@ class WatchedCell:
         settings = ", ".join(f"{k}={v}" for k, v in self.settings.items())
         return f"{self.method}{f' ({settings})' if settings else ''} on {self.dataset}"
 
+    def failures(self) -> list[str]:
+        """Say for each run that failed how it ended."""
+        failed = [(seed, run) for seed, run in sorted(self.runs.items()) if run.status != "ok"]
+        return [f"seed {seed}: {run.status}: {run.reason}" for seed, run in failed]
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -206,13 +211,10 @@ def _cell(group: Sequence[Record], results: Path) -> WatchedCell:
 
 def _numbers(record: Record, results: Path) -> dict[str, float | None]:
     """The watched numbers of a run; a step's cost is None where steps were not timed."""
-    sections = {"training": vars(record.training), "cost": vars(record.cost)}
+    sections = {name: vars(getattr(record, name)) for name in ("training", "cost")}
     sections["metrics"] = record.metrics
-    found: dict[str, float | None] = {
-        name: sections[column.path[0]].get(column.path[1])
-        for name, column in catalogue.columns().items()
-        if column.watch
-    }
+    paths = {name: column.path for name, column in catalogue.columns().items() if column.watch}
+    found = {name: sections[section].get(key) for name, (section, key) in paths.items()}
     integral = record.metrics.get("density_integral")
     start, peak = record.cost.baseline_rss_bytes, record.cost.peak_rss_bytes
     curve = read_curve(results / record.run)
@@ -225,7 +227,6 @@ def _numbers(record: Record, results: Path) -> dict[str, float | None]:
 
 
 def _shared(values: Sequence[Any], what: str) -> Any:
-    """Return the value that all share."""
     if any(value != values[0] for value in values):
         raise UsageError(
             f"These runs can't be checked together: their {what} differ.",

@@ -6,6 +6,7 @@ import io
 import math
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 
 from rich.box import SIMPLE_HEAD
@@ -36,7 +37,7 @@ WORDS = {
 def show(comparison: Comparison, form: str = "text", everything: bool = False) -> None:
     """Print the check, in colour on a terminal; with `everything`, what did not change too."""
     if form == "text" and sys.stdout.isatty():
-        _print(comparison, Console(), everything)
+        Console().print(*_blocks(comparison, everything), sep="\n", highlight=False)
     else:
         print(page(comparison, form, everything), end="")
 
@@ -45,7 +46,8 @@ def page(comparison: Comparison, form: str = "text", everything: bool = False) -
     """Return the check as plain text, or as GitHub's `markdown`."""
     if form == "text":
         text = io.StringIO()
-        _print(comparison, Console(file=text, width=WIDTH, color_system=None), everything)
+        console = Console(file=text, width=WIDTH, color_system=None)
+        console.print(*_blocks(comparison, everything), sep="\n", highlight=False)
         return "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
     sentences, numbers = _shown(comparison, everything)
     words = {name: f"**{w}**" if name == "worse" else w for name, (w, _) in WORDS.items()}
@@ -63,28 +65,25 @@ def page(comparison: Comparison, form: str = "text", everything: bool = False) -
     return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
 
 
-def _print(comparison: Comparison, console: Console, everything: bool) -> None:
-    def line(words: str, style: str = "") -> None:
-        console.print(Text(words, style=style), highlight=False)
-
+def _blocks(comparison: Comparison, everything: bool) -> Iterator[Text | Table]:
     sentences, numbers = _shown(comparison, everything)
     verdict = headline(comparison)
-    line(verdict[0].upper() + verdict[1:], "bold red" if comparison.worse else "bold green")
+    yield Text(verdict[0].upper() + verdict[1:], "bold red" if comparison.worse else "bold green")
     for sentence in basis(comparison):
-        line(sentence, "dim")
+        yield Text(sentence, "dim")
     for finding in sentences:
         word, style = WORDS[finding.verdict]
-        line(f"{word}: {_sentence(finding)}", style)
+        yield Text(f"{word}: {_sentence(finding)}", style)
     if numbers:
         grid = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
         for k, heading in enumerate(HEADINGS):
             grid.add_column(heading, justify="right" if 2 <= k <= 5 else "left", no_wrap=k != 0)
         for finding in numbers:
             grid.add_row(*map(Text, _row(finding)), Text(*WORDS[finding.verdict]))
-        console.print(grid, highlight=False)
+        yield grid
     for note in comparison.notes:
-        line(f"Differs from the baseline: {note}.")
-    line(summary(comparison), "dim")
+        yield Text(f"Differs from the baseline: {note}.")
+    yield Text(summary(comparison), "dim")
 
 
 def headline(comparison: Comparison) -> str:
@@ -134,9 +133,8 @@ def summary(comparison: Comparison) -> str:
 def _shown(comparison: Comparison, everything: bool) -> tuple[list[GateFinding], list[GateFinding]]:
     """The findings that need a sentence, as no numbers were compared, and those with numbers."""
     shown = [f for f in comparison.findings if everything or f.verdict != "same"]
-    return [f for f in shown if math.isnan(f.change)], [
-        f for f in shown if not math.isnan(f.change)
-    ]
+    sentences = [f for f in shown if math.isnan(f.change)]
+    return sentences, [f for f in shown if not math.isnan(f.change)]
 
 
 def _sentence(finding: GateFinding) -> str:

@@ -183,11 +183,11 @@ def run(prepared: Prepared, display: Display, notify: Notify) -> StudyResult:
         except DataError as error:
             failures[name] = Failure(name, "damaged", str(error))
             continue
-        if found is None:
+        if found:
+            records[name] = found
+        else:
             failures[name] = Failure(name, "no record", reasons.get(name, ""))
-            continue
-        records[name] = found
-        if found.status != "ok":
+        if found and found.status != "ok":
             failures[name] = Failure(name, found.status, found.reason or "")
     return StudyResult(records, failures)
 
@@ -207,11 +207,15 @@ def study_of(request: StudyRequest, notify: Notify) -> Study:
             f"Name one ({option}), or neither methods nor data sets for the quick study.",
         )
     if given is None and methods:
-        study = Study(methods, datasets)
-    else:
-        study = given if isinstance(given, Study) else find(str(given or "quick"))
-    settings = _several(request.settings)
-    kept = [one for one in study.settings if not methods or _is_taken(one, methods, notify)]
+        given = Study(methods, datasets)
+    study = given if isinstance(given, Study) else find(str(given or "quick"))
+    settings, kept = _several(request.settings), list(study.settings)
+    for assignment in study.settings if methods else ():
+        try:
+            presets.share([assignment], methods)
+        except UsageError:
+            notify(f"Ignoring the study's setting {assignment}: no method in this call takes it.")
+            kept.remove(assignment)
     if kept:
         settings = presets.merged(kept, settings, methods or study.methods)
     if request.budget:  # it comes with its numbers
@@ -256,7 +260,6 @@ def device_of(name: str, elsewhere: bool = False) -> str:
 
 
 def _check(request: StudyRequest) -> None:
-    """Refuse values that no run can have."""
     for name, least in (("jobs", 1), ("threads", 1), ("test_rows", 2), ("checkpoint_every", 0)):
         value = getattr(request, name)
         if value is not None and not value >= least:
@@ -278,16 +281,6 @@ def _several(given: Any) -> tuple[Any, ...]:
     if isinstance(given, str | Path | int):
         given = [given]
     return tuple(dict.fromkeys(str(one) if isinstance(one, Path) else one for one in given))
-
-
-def _is_taken(assignment: str, methods: Sequence[str], notify: Notify) -> bool:
-    """Return whether one of these methods has the hyper-parameter that a study sets."""
-    try:
-        presets.share([assignment], methods)
-    except UsageError:
-        notify(f"Ignoring the study's setting {assignment}: no method in this call takes it.")
-        return False
-    return True
 
 
 def _limits(request: StudyRequest, notify: Notify) -> tuple[int, Limits]:
@@ -315,14 +308,13 @@ def _limits(request: StudyRequest, notify: Notify) -> tuple[int, Limits]:
 
 @contextmanager
 def _engine(prepared: Prepared) -> Iterator[Engine]:
-    """What makes the runs: child processes here, or a Dask cluster."""
     request, jobs, limits = prepared.request, prepared.jobs, prepared.limits
     again = request.only in ("failed", "all")
     if request.scheduler or request.cluster:
         from bench.launch.dask import engine
 
-        where = request.scheduler, request.cluster, jobs
-        with engine(*where, prepared.device, limits, again) as made:
+        where = request.scheduler, request.cluster, jobs, prepared.device
+        with engine(*where, limits, again) as made:
             yield made
         return
     from bench.launch.pool import run_all

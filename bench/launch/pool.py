@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,24 +55,23 @@ def run_all(
     Raises:
         UsageError: the results folder can't be written.
     """
-    _check_writable(results)
+    with opened(results):
+        tempfile.TemporaryFile(dir=results).close()
     store.restore(results)
     waiting = deque(jobs_of(specs, results, limits, again))
     events: Events = queue.Queue()
     halt = Halt()
-    slots = min(jobs, len(specs))
+    slots, unfinished = min(jobs, len(specs)), len(specs)
     ended = threading.Semaphore(0)  # counts the slots that have ended; a join can't be interrupted
     for k in range(slots):
         gpu = gpus[k % len(gpus)] if gpus else None
         arguments = waiting, gpu, events, halt, ended
         threading.Thread(target=_run_slot, args=arguments, daemon=True).start()
     try:
-        for _ in range(len(specs)):
-            while True:
-                spec, event = events.get()
-                yield spec, event
-                if event["event"] == "end":
-                    break
+        while unfinished:
+            spec, event = events.get()
+            unfinished -= event["event"] == "end"
+            yield spec, event
     finally:
         halt.stop.set()
         while slots:
@@ -132,11 +132,12 @@ def _run_one(job: Job, events: Events, halt: Halt) -> Event:
         return {"event": "end", "status": "error", "reason": reason}
 
 
-def _check_writable(results: Path) -> None:
+@contextmanager
+def opened(results: Path) -> Iterator[None]:
+    """Make the results folder, and report a failure to write there as a UsageError."""
     try:
         (results / ".locks").mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=results):
-            pass
+        yield
     except OSError as error:
         raise UsageError(
             f"The results folder {results} can't be written: {error.strerror}.",

@@ -117,7 +117,6 @@ def make(job: Job, tell: Callable[[Event], None], halt: Halt) -> str:
 
 
 def _attempt(job: Job, tell: Callable[[Event], None], halt: Halt, errors: IO[bytes]) -> Ending:
-    """Start a child and pass its events on until it ends."""
     ending, killed_before = Ending(), _killed_for_memory()
     child = _start(job, errors)
     watch = threading.Thread(target=_watch, args=(child, job, halt, ending), daemon=True)
@@ -138,14 +137,12 @@ def _attempt(job: Job, tell: Callable[[Event], None], halt: Halt, errors: IO[byt
 
 
 def _cause(code: int, short_of_memory: bool) -> tuple[str, str]:
-    """Return why a process died, and the reason in words, by its exit code."""
     if code == -signal.SIGKILL and short_of_memory:
         return "oom", "Killed by SIGKILL when the kernel ran out of memory"
     if code in (-signal.SIGKILL, -signal.SIGTERM):
         return "killed", f"Killed by {signal.Signals(-code).name}"
-    if code < 0:
-        return "error", f"Ended by {signal.Signals(-code).name}"
-    return "error", f"Ended with exit code {code}"
+    by = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+    return "error", f"Ended {by}"
 
 
 def _start(job: Job, errors: IO[bytes]) -> subprocess.Popen[str]:
@@ -177,14 +174,13 @@ def _start(job: Job, errors: IO[bytes]) -> subprocess.Popen[str]:
 def _say(child: subprocess.Popen[str], line: str) -> None:
     assert child.stdin is not None
     with suppress(BrokenPipeError):
-        child.stdin.write(f"{line}\n")
-        child.stdin.flush()
+        print(line, file=child.stdin, flush=True)
 
 
 def _watch(child: subprocess.Popen[str], job: Job, halt: Halt, ending: Ending) -> None:
     """Stop, interrupt and kill the child as its limits and `halt` demand."""
     start = time.monotonic()
-    timeout, memory = job.spec.timeout, job.limits.memory
+    timeout, memory = job.spec.timeout, job.limits.memory or math.inf
     asked = math.inf
     while child.poll() is None:
         now = time.monotonic()
@@ -198,9 +194,11 @@ def _watch(child: subprocess.Popen[str], job: Job, halt: Halt, ending: Ending) -
             child.terminate()
         if over > GRACE:
             ending.reason = f"killed {over:.3g} s after its time limit of {timeout:g} s"
-        taken = _resident(child.pid) if memory else 0.0
-        too_much = memory is not None and taken > memory
-        if memory and too_much:
+        taken = 0.0
+        with suppress(psutil.Error):  # it may have ended
+            taken = psutil.Process(child.pid).memory_info().rss / 2**30
+        too_much = taken > memory
+        if too_much:
             ending.cause = "oom"
             ending.reason = f"killed: it used {taken:.2f} GiB of memory, the limit is {memory:.2f}"
         if halt.kill.is_set() or now - asked > PATIENCE or over > GRACE or too_much:
@@ -208,14 +206,6 @@ def _watch(child: subprocess.Popen[str], job: Job, halt: Halt, ending: Ending) -
         time.sleep(0.05)
     with suppress(ProcessLookupError):  # also the processes that a child has left behind
         os.killpg(child.pid, signal.SIGKILL)
-
-
-def _resident(pid: int) -> float:
-    """Return the resident memory of a process in GiB, 0 if it has ended."""
-    try:
-        return float(psutil.Process(pid).memory_info().rss / 2**30)
-    except psutil.Error:
-        return 0
 
 
 def _killed_for_memory() -> int:

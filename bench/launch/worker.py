@@ -38,7 +38,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     channel = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
-    _be_killed_first()
+    with suppress(OSError, AttributeError):  # Linux: the kernel ends this process, not its parent
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
+        prctl, on_parents_death = ctypes.CDLL(None).prctl, 1
+        prctl(on_parents_death, signal.SIGKILL)  # even if it is stuck in C
     request = json.loads(sys.stdin.readline())
     stop, evaluating = threading.Event(), threading.Event()
     threading.Thread(target=_listen, args=(stop, evaluating), daemon=True).start()
@@ -53,7 +56,14 @@ def main() -> None:
         if found and store.stamp(found) != request["seen"]:
             _send(channel, {"event": "end", "status": found.status, "elsewhere": True})
             return
-        _log_to(store.part(results, spec.run))
+        with suppress(OSError):  # all output goes to the run's log, if that can be written
+            folder = store.part(results, spec.run)
+            folder.mkdir(parents=True, exist_ok=True)
+            log = os.open(folder / "log.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            os.close(log)
+        faulthandler.enable()
         _run(spec, results, request["limits"], channel, stop, evaluating)
 
 
@@ -118,35 +128,10 @@ def _send(channel: IO[str], event: dict[str, Any]) -> None:
     channel.write(json.dumps(event) + "\n")
 
 
-def _log_to(folder: Path) -> None:
-    """Append all output of this process to the run's log, if that can be written.
-
-    What crashes the process is written there too, with the lines of Python that led to it.
-    """
-    with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        log = os.open(folder / "log.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        os.close(log)
-    faulthandler.enable()
-
-
 def _log(text: str) -> None:
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     with suppress(OSError):
         os.write(2, f"{now} {text}\n".encode())
-
-
-def _be_killed_first() -> None:
-    """Make the kernel end this process rather than its parent when memory runs out (Linux).
-
-    It also ends this process, even one that is stuck in C, when the parent dies.
-    """
-    with suppress(OSError, AttributeError):
-        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
-        prctl, on_parents_death = ctypes.CDLL(None).prctl, 1
-        prctl(on_parents_death, signal.SIGKILL)
 
 
 def _listen(stop: threading.Event, evaluating: threading.Event) -> None:

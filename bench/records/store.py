@@ -14,11 +14,11 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from bench.errors import DataError, UsageError, unknown
 from bench.records.model import FORMAT, Damaged, Record, decode
@@ -46,16 +46,21 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     Numbers that are not finite become null: JSON has no such numbers.
     """
     temporary = path.with_name(path.name + ".tmp")
+    text = json.dumps(finite(content), indent=1, allow_nan=False) + "\n"
+    write_synced(temporary, lambda file: file.write(text.encode()))
+    os.replace(temporary, path)
+
+
+def write_synced(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Have `write` fill a file, and wait until the disk has it; where that fails it is removed."""
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(finite(content), file, indent=1, allow_nan=False)
-            file.write("\n")
+        with open(path, "wb") as file:
+            write(file)
             file.flush()
             os.fsync(file.fileno())
     except OSError:
-        temporary.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         raise
-    os.replace(temporary, path)
 
 
 def part(results: Path, run: str) -> Path:

@@ -1,14 +1,21 @@
-"""The training loop: drives a method's generator, counts, times, validates and stops it."""
+"""The training loop: drives a method's generator, counts, times, validates and stops it.
+
+`blocked` keeps files from the method meanwhile: the test split is for the evaluation alone.
+"""
 
 from __future__ import annotations
 
 import copy
 import functools
 import math
+import os
+import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -99,7 +106,7 @@ def train(
         TimedOut: the deadline passed.
         ContractBroken: the method did not make one update per mini-batch.
     """
-    done = done if done is not None else Training()
+    done = done or Training()
     done.minibatches = stream.dealt
     due = {math.ceil(stream.total * (k + 1) / validations) for k in range(validations)}
     first = method.config.first_candidate(stream.total)
@@ -129,7 +136,12 @@ def train(
             raise Diverged(f"the loss is {done.last_loss} at mini-batch {step}")
         entry = {"minibatch": step, "seconds": done.train_seconds, **values}
         if step in due:
-            entry["validation_nll"] = _validate(method, validate, done, step >= first)
+            start = time.perf_counter()
+            nll = entry["validation_nll"] = validate(method)
+            done.validation_seconds += time.perf_counter() - start
+            if step >= first and nll < done.best_validation_nll:
+                done.best_validation_nll, done.best_step = nll, step
+                done.best_state = copy.deepcopy(method.state_dict())
         report({"event": "step", "total": stream.total, **entry})
         after_step(done)
         if time.monotonic() > deadline:
@@ -159,19 +171,56 @@ def _advance(generator: Iterator[Log], step: int) -> Log | None:
         raise Diverged(f"at mini-batch {step}, backward: {failure(error)}") from error
 
 
-def _validate(
-    method: Method, validate: Callable[[Method], float], done: Training, candidate: bool
-) -> float:
-    start = time.perf_counter()
-    nll = validate(method)
-    done.validation_seconds += time.perf_counter() - start
-    if candidate and nll < done.best_validation_nll:
-        done.best_validation_nll, done.best_step = nll, done.minibatches
-        done.best_state = copy.deepcopy(method.state_dict())
-    return nll
-
-
 def _now(stream: Stream) -> float:
     if stream.device.type == "cuda":
         torch.cuda.synchronize(stream.device)
     return time.perf_counter()
+
+
+#: What is blocked now: files, and folders with a separator at their ends.
+_closed: tuple[str, ...] = ()
+#: Blocked paths that something tried to open within the innermost `blocked`.
+_tried: list[str] = []
+_hooked = False
+
+
+@contextmanager
+def blocked(folder: Path, files: Sequence[Path]) -> Iterator[None]:
+    """Block `files` and all files below `folder`: opening one raises, from any Python code.
+
+    Rows that were mapped before stay readable, as mini-batches open no file. An audit hook can't be
+    removed, so there is one per process, idle while nothing is blocked.
+
+    Raises:
+        ContractBroken: a file was opened, at once; again at the end, if that was caught.
+    """
+    global _closed, _hooked
+    if not _hooked:
+        sys.addaudithook(_audit)
+        _hooked = True
+    before = _closed
+    _closed = (
+        *before,
+        os.path.join(os.path.realpath(folder), ""),
+        *(os.path.realpath(file) for file in files),
+    )
+    _tried.clear()
+    try:
+        yield
+    finally:
+        _closed = before
+    if _tried:
+        raise ContractBroken(_message(_tried[0]))
+
+
+def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+    if event != "open" or not _closed or not isinstance(arguments[0], str | bytes | os.PathLike):
+        return
+    path = os.path.realpath(os.fsdecode(arguments[0]))
+    if any(path == each or (each.endswith(os.sep) and path.startswith(each)) for each in _closed):
+        _tried.append(path)
+        raise ContractBroken(_message(path))
+
+
+def _message(path: str) -> str:
+    return f"the method opened {path} while training; it must learn from its mini-batches alone"

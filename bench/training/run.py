@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import platform
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,7 +32,7 @@ from bench.registry import plugins
 from bench.registry.sources import reaches
 from bench.training.loop import Diverged, Interrupted, TimedOut
 from bench.training.reference_timing import ReferenceTimer, arithmetic
-from bench.training.session import Control, learn, peak_rss_bytes
+from bench.training.session import Session, peak_rss_bytes
 
 #: The packages whose versions every record has.
 PACKAGES = ("cnf-bench", "torch", "torchdiffeq", "numpy", "scipy", "scikit-learn", "pandas")
@@ -60,14 +61,18 @@ def execute(
     limits = limits or Limits()
     folder = store.begin(results, spec.run)
     draft = store.outline(spec)
-    control = Control(
+    session = Session(
+        spec=spec,
+        draft=draft,
+        folder=folder,
+        report=report,
         limits=limits,
         stop=stop or threading.Event(),
-        deadline=time.monotonic() + spec.timeout if spec.timeout else float("inf"),
+        deadline=time.monotonic() + spec.timeout if spec.timeout else math.inf,
         timer=ReferenceTimer() if limits.reference_timing and spec.device == "cpu" else None,
     )
     try:
-        _run(draft, spec, folder, report, control)
+        _run(session)
         draft["status"] = "ok"
     except Interrupted as error:
         return draft | {"status": "interrupted", "reason": str(error)}
@@ -86,25 +91,26 @@ def execute(
     return draft
 
 
-def _run(draft: store.Draft, spec: RunSpec, folder: Path, report: Report, control: Control) -> None:
+def _run(session: Session) -> None:
     """Train and evaluate; each result goes into the draft as soon as it is known."""
+    spec, draft, folder = session.spec, session.draft, session.folder
     if spec.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("The CUDA device is no longer available.", "See `bench doctor`.")
     for file in spec.include:
         plugins.include(file)
-    if plugins.version(plugins.methods()[spec.method]) != spec.version:
+    plugin = plugins.methods()[spec.method]
+    if plugins.version(plugin) != spec.version:
         raise UsageError(f"The source of {spec.method} changed since this run was planned.")
     if plugins.metric_versions() != dict(spec.metrics):
         raise UsageError("The plug-in metrics changed since this run was planned.", "Run it again.")
-    if found := reaches(plugins.sources(plugins.methods()[spec.method])):
+    if found := reaches(plugins.sources(plugin)):
         raise ContractBroken(f"the source of {spec.method} reaches too far: {'; '.join(found)}")
     dataset = plugins.dataset(spec.dataset)
     data = arrays.load(dataset, Path(spec.data_root))
     if data.revision != spec.revision:
         raise DataError(f"The rows of {spec.label} changed since this run was planned.")
-    extra = plugins.packages(plugins.methods()[spec.method])
-    draft["environment"] = _environment(spec.device, extra)
-    if control.timer:
+    draft["environment"] = _environment(spec.device, plugins.packages(plugin))
+    if session.timer:
         draft["environment"]["arithmetic"] = arithmetic()
     draft["dataset"] |= {
         "kind": data.kind,
@@ -118,22 +124,25 @@ def _run(draft: store.Draft, spec: RunSpec, folder: Path, report: Report, contro
     _warm_up(spec.device)
     draft["cost"]["baseline_rss_bytes"] = peak_rss_bytes()
     method = build(spec, dataset.d)
-    learn(draft, method, data, spec, folder, report, control)
+    session.learn(method, data)
     model = {  # tensors and plain numbers, so that it loads with weights_only
         "method": spec.method,
         "config": dict(spec.config),
         "d": method.d,
         "state": method.state_dict(),
     }
-    _save(folder / "model.pt", lambda file: torch.save(model, file))
-    measured = evaluate(method, data, spec.judge, report)
+    store.write_synced(folder / "model.pt", lambda file: torch.save(model, file))
+    measured = evaluate(method, data, spec.judge, session.report)
     draft["metrics"], draft["cost"] = measured.metrics, draft["cost"] | measured.cost
     kept: dict[str, Any] = measured.arrays()
-    _save(folder / "samples.npz", lambda file: np.savez(file, **kept))
+    store.write_synced(folder / "samples.npz", lambda file: np.savez(file, **kept))
 
 
-def _environment(device: str, packages: Iterable[str] = ()) -> dict[str, Any]:
-    """Describe the environment of a run: package versions, CPU, device, threads, commit."""
+def _environment(device: str, packages: Iterable[str]) -> dict[str, Any]:
+    versions: dict[str, str | None] = dict.fromkeys((*PACKAGES, *packages))
+    for name in versions:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
     return {
         "device": device,
         "threads": torch.get_num_threads(),
@@ -143,16 +152,9 @@ def _environment(device: str, packages: Iterable[str] = ()) -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: _version(name) for name in (*PACKAGES, *packages)},
+        "packages": versions,
         "commit": commit(),
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _cpu() -> str:
@@ -219,10 +221,3 @@ def load_flow(record: Record, results: Path) -> Flow:
         ) from error
     settings: dict[str, Any] = record.judge
     return reference_flow(method, Judge(**settings))
-
-
-def _save(path: Path, write: Callable[[Any], None]) -> None:
-    with open(path, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())

@@ -1,8 +1,18 @@
-"""Training one run: from its start or its last checkpoint, with a curve and further checkpoints."""
+"""Training one run: from its start or its last checkpoint, with a curve and further checkpoints.
+
+A checkpoint is the SHA-256 of its content, since torch does not notice a flipped bit, then the
+content as `torch.save` writes it. It loads with `weights_only=True`. Each is written atomically,
+and the last two are kept.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import math
+import os
+import pickle
 import resource
 import sys
 import threading
@@ -11,7 +21,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,151 +34,127 @@ from bench.evaluation.flow import Report, pick
 from bench.records import store
 from bench.records.spec import Limits, RunSpec
 from bench.registry import plugins
-from bench.training import checkpoint
-from bench.training.isolation import blocked
-from bench.training.loop import Interrupted, Training, train, validator
+from bench.training.loop import Interrupted, Training, blocked, train, validator
 from bench.training.reference_timing import ReferenceTimer
 
 #: The curve of a run: a line of JSON for each step.
 CURVE = "curve.jsonl"
 
+#: The layout of what a checkpoint holds.
+CHECKPOINT_FORMAT = 1
 
-@dataclass(frozen=True, kw_only=True)
-class Control:
-    """When a run ends early: after the current step if `stop` is set, or past `deadline`.
+#: The last checkpoint and the one before it, in the folder of a run.
+CHECKPOINT_NAMES = ("checkpoint.bin", "checkpoint-before.bin")
 
-    `deadline` is a `time.monotonic()`. With a `timer` each line of the curve has the CPU seconds of
-    the step, a validation included (`step_cpu_seconds`), and of one pass of the timer after it
-    (`yardstick_cpu_seconds`).
+
+@dataclass(kw_only=True)
+class Session:
+    """A run while it trains: writes its curve and its checkpoints, and ends it early.
+
+    It ends after the current step if `stop` is set, or past `deadline`, a `time.monotonic()`. With
+    a `timer` each line of the curve has the CPU seconds of the step, a validation included
+    (`step_cpu_seconds`), and of one pass of the timer after it (`yardstick_cpu_seconds`).
     """
 
-    limits: Limits
-    stop: threading.Event
-    deadline: float
-    timer: ReferenceTimer | None = None
-
-
-def learn(
-    draft: store.Draft,
-    method: Method,
-    data: Loaded,
-    spec: RunSpec,
-    folder: Path,
-    report: Report,
-    control: Control,
-) -> None:
-    """Train a method; the outcome goes into the draft of the record, after a failure too.
-
-    A run that has a good checkpoint in its folder resumes from it, and on a CPU with the same
-    number of threads ends with the same bits as one that was never stopped.
-
-    Raises:
-        Interrupted: it was asked to stop.
-        Diverged, TimedOut, ContractBroken: as `bench.training.loop.train`.
-    """
-    found, notes = checkpoint.newest(folder, spec.key)
-    for note in notes:
-        report({"event": "note", "note": note})
-    done = Training(**found["training"]) if found else Training()
-    if found:
-        draft["started"] = found["started"]
-        report({"event": "note", "note": f"Resuming after mini-batch {done.minibatches:,}."})
-    draft["sessions"] = [
-        *(found["sessions"] if found else []),
-        {"after": done.minibatches, "started": store.utc(), "threads": torch.get_num_threads()},
-    ]
-    if found:
-        method.load_state_dict(found["state"])
-        method.resume(found["progress"])
-    else:
-        start = time.perf_counter()
-        method.affine.fit(data.train)
-        done.train_seconds += time.perf_counter() - start
-    stream = Stream(
-        data.train,
-        spec.batch_size,
-        spec.minibatches,
-        spec.seed,
-        spec.device,
-        dealt=done.minibatches,
-        first=method.affine,
-        pushes=found["pushes"] if found else 0,
-    )
-    judge = spec.judge
-    rows = torch.from_numpy(np.array(pick(data.validation, judge.validation_rows, judge.seed)))
-    validate = validator(rows, judge)
-    peaks = found["peaks"] if found else {}
-    sources = plugins.dataset(spec.dataset).sources
-    files = [Path(spec.data_root) / name for source in sources for name in source.files]
-    with open(folder / CURVE, "ab") as curve:
-        curve.truncate(min(found["curve_bytes"] if found else 0, curve.tell()))
-        session = _Session(draft, method, stream, spec, folder, report, control, curve, peaks)
-        try:
-            if found:
-                torch.set_rng_state(found["random"]["cpu"])
-                if spec.device == "cuda":
-                    torch.cuda.set_rng_state(found["random"]["cuda"])
-            with blocked(paths.array_cache(), files):
-                train(
-                    method,
-                    stream,
-                    validate,
-                    judge.validations,
-                    session.write,
-                    control.deadline,
-                    done,
-                    session.after_step,
-                )
-        finally:
-            draft["method"]["params"] = method.size() + method.affine.size()
-            counts = ("minibatches", "samples_seen", "best_step", "best_validation_nll")
-            draft["training"] = {name: getattr(done, name) for name in (*counts, "last_loss")}
-            costs = ("train_seconds", "validation_seconds", "checkpoint_seconds", "nfe_train")
-            draft["cost"] |= {name: getattr(done, name) for name in costs}
-            draft["cost"] |= _peaks(spec.device, peaks)
-    if control.stop.is_set():
-        raise Interrupted("Stopped after the last mini-batch.")
-
-
-@dataclass
-class _Session:
-    """Keeps a run while it trains: writes its curve and its checkpoints, and stops it."""
-
-    draft: store.Draft
-    method: Method
-    stream: Stream
     spec: RunSpec
+    draft: store.Draft
     folder: Path
     report: Report
-    control: Control
-    curve: IO[bytes]
-    peaks: Mapping[str, int]
+    limits: Limits
+    stop: threading.Event
+    deadline: float = math.inf
+    timer: ReferenceTimer | None = None
 
-    def __post_init__(self) -> None:
-        self.cpu_seconds = time.process_time()
-        self.due = time.monotonic() + self.control.limits.checkpoint_every
+    def learn(self, method: Method, data: Loaded) -> None:
+        """Train a method; the outcome goes into the draft of the record, after a failure too.
 
-    def write(self, event: dict[str, Any]) -> None:
-        """Write a step to the curve, and report it."""
+        A run that has a good checkpoint in its folder resumes from it, and on a CPU with the same
+        number of threads ends with the same bits as one that was never stopped.
+
+        Raises:
+            Interrupted: it was asked to stop.
+            Diverged, TimedOut, ContractBroken: as `bench.training.loop.train`.
+        """
+        spec, draft, judge = self.spec, self.draft, self.spec.judge
+        found, notes = newest_checkpoint(self.folder, spec.key)
+        for note in notes:
+            self.report({"event": "note", "note": note})
+        kept = found or {}
+        done = Training(**kept.get("training", {}))
+        threads = torch.get_num_threads()
+        here = {"after": done.minibatches, "started": store.utc(), "threads": threads}
+        draft["sessions"] = [*kept.get("sessions", []), here]
+        if found:
+            draft["started"] = found["started"]
+            note = f"Resuming after mini-batch {done.minibatches:,}."
+            self.report({"event": "note", "note": note})
+            method.load_state_dict(found["state"])
+            method.resume(found["progress"])
+        else:
+            start = time.perf_counter()
+            method.affine.fit(data.train)
+            done.train_seconds += time.perf_counter() - start
+        self.method = method
+        self.stream = Stream(
+            data.train,
+            spec.batch_size,
+            spec.minibatches,
+            spec.seed,
+            spec.device,
+            dealt=done.minibatches,
+            first=method.affine,
+            pushes=kept.get("pushes", 0),
+        )
+        rows = torch.from_numpy(np.array(pick(data.validation, judge.validation_rows, judge.seed)))
+        validate = validator(rows, judge)
+        self.peaks: Mapping[str, int] = kept.get("peaks", {})
+        sources = plugins.dataset(spec.dataset).sources
+        files = [Path(spec.data_root) / name for source in sources for name in source.files]
+        with open(self.folder / CURVE, "ab") as self.curve:
+            self.curve.truncate(min(kept.get("curve_bytes", 0), self.curve.tell()))
+            self.cpu_seconds = time.process_time()
+            self.due = time.monotonic() + self.limits.checkpoint_every
+            try:
+                if found:
+                    torch.set_rng_state(found["random"]["cpu"])
+                    if spec.device == "cuda":
+                        torch.cuda.set_rng_state(found["random"]["cuda"])
+                with blocked(paths.array_cache(), files):
+                    train(
+                        method,
+                        self.stream,
+                        validate,
+                        judge.validations,
+                        self._write,
+                        self.deadline,
+                        done,
+                        self._after_step,
+                    )
+            finally:
+                draft["method"]["params"] = method.size() + method.affine.size()
+                counts = ("minibatches", "samples_seen", "best_step", "best_validation_nll")
+                draft["training"] = {name: getattr(done, name) for name in (*counts, "last_loss")}
+                costs = ("train_seconds", "validation_seconds", "checkpoint_seconds", "nfe_train")
+                draft["cost"] |= {name: getattr(done, name) for name in costs}
+                draft["cost"] |= self._peaks()
+        if self.stop.is_set():
+            raise Interrupted("Stopped after the last mini-batch.")
+
+    def _write(self, event: dict[str, Any]) -> None:
         entry = {k: v for k, v in event.items() if k not in ("event", "total")}
-        if self.control.timer:
+        if self.timer:
             entry["step_cpu_seconds"] = time.process_time() - self.cpu_seconds
-            entry["yardstick_cpu_seconds"] = self.control.timer.measure()
+            entry["yardstick_cpu_seconds"] = self.timer.measure()
             self.cpu_seconds = time.process_time()
         self.curve.write(json.dumps(store.finite(entry)).encode() + b"\n")
         self.report(event)
 
-    def after_step(self, done: Training) -> None:
-        """Write a checkpoint if one is due.
-
-        Raises:
-            Interrupted: the run was asked to stop.
-        """
-        stopped, now = self.control.stop.is_set(), time.monotonic()
+    def _after_step(self, done: Training) -> None:
+        stopped, now = self.stop.is_set(), time.monotonic()
         finished = done.minibatches == self.stream.total
-        if stopped or finished or now >= self.due or now > self.control.deadline:
+        if stopped or finished or now >= self.due or now > self.deadline:
             self._save(done)
-            self.due = time.monotonic() + self.control.limits.checkpoint_every
+            self.due = time.monotonic() + self.limits.checkpoint_every
         if stopped:
             raise Interrupted(f"Stopped after mini-batch {done.minibatches:,}.")
 
@@ -187,14 +173,87 @@ class _Session:
             "progress": self.method.progress(),
             "pushes": self.stream.pushes,
             "random": random,
-            "peaks": _peaks(self.spec.device, self.peaks),
+            "peaks": self._peaks(),
             "curve_bytes": self.curve.tell(),
         }
         try:
-            checkpoint.write(self.folder, content)
+            write_checkpoint(self.folder, content)
         except OSError as error:
             self.report({"event": "note", "note": f"No checkpoint can be written: {error}"})
         done.checkpoint_seconds += time.perf_counter() - began
+
+    def _peaks(self) -> dict[str, int]:
+        """Return peak memory in bytes over all sessions, by the names in a record's cost."""
+        here = {"peak_rss_bytes": peak_rss_bytes()}
+        if self.spec.device == "cuda":
+            here["peak_gpu_bytes"] = torch.cuda.max_memory_allocated()
+            here["peak_gpu_reserved_bytes"] = torch.cuda.max_memory_reserved()
+        return {name: max(value, self.peaks.get(name, 0)) for name, value in here.items()}
+
+
+class Corrupt(ValueError):
+    """A file that is not a checkpoint, or is not as it was written."""
+
+
+def write_checkpoint(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` as the last checkpoint in the folder; the one before it is kept.
+
+    Raises:
+        OSError: it can't be written; the last one is unchanged.
+    """
+    buffer = io.BytesIO()
+    torch.save({"format": CHECKPOINT_FORMAT, **content}, buffer)
+    payload = buffer.getbuffer()
+    last, before = (folder / name for name in CHECKPOINT_NAMES)
+    temporary = last.with_name(f"{last.name}.tmp")
+    parts = hashlib.sha256(payload).digest(), payload
+    store.write_synced(temporary, lambda file: file.writelines(parts))
+    if last.exists():
+        os.replace(last, before)
+    os.replace(temporary, last)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the content of a checkpoint, its tensors on the CPU.
+
+    Raises:
+        Corrupt: it is truncated, was changed, or is no checkpoint.
+        OSError: it can't be read.
+    """
+    raw = path.read_bytes()
+    digest, payload = raw[:32], raw[32:]
+    if hashlib.sha256(payload).digest() != digest:
+        raise Corrupt("its content does not match its checksum")
+    try:
+        content: dict[str, Any] = torch.load(
+            io.BytesIO(payload), weights_only=True, map_location="cpu"
+        )
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise Corrupt(str(error).partition("\n")[0]) from error
+    return content
+
+
+def newest_checkpoint(folder: Path, key: str) -> tuple[dict[str, Any] | None, list[str]]:
+    """Return the newest good checkpoint of the run with that key, or None.
+
+    One that is corrupt or belongs to another run is renamed with the ending `.aside`; the second
+    result is a sentence for each of these.
+    """
+    notes: list[str] = []
+    for name in CHECKPOINT_NAMES:
+        path = folder / name
+        try:
+            content = read_checkpoint(path)
+            if content["key"] == key and content["format"] == CHECKPOINT_FORMAT:
+                return content, notes
+            problem = "it belongs to another run or another version"
+        except FileNotFoundError:
+            continue
+        except (Corrupt, OSError, KeyError) as error:
+            problem = str(error)
+        os.replace(path, path.with_name(f"{name}.aside"))
+        notes.append(f"Set aside the checkpoint {name}: {problem}.")
+    return None, notes
 
 
 def peak_rss_bytes() -> int:
@@ -208,12 +267,3 @@ def peak_rss_bytes() -> int:
                 return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _peaks(device: str, before: Mapping[str, int]) -> dict[str, int]:
-    """Return peak memory in bytes over all sessions of a run, by the names in a record's cost."""
-    here = {"peak_rss_bytes": peak_rss_bytes()}
-    if device == "cuda":
-        here["peak_gpu_bytes"] = torch.cuda.max_memory_allocated()
-        here["peak_gpu_reserved_bytes"] = torch.cuda.max_memory_reserved()
-    return {name: max(value, before.get(name, 0)) for name, value in here.items()}

@@ -13,6 +13,7 @@ import argparse
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -22,12 +23,12 @@ from torch import nn
 
 from bench.data import arrays
 from bench.records import store
-from bench.records.spec import Judge, RunSpec
+from bench.records.spec import Judge, Limits, RunSpec
 from bench.registry import plugins
 from bench.study.planning import plan
 from bench.study.studies import Study
 from bench.training.run import build
-from bench.training.session import Control, learn
+from bench.training.session import Session
 from bench_methods.networks import FourierMLP
 
 #: The most that a step through the harness may take, in bare steps.
@@ -37,14 +38,22 @@ BOUND = 1.05
 def through_the_harness(spec: RunSpec, root: Path) -> float:
     """Seconds a step of a run: the stream, the curve, reports and checkpoints with it."""
     data = arrays.load(plugins.dataset(spec.dataset), root)
-    content = store.outline(spec)
+    draft = store.outline(spec)
     folder = store.begin(root / "runs", spec.run)
     for path in folder.iterdir():
         path.unlink()
     method = build(spec, data.train.shape[1])
+    session = Session(
+        spec=spec,
+        draft=draft,
+        folder=folder,
+        report=lambda event: None,
+        limits=Limits(),
+        stop=threading.Event(),
+    )
     start = time.perf_counter()
-    learn(content, method, data, spec, folder, lambda event: None, Control())
-    seconds = time.perf_counter() - start - content["cost"]["validation_seconds"]
+    session.learn(method, data)
+    seconds = time.perf_counter() - start - draft["cost"]["validation_seconds"]
     return seconds / spec.minibatches
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,9 +17,15 @@ import torch
 from bench.records.spec import RunSpec
 from bench.study.planning import plan
 from bench.study.studies import Study
-from bench.training import checkpoint
-from bench.training.checkpoint import NAMES, Corrupt, newest, read, write
+from bench.training import session
 from bench.training.run import execute
+from bench.training.session import (
+    CHECKPOINT_NAMES,
+    Corrupt,
+    newest_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
 
 from . import small
 
@@ -41,22 +48,22 @@ def step(found: dict[str, Any] | None) -> int | None:
 
 
 def test_the_last_one_is_read(tmp_path: Path) -> None:
-    assert newest(tmp_path, KEY) == (None, [])
+    assert newest_checkpoint(tmp_path, KEY) == (None, [])
     for k in (1, 2, 3):
-        write(tmp_path, state(k))
-    found, notes = newest(tmp_path, KEY)
+        write_checkpoint(tmp_path, state(k))
+    found, notes = newest_checkpoint(tmp_path, KEY)
     assert (step(found), notes) == (3, [])
     assert found is not None
     assert torch.equal(found["tensor"], torch.full((1_000,), 3.0))
-    assert step(read(tmp_path / NAMES[1])) == 2
-    assert {path.name for path in tmp_path.iterdir()} == set(NAMES)
+    assert step(read_checkpoint(tmp_path / CHECKPOINT_NAMES[1])) == 2
+    assert {path.name for path in tmp_path.iterdir()} == set(CHECKPOINT_NAMES)
 
 
 @pytest.mark.parametrize("damage", ["cut off", "a flipped bit", "empty", "something else"])
 def test_a_corrupt_one_is_set_aside_and_the_one_before_is_read(tmp_path: Path, damage: str) -> None:
-    write(tmp_path, state(1))
-    write(tmp_path, state(2))
-    path = tmp_path / NAMES[0]
+    write_checkpoint(tmp_path, state(1))
+    write_checkpoint(tmp_path, state(2))
+    path = tmp_path / CHECKPOINT_NAMES[0]
     raw = bytearray(path.read_bytes())
     if damage == "cut off":
         raw = raw[: len(raw) // 2]
@@ -70,8 +77,8 @@ def test_a_corrupt_one_is_set_aside_and_the_one_before_is_read(tmp_path: Path, d
         raw = bytearray(b"PK not a checkpoint")
     path.write_bytes(raw)
     with pytest.raises(Corrupt, match="checksum"):
-        read(path)
-    found, notes = newest(tmp_path, KEY)
+        read_checkpoint(path)
+    found, notes = newest_checkpoint(tmp_path, KEY)
     assert step(found) == 1
     assert len(notes) == 1
     assert "checkpoint.bin" in notes[0]
@@ -80,18 +87,18 @@ def test_a_corrupt_one_is_set_aside_and_the_one_before_is_read(tmp_path: Path, d
 
 def test_two_corrupt_ones(tmp_path: Path) -> None:
     for k in (1, 2):
-        write(tmp_path, state(k))
-    for name in NAMES:
+        write_checkpoint(tmp_path, state(k))
+    for name in CHECKPOINT_NAMES:
         (tmp_path / name).write_bytes(b"")
-    found, notes = newest(tmp_path, KEY)
+    found, notes = newest_checkpoint(tmp_path, KEY)
     assert found is None
     assert len(notes) == 2
 
 
 @pytest.mark.parametrize("change", [{"key": "another"}, {"format": 99}])
 def test_another_runs_is_not_taken(tmp_path: Path, change: dict[str, Any]) -> None:
-    write(tmp_path, state(1) | change)
-    found, notes = newest(tmp_path, KEY)
+    write_checkpoint(tmp_path, state(1) | change)
+    found, notes = newest_checkpoint(tmp_path, KEY)
     assert found is None
     assert "another run" in notes[0]
 
@@ -103,22 +110,22 @@ def test_it_loads_weights_only(tmp_path: Path) -> None:
         def __reduce__(self) -> Any:
             return (print, ("run",))
 
-    write(tmp_path, state(1) | {"evil": Evil()})
+    write_checkpoint(tmp_path, state(1) | {"evil": Evil()})
     with pytest.raises(Corrupt, match=r"[Ww]eights"):
-        read(tmp_path / NAMES[0])
+        read_checkpoint(tmp_path / CHECKPOINT_NAMES[0])
 
 
 def test_a_full_disk_leaves_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path, state(1))
+    write_checkpoint(tmp_path, state(1))
 
     def full(*arguments: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        write(tmp_path, state(2))
-    assert step(newest(tmp_path, KEY)[0]) == 1
-    assert [path.name for path in tmp_path.iterdir()] == [NAMES[0]]
+        write_checkpoint(tmp_path, state(2))
+    assert step(newest_checkpoint(tmp_path, KEY)[0]) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT_NAMES[0]]
 
 
 def planned(method: str, folder: Path, *settings: str) -> RunSpec:
@@ -183,7 +190,7 @@ def test_a_run_that_can_not_write_checkpoints_goes_on(
     def full(*arguments: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "write", full)
+    monkeypatch.setattr(session, "write_checkpoint", full)
     notes = []
 
     def report(event: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench.api.method import ContractBroken
-from bench.training.isolation import blocked
+from bench.training.loop import blocked
 
 
 @pytest.fixture

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import time
 import uuid
 import warnings
 from collections import Counter, deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from filelock import FileLock, Timeout
 from bench.errors import BenchError, DataError
 from bench.launch.dask import task, workers
 from bench.launch.dask.task import Home, Order, Outcome, run_task
-from bench.launch.dask.workers import Needs, Resources, Unfit
+from bench.launch.dask.workers import Resources, Unfit
 from bench.launch.pool import jobs_of
 from bench.launch.process import Event
 from bench.launch.worker import lock_file
@@ -86,23 +87,16 @@ def run_on(
             else replace(spec, dataset=str(Path(spec.dataset).absolute()))
             for spec in specs
         ]
-        need = workers.needs(sendable)
-        workers.examine(client, need)
+        workers.examine(client, workers.needs(sendable))
         originals = {spec.run: spec for spec in specs}
         seen = {job.spec.run: job.seen for job in jobs_of(specs, results, limits, again)}
-        with closing(_Study(client, home, need, resources, limits, patience, seen)) as study:
-            for run, event in study.make(sendable):
+        waiting = deque(sendable)
+        with closing(_Study(client, home, waiting, resources, limits, patience, seen)) as study:
+            for run, event in study.make():
                 yield originals[run], event
 
 
-@dataclass(frozen=True)
-class _Sent:
-    """A run that was sent to a worker, and the future of its outcome."""
-
-    spec: RunSpec
-    future: Future[Outcome]
-
-
+@dataclass
 class _Study:
     """The runs of a study: those that wait, those that were sent, and what workers report.
 
@@ -110,21 +104,17 @@ class _Study:
     share, and one that dies takes no more runs with it than it was making.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        home: Home,
-        need: Needs,
-        resources: Resources,
-        limits: Limits,
-        patience: float,
-        seen: Mapping[str, list[Any] | None],
-    ) -> None:
-        self.client, self.home, self.need, self.resources = client, home, need, resources
-        self.results, self.limits, self.patience = Path(home.results), limits, patience
-        self.seen = seen
-        self.waiting: deque[RunSpec] = deque()
-        self.sent: dict[str, _Sent] = {}
+    client: Client
+    home: Home
+    waiting: deque[RunSpec]
+    resources: Resources
+    limits: Limits
+    patience: float
+    seen: Mapping[str, list[Any] | None]
+
+    def __post_init__(self) -> None:
+        self.results = Path(self.home.results)
+        self.sent: dict[str, tuple[RunSpec, Future[Outcome]]] = {}
         self.begun: set[str] = set()
         self.starts = Counter[str]()
         self.kills = Counter[str]()
@@ -132,16 +122,15 @@ class _Study:
         self.unfit: dict[str, Unfit] = {}
         self.fit: list[str] = []
         self.room = 0
-        self.looked = -float("inf")
+        self.looked = -math.inf
         self.alone_since: float | None = None
         self.messages: queue.Queue[dict[str, Any]] = queue.Queue()
         self.topic = f"bench-{uuid.uuid4().hex}"
         self.fetching = ThreadPoolExecutor(2, thread_name_prefix="bench-fetch")
-        client.subscribe_topic(self.topic, lambda event: self.messages.put(event[1]))
+        self.client.subscribe_topic(self.topic, lambda event: self.messages.put(event[1]))
 
-    def make(self, specs: Iterable[RunSpec]) -> Iterator[tuple[str, Event]]:
+    def make(self) -> Iterator[tuple[str, Event]]:
         """Make all of them; yields events by the run's name."""
-        self.waiting.extend(specs)
         while self.waiting or self.sent:
             if time.monotonic() - self.looked > workers.LOOK:
                 self._look()
@@ -171,7 +160,7 @@ class _Study:
         if self.client.status == "running":
             with suppress(Exception):  # without a scheduler there is nothing to stop
                 self.client.unsubscribe_topic(self.topic)
-                self.client.cancel([sent.future for sent in self.sent.values()], force=True)
+                self.client.cancel([future for _, future in self.sent.values()], force=True)
         self.sent.clear()
         self.fetching.shutdown(wait=False, cancel_futures=True)
         for lock in self.locks.values():
@@ -185,7 +174,7 @@ class _Study:
         """
         self.looked = time.monotonic()
         running = self.client.status == "running"
-        found = workers.workers(self.client) if running else {}
+        found = self.client.scheduler_info()["workers"] if running else {}
         able = {address: w for address, w in found.items() if address not in self.unfit}
         room = {address: workers.slots(w, self.resources) for address, w in able.items()}
         self.fit, self.room = [address for address, n in room.items() if n], sum(room.values())
@@ -206,8 +195,7 @@ class _Study:
 
     def _send(self, spec: RunSpec) -> None:
         key = f"{spec.run}-{uuid.uuid4().hex[:8]}"
-        need = replace(self.need, specs=(spec,))
-        seen = self.seen[spec.run]
+        need, seen = workers.needs([spec]), self.seen[spec.run]
         order = Order(need, key, self.topic, self.home, self.limits, task.LIMIT, seen)
         future = self.client.submit(
             run_task,
@@ -219,7 +207,7 @@ class _Study:
             allow_other_workers=bool(self.unfit),
             pure=False,
         )
-        self.sent[key] = _Sent(spec, future)
+        self.sent[key] = spec, future
 
         def fetch() -> None:  # in a thread: the outcome may be large
             try:
@@ -235,8 +223,7 @@ class _Study:
         future.add_done_callback(done)
 
     def _reported(self, key: str, event: Event, here: bool | None) -> Iterator[tuple[str, Event]]:
-        """What a worker reports while it makes a run."""
-        run = self.sent[key].spec.run
+        run = self.sent[key][0].run
         if event["event"] != "start":
             yield run, event
             return
@@ -252,10 +239,9 @@ class _Study:
             yield from self._end(key, "busy")
 
     def _ended(self, key: str, outcome: Outcome | BaseException) -> Iterator[tuple[str, Event]]:
-        """The task of a run has ended, one way or another."""
         from distributed.scheduler import KilledWorker
 
-        run = self.sent[key].spec.run
+        run = self.sent[key][0].run
         if isinstance(outcome, KilledWorker):
             self.kills[run] += 1
             deaths = max(self.starts[run], self.kills[run])
@@ -273,7 +259,7 @@ class _Study:
                 why = " ".join((f"{outcome.unfit[0]}.", outcome.unfit[1]))
                 warnings.warn(f"The worker {outcome.worker} gets no runs: {why}", stacklevel=2)
             self.unfit[outcome.worker] = outcome.unfit
-            self.looked = -float("inf")
+            self.looked = -math.inf
             self._requeue(key)
         elif outcome.status == "interrupted":  # the worker closed
             self._requeue(key)
@@ -283,12 +269,12 @@ class _Study:
             yield from self._end(key, outcome.status)
 
     def _requeue(self, key: str) -> None:
-        self.waiting.appendleft(self.sent.pop(key).spec)
+        self.waiting.appendleft(self.sent.pop(key)[0])
 
     def _end(self, key: str, status: str) -> Iterator[tuple[str, Event]]:
-        sent = self.sent.pop(key)
-        run = sent.spec.run
-        sent.future.cancel()
+        spec, future = self.sent.pop(key)
+        run = spec.run
+        future.cancel()
         if lock := self.locks.pop(run, None):
             lock.release()
         if run not in self.begun:  # made by another, or ended before it began
@@ -297,21 +283,16 @@ class _Study:
 
     def _fail(self, key: str, reason: str) -> Iterator[tuple[str, Event]]:
         """End a run that leaves no record by itself with one that says why."""
-        sent = self.sent[key]
-        run = sent.spec.run
-        sent.future.cancel()
+        spec, future = self.sent[key]
+        run = spec.run
+        future.cancel()
         if run in self.locks or self._lock(run, wait=5):
             store.part(self.results, run).mkdir(parents=True, exist_ok=True)
-            draft = store.outline(sent.spec) | {"status": "error", "reason": reason}
+            draft = store.outline(spec) | {"status": "error", "reason": reason}
             store.publish(self.results, run, draft)
         yield from self._end(key, "error")
 
     def _unpack(self, run: str, parcel: task.Parcel) -> None:
-        """Put a run that travelled into the results folder.
-
-        Raises:
-            ClusterLost: it can't be written there.
-        """
         try:
             task.unpack(parcel, self.results, run)
         except OSError as error:
@@ -320,11 +301,9 @@ class _Study:
                 "Make room below the results folder; finished runs are kept.",
             ) from error
         for name, size in parcel.left_behind.items():
-            warnings.warn(
-                f"{name} of {run} stayed on the worker: it has {size:,} bytes, and a run may send "
-                f"{task.LIMIT:,}. Share the results folder with the workers.",
-                stacklevel=2,
-            )
+            what = f"{name} of {run} stayed on the worker: it has {size:,} bytes"
+            why = f"a run may send {task.LIMIT:,}. Share the results folder with the workers."
+            warnings.warn(f"{what}, and {why}", stacklevel=2)
 
     def _lock(self, run: str, wait: float = 0) -> bool:
         """Hold the run's lock here, so that no other study makes it meanwhile."""

@@ -6,7 +6,6 @@ The result is in the results folder already where the worker sees it; else it tr
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 import tempfile
@@ -15,12 +14,14 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import DataError, UsageError
+from bench.errors import DataError
 from bench.launch.dask import workers
 from bench.launch.dask.workers import Needs, Unfit
+from bench.launch.pool import opened
 from bench.launch.process import Event, Halt, Job, make
 from bench.records import store
 from bench.records.spec import Limits, RunSpec
@@ -71,14 +72,8 @@ def home(results: Path) -> Iterator[Home]:
     token = f".locks/{secrets.token_hex(8)}.token"
     made = Home(str(results.absolute()), token, secrets.token_hex())
     path = results / made.token
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with opened(results):
         path.write_text(made.secret, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(
-            f"The results folder {results} can't be written: {error.strerror}.",
-            "Choose another with --results.",
-        ) from error
     try:
         yield made
     finally:
@@ -158,11 +153,10 @@ def _make(spec: RunSpec, results: Path, order: Order, worker: Worker, stop: thre
 
     def tell(event: Event) -> None:
         nonlocal last
-        steps = event["event"] == "step" and "validation_nll" not in event
-        if steps and time.monotonic() - last < REPORT_EVERY:
-            return
-        last = time.monotonic()
-        worker.log_event(order.topic, {"key": order.key, "event": event})
+        now, always = time.monotonic(), event["event"] != "step" or "validation_nll" in event
+        if always or now - last >= REPORT_EVERY:
+            last = now
+            worker.log_event(order.topic, {"key": order.key, "event": event})
 
     deadline = time.monotonic() + ORPHAN
     job = Job(spec, results, order.limits, seen=order.seen if shared else None)
@@ -226,10 +220,7 @@ def unpack(parcel: Parcel, results: Path, run: str) -> None:
     folder.mkdir(parents=True)
     for name, content in parcel.files.items():
         if name != "record.json":
-            with open(folder / Path(name).name, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            store.write_synced(folder / Path(name).name, methodcaller("write", content))
     made: store.Draft = json.loads(parcel.files["record.json"])
     if parcel.left_behind:
         made["left_behind"] = dict(parcel.left_behind)

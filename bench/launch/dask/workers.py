@@ -40,12 +40,6 @@ Resources = Mapping[str, float]
 Unfit = tuple[str, str]
 
 
-def workers(client: Client) -> Workers:
-    """The workers that have joined the scheduler."""
-    found: Workers = client.scheduler_info()["workers"]
-    return found
-
-
 def slots(worker: Mapping[str, Any], resources: Resources) -> int:
     """How many runs that need these resources the worker can make at once."""
     have = worker["resources"]
@@ -64,7 +58,7 @@ def wait(client: Client, device: str, threads: int, patience: float) -> dict[str
     """
     deadline = time.monotonic() + patience
     while True:
-        found = workers(client)
+        found: Workers = client.scheduler_info()["workers"]
         resources: dict[str, float] = {"GPU": 1} if device == "cuda" else {}
         if any("cores" in worker["resources"] for worker in found.values()):
             resources["cores"] = threads
@@ -110,34 +104,30 @@ def needs(specs: Sequence[RunSpec]) -> Needs:
 def unfit(need: Needs) -> Unfit | None:
     """Why this machine can't make such runs; None where it can."""
     with _PARSING:
-        return _unfit(need)
-
-
-def _unfit(need: Needs) -> Unfit | None:
-    same = f"Install the same cnf-bench ({need.package}) there and start it again."
-    here = version("cnf-bench")
-    if here != need.package:
-        return f"it has cnf-bench {here}, and the study was planned by {need.package}", same
-    if _harness() != need.harness:
-        return f"its cnf-bench {here} has a different source than the driver's", same
-    for file in sorted({file for spec in need.specs for file in spec.include}):
-        try:
-            plugins.include(file)
-        except UsageError as error:
-            problem = f"it can't include a file of the study: {error.problem.rstrip('.')}"
-            return problem, "Put the file where the workers see it under the same path."
-    for name, wanted in sorted({(spec.method, spec.version) for spec in need.specs}):
-        if name not in plugins.methods():
-            return f"the method {name!r} is not installed there", same
-        found = plugins.version(plugins.methods()[name])
-        if found != wanted:
-            return f"its source of {name} is version {found}, and the study's {wanted}", same
-    for rows in sorted({(s.label, s.dataset, s.revision, s.data_root) for s in need.specs}):
-        try:
-            root(*rows)
-        except BenchError as error:
-            return error.problem.rstrip("."), error.remedy
-    return None
+        same = f"Install the same cnf-bench ({need.package}) there and start it again."
+        here = version("cnf-bench")
+        if here != need.package:
+            return f"it has cnf-bench {here}, and the study was planned by {need.package}", same
+        if _harness() != need.harness:
+            return f"its cnf-bench {here} has a different source than the driver's", same
+        for file in sorted({file for spec in need.specs for file in spec.include}):
+            try:
+                plugins.include(file)
+            except UsageError as error:
+                what = f"it can't include a file of the study: {error.problem.rstrip('.')}"
+                return what, "Put the file where the workers see it under the same path."
+        for name, wanted in sorted({(spec.method, spec.version) for spec in need.specs}):
+            if name not in plugins.methods():
+                return f"the method {name!r} is not installed there", same
+            found = plugins.version(plugins.methods()[name])
+            if found != wanted:
+                return f"its source of {name} is version {found}, and the study's {wanted}", same
+        for rows in sorted({(s.label, s.dataset, s.revision, s.data_root) for s in need.specs}):
+            try:
+                root(*rows)
+            except BenchError as error:
+                return error.problem.rstrip("."), error.remedy
+        return None
 
 
 @cache
@@ -150,7 +140,7 @@ def root(label: str, dataset: str, revision: str, driver_root: str) -> Path:
     from bench.data import arrays
 
     roots = dict.fromkeys([Path(driver_root), paths.data_root()])
-    missing, other = "", ""
+    missing = other = ""
     for folder in roots:
         try:
             found = arrays.load(plugins.dataset(dataset), folder).revision
@@ -199,7 +189,6 @@ def examine(client: Client, need: Needs) -> None:
 
 
 def _unexpected(error: Exception, need: Needs) -> Unfit:
-    """What an exception on a worker means."""
     if isinstance(error, ImportError | AttributeError):
         return (
             f"it has no cnf-bench, or another version ({error})",
