@@ -19,6 +19,7 @@ from bench.cli.options import (
     include_option,
     methods_option,
     write_whole,
+    written,
 )
 from bench.errors import NothingMeasured, UsageError, unknown
 
@@ -103,7 +104,7 @@ def check(
     from importlib.metadata import version
 
     from bench.gate import pages
-    from bench.gate.baseline import DEFAULT, joined, text
+    from bench.gate.baseline import DEFAULT, Unreadable, joined, read, text
     from bench.gate.findings import compare
     from bench.gate.measured import gather
     from bench.paths import commit
@@ -117,8 +118,15 @@ def check(
     if seeds and (no_run or not update):
         raise UsageError("--seeds is only for --update without --no-run.", "Leave it out.")
     for target in ([path] if update else []) + ([Path(output)] if output else []):
-        _check_writable(target)
-    baseline = _baseline(path, update, part)
+        with written(target):  # find out before minutes are spent
+            tempfile.TemporaryFile(dir=target.absolute().parent).close()
+    try:
+        baseline = read(path) if path.exists() or not update else None
+    except Unreadable as error:
+        if not update or part:
+            raise
+        click.echo(f"{error.problem} It will be replaced.", err=True)
+        baseline = None
     if no_run:
         folder = Path(results or "").expanduser()
         found = gather(read_all(folder), folder, methods, datasets)
@@ -155,30 +163,6 @@ def check(
     content = text(replace(new, made=made))
     write_whole(path, lambda at: at.write_text(content, encoding="utf-8"))
     click.echo(f"Written: {path}, {len(new.cells)} cells", err=True)
-
-
-def _check_writable(path: Path) -> None:
-    """Find out before minutes are spent whether a file can be written."""
-    try:
-        tempfile.TemporaryFile(dir=path.absolute().parent).close()
-    except OSError as error:
-        raise UsageError(
-            f"{path} can't be written: {error.strerror}.",
-            "Name a file in an existing, writable folder.",
-        ) from error
-
-
-def _baseline(path: Path, update: bool, part: bool) -> Measured | None:
-    """Read the baseline; None where a whole new one replaces none, or one that can't be read."""
-    from bench.gate.baseline import Unreadable, read
-
-    try:
-        return read(path) if path.exists() or not update else None
-    except Unreadable as error:
-        if not update or part:
-            raise
-        click.echo(f"{error.problem} It will be replaced.", err=True)
-        return None
 
 
 def _run(name: str, seeds: int, **given: Any) -> Measured:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,18 @@ def format_of(
     )
 
 
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Report an OSError inside as a file that can't be written."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"{path} can't be written: {error.strerror or error}.",
+            "Name a file in an existing, writable folder.",
+        ) from error
+
+
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file whole or not at all: `write` fills a temporary file, which is then renamed.
 
@@ -127,13 +139,9 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        write(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UsageError(
-            f"{path} can't be written: {error.strerror or error}.",
-            "Name a file in an existing, writable folder.",
-        ) from error
+        with written(path):
+            write(temporary)
+            os.replace(temporary, path)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)  # left behind where `write` failed

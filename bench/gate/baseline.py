@@ -15,7 +15,15 @@ from typing import Any
 import msgspec
 
 from bench.errors import DataError, UsageError
-from bench.gate.measured import KEPT, Measured, WatchedCell, WatchedRun, differences, watched
+from bench.gate.measured import (
+    KEPT,
+    CellSetting,
+    Measured,
+    WatchedCell,
+    WatchedRun,
+    differences,
+    watched,
+)
 from bench.records.model import EnvironmentRecord
 
 #: The layout of the file. Only this one is read: making a baseline anew loses nothing.
@@ -32,17 +40,9 @@ class Unreadable(DataError):
 
 
 @dataclass(frozen=True)
-class _FileCell:
+class _FileCell(CellSetting):
     """A cell as the file has it: `figures` are the watched numbers, a value for each seed."""
 
-    method: str
-    settings: dict[str, Any]
-    dataset: str
-    revision: str
-    minibatches: int
-    batch_size: int
-    version: str
-    config: dict[str, Any]
     seeds: list[int]
     figures: dict[str, list[int | float | None]]
 
@@ -135,7 +135,7 @@ def joined(old: Measured, new: Measured) -> Measured:
 def _cell(content: _FileCell) -> WatchedCell:
     fields = dict(vars(content))
     seeds, numbers = fields.pop("seeds"), fields.pop("figures")
-    where, known = f"{content.method} on {content.dataset}", watched()
+    where, known = content.name, watched()
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"{where} has no seeds, or one of them twice")
     for name, values in numbers.items():

@@ -51,8 +51,8 @@ class WatchedRun:
 
 
 @dataclass(frozen=True)
-class WatchedCell:
-    """A method with the user's settings on a data set: what ran, and its runs by seed.
+class CellSetting:
+    """A method with the user's settings on a data set: what ran.
 
     `version` is that of the method's source, `config` all its hyper-parameters.
     """
@@ -65,7 +65,6 @@ class WatchedCell:
     batch_size: int
     version: str
     config: Mapping[str, Any]
-    runs: Mapping[int, WatchedRun]
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -77,6 +76,13 @@ class WatchedCell:
         """The cell in words."""
         settings = ", ".join(f"{k}={v}" for k, v in self.settings.items())
         return f"{self.method}{f' ({settings})' if settings else ''} on {self.dataset}"
+
+
+@dataclass(frozen=True)
+class WatchedCell(CellSetting):
+    """What ran, and its runs by seed."""
+
+    runs: Mapping[int, WatchedRun]
 
     def failures(self) -> list[str]:
         """Say for each run that failed how it ended."""

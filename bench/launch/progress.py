@@ -47,8 +47,8 @@ class StudyClock:
         if event["event"] == "start":
             self.started[spec.run] = self.now()
             self._steps.pop(spec.run, None)
-            under_way = self.started.keys() & self.unfinished
-            self._at_a_time = max(self._at_a_time, len(under_way))
+            in_progress = self.started.keys() & self.unfinished
+            self._at_a_time = max(self._at_a_time, len(in_progress))
         elif event["event"] == "end":
             self.unfinished.pop(spec.run, None)
             if spec.run in self.started and event["status"] == "ok":
@@ -96,7 +96,7 @@ def display(runs: Sequence[RunSpec], seconds: Sequence[float | None] = ()) -> It
 
 
 def _bars(progress: Progress, clock: StudyClock) -> Show:
-    """A bar for each run under way and one for all; what should stay is printed above them."""
+    """A bar for each run in progress and one for all; what should stay is printed above them."""
     study = progress.add_task("all runs", total=clock.count, note="")
     tasks: dict[str, Any] = {}
 

@@ -16,7 +16,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -64,7 +63,7 @@ def main() -> None:
             os.dup2(log, 2)
             os.close(log)
         faulthandler.enable()
-        _run(spec, results, request["limits"], channel, stop, evaluating)
+        _run(request, channel, stop, evaluating)
 
 
 def lock_file(results: Path, run: str) -> Path:
@@ -73,18 +72,14 @@ def lock_file(results: Path, run: str) -> Path:
 
 
 def _run(
-    spec: RunSpec,
-    results: Path,
-    limits: Mapping[str, Any],
-    channel: IO[str],
-    stop: threading.Event,
-    evaluating: threading.Event,
+    request: dict[str, Any], channel: IO[str], stop: threading.Event, evaluating: threading.Event
 ) -> None:
     import torch
 
     from bench.training.loop import TimedOut
     from bench.training.run import execute
 
+    spec, limits = RunSpec.from_json(request["spec"]), Limits(**request["limits"])
     began = time.monotonic()
 
     def interrupt(*_: object) -> None:
@@ -119,7 +114,7 @@ def _run(
             _send(channel, event)
 
     _log(f"process {os.getpid()}, {torch.get_num_threads()} threads, {spec.device}")
-    draft = execute(spec, results, report, stop, Limits(**limits))
+    draft = execute(spec, Path(request["results"]), report, stop, limits)
     _log(" ".join(filter(None, (draft["status"], draft["reason"]))))
     _send(channel, {"event": "end", "status": draft["status"]})
 
