@@ -170,19 +170,16 @@ def check_evaluations(subject: Subject) -> str:
 
 def check_settings(subject: Subject) -> str:
     """The process-wide settings of torch stay as they were."""
-
-    def settings() -> dict[str, Any]:
-        return {
-            "default dtype": torch.get_default_dtype(),
-            "number of threads": torch.get_num_threads(),
-            "gradient mode": torch.is_grad_enabled(),
-            "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
-        }
-
-    before = settings()
+    settings: dict[str, Callable[[], Any]] = {
+        "default dtype": torch.get_default_dtype,
+        "number of threads": torch.get_num_threads,
+        "gradient mode": torch.is_grad_enabled,
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled,
+    }
+    before = {name: setting() for name, setting in settings.items()}
     try:
         learn(subject.make(2), subject.stream(2, 2))
-        changed = [name for name, value in settings().items() if value != before[name]]
+        changed = [name for name, setting in settings.items() if setting() != before[name]]
     finally:
         torch.set_grad_enabled(True)
         torch.set_default_dtype(before["default dtype"])

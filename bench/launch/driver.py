@@ -220,15 +220,10 @@ def study_of(request: StudyRequest, notify: Notify) -> Study:
         settings = presets.merged(kept, settings, methods or study.methods)
     if request.budget:  # it comes with its numbers
         study = replace(study, budget=request.budget, minibatches=None, batch_size=None)
-    changes: dict[str, Any] = {
-        "methods": methods,
-        "datasets": datasets,
-        "seeds": _several(request.seeds),
-        "settings": settings,
-        "minibatches": request.minibatches,
-        "batch_size": request.batch_size,
-    }
-    changes = {name: value for name, value in changes.items() if value not in ((), None)}
+    numbers = {name: getattr(request, name) for name in ("minibatches", "batch_size")}
+    names = {"methods": methods, "datasets": datasets, "seeds": _several(request.seeds)}
+    given_here = names | numbers | {"settings": settings}
+    changes = {name: value for name, value in given_here.items() if value not in ((), None)}
     judge = dict(request.judge)
     if request.test_rows is not None:
         judge["test_rows"] = request.test_rows

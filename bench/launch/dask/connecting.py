@@ -56,7 +56,7 @@ def engine(
         UsageError: Dask is not installed, or the cluster is not to be had.
     """
     _need("distributed")
-    import distributed  # noqa: F401  (it sets its loggers up when it is imported)
+    import distributed  # it sets its loggers up when it is imported
 
     logging.getLogger("distributed").setLevel(logging.ERROR)
     with ExitStack() as stack:
@@ -64,17 +64,25 @@ def engine(
         if scheduler:
             client = connect(scheduler)
         elif cluster == "local":
-            client = connect(stack.enter_context(closing(_local(jobs, threads, device))))
+            local = distributed.LocalCluster(
+                n_workers=jobs,
+                threads_per_worker=1,
+                processes=True,
+                resources=_resources(threads, device),
+                memory_limit=0,  # Dask does not see the child processes
+                dashboard_address=None,
+                silence_logs=logging.ERROR,
+            )
+            client = connect(stack.enter_context(closing(local)))
         else:
             _need("dask_jobqueue")
             threads, patience = limits.threads or _configured("cores") or 1, QUEUE
             client = connect(stack.enter_context(_slurm(jobs, threads, device)))
         stack.enter_context(closing(client))
-
-        of_a_run = replace(limits, threads=threads)
+        limits = replace(limits, threads=threads)
 
         def make(specs: Sequence[RunSpec], results: Path) -> Generator[tuple[RunSpec, Event]]:
-            runs = run_on(client, specs, results, of_a_run, patience, again)
+            runs = run_on(client, specs, results, limits, patience, again)
             return stack.enter_context(closing(runs))  # the runs end before the client does
 
         yield make
@@ -112,21 +120,6 @@ def _need(module: str) -> None:
 def _resources(threads: int, device: str) -> dict[str, float]:
     """What each worker that is started here announces: enough for one run."""
     return {"cores": float(threads)} | ({"GPU": 1.0} if device == "cuda" else {})
-
-
-def _local(jobs: int, threads: int, device: str) -> Any:
-    """Workers on this machine. Dask's memory limit is off: it does not see the child processes."""
-    from distributed import LocalCluster
-
-    return LocalCluster(
-        n_workers=jobs,
-        threads_per_worker=1,
-        processes=True,
-        resources=_resources(threads, device),
-        memory_limit=0,
-        dashboard_address=None,
-        silence_logs=logging.ERROR,
-    )
 
 
 def _configured(name: str) -> Any:
