@@ -63,7 +63,9 @@ def looks(methods: Iterable[str]) -> dict[str, Look]:
     the colour that its name picks from the palette, or the next one that is free: it mostly keeps
     it from picture to picture. Markers are chosen likewise; they repeat when none is left.
     """
-    declared = {name: _declared(name) for name in sorted(set(methods), key=_harness_first)}
+    known, names = plugins.methods(), sorted(set(methods))
+    names.sort(key=lambda name: name not in known or plugins.from_elsewhere(known[name]))
+    declared = {name: _declared(name) for name in names}  # the harness's own first
     reserved = {look.colour.upper() for look in declared.values() if look.colour}
     reserved_markers = {look.marker for look in declared.values()}
     colours, markers, found = set[str](), set[str](), {}
@@ -78,11 +80,6 @@ def looks(methods: Iterable[str]) -> dict[str, Look]:
         markers.add(marker)
         found[name] = replace(look, colour=colour, marker=marker)
     return found
-
-
-def _harness_first(name: str) -> tuple[bool, str]:
-    plugin = plugins.methods().get(name)
-    return plugin is None or plugins.from_elsewhere(plugin), name
 
 
 def _declared(name: str) -> Look:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -110,7 +110,20 @@ def _strip(
     ends = [paths.points[-1] for paths in forth.values()]
     basis = np.concatenate(ends) if real.rows is None else real.rows
     plane = plane_of(request, group, basis)
-    lines += _about(group, plane, real)
+    starting = "samples" if real.rows is None else "test rows"
+    lines.append(
+        f"{group.title}: {PATHS} paths from noise, the same for every method, and {PATHS} from "
+        f"{starting}, by the reference solver ({group.rows[0].run['judge']}){plane.about}. "
+        "Straightness, from the record, is 0 where every path is straight and has constant speed."
+    )
+    if real.rows is None:
+        lines.append(f"No test rows of {group.title}: {real.reason}")
+    layers = [one.label for one in group.rows if '"affine": "none"' not in one.run["config"]]
+    if layers:
+        lines.append(
+            "Noise is drawn in the data's coordinates, through the affine layer of "
+            f"{', '.join(sorted(layers))}."
+        )
     handles.pop(f"end of a {style.stage_word(staged)}", None)
     staged += [one.method for one in group.rows if forth[one.label].joints]
     if staged:
@@ -137,23 +150,6 @@ def _strip(
         style.share_axes(grid, low, high, x, f"noise → data\n{y}", f"data → noise\n{y}")
 
     return style.Strip(group.title, rows, paint), group, lines
-
-
-def _about(group: Group, plane: Plane, real: RealRows) -> Iterator[str]:
-    starts = "test rows" if real.rows is not None else "samples"
-    yield (
-        f"{group.title}: {PATHS} paths from noise, the same for every method, and {PATHS} from "
-        f"{starts}, by the reference solver ({group.rows[0].run['judge']}){plane.about}. "
-        "Straightness, from the record, is 0 where every path is straight and has constant speed."
-    )
-    if real.rows is None:
-        yield f"No test rows of {group.title}: {real.reason}"
-    layers = [one.label for one in group.rows if '"affine": "none"' not in one.run["config"]]
-    if layers:
-        yield (
-            "Noise is drawn in the data's coordinates, through the affine layer of "
-            f"{', '.join(sorted(layers))}."
-        )
 
 
 def paths_of(flow: Flow, rows: Array, points: int, *, to_data: bool) -> FlowPaths:
