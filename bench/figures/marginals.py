@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +18,7 @@ from bench.errors import NothingMeasured
 from bench.figures import style
 from bench.figures.request import (
     Array,
-    Group,
     Plot,
-    RealRows,
     Request,
     columns_of,
     frame_around,
@@ -83,7 +81,16 @@ def draw(request: Request) -> Plot:
     frame = _frame(data, np.concatenate(list(sets.values())))
     shared = Corners(data, [name_of(column, group.d) for column in columns], *frame)
     shown, styles, metric = group.only(kept), selection.styles(), request.metric or "mmd_m"
-    lines = [*_about(group, kept, real, columns, why)]
+    sizes = sorted({len(rows) for rows in kept.values()})
+    each = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
+    test = "" if data is None else f" and of {len(data):,} of {real.total:,} test rows (grey)"
+    lines = [
+        f"{group.title}: columns {', '.join(map(str, columns))} of {group.d}, counted from 0{why}.",
+        f"Contours enclose 90 % and 50 % of {each} samples of a method (lines){test}; Gaussian "
+        "kernels, Scott's bandwidth. A contour that would extend far beyond the axes is omitted.",
+    ]
+    if data is None:
+        lines.append(f"No test rows of {group.title}: {real.reason}")
     if beyond := [f"{label} {n / len(sets[label]):.1%}" for label, n in outside(sets, *frame)]:
         lines.append(f"Outside the axes: {', '.join(beyond)}.")
     if missing := [one.label for one in group.rows if one.label not in kept]:
@@ -110,24 +117,6 @@ def _frame(data: Array | None, drawn: Array) -> tuple[Array, Array]:
     least, most = np.quantile(drawn, [0.02, 0.98], axis=0)
     span = high - low
     return np.clip(least, low - span, low), np.clip(most, high, high + span)
-
-
-def _about(
-    group: Group, kept: dict[str, Array], real: RealRows, columns: list[int], why: str
-) -> Iterator[str]:
-    sizes = sorted({len(rows) for rows in kept.values()})
-    each = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
-    numbers = ", ".join(map(str, columns))
-    data = ""
-    if real.rows is not None:
-        data = f" and of {len(real.rows):,} of {real.total:,} test rows (grey)"
-    yield f"{group.title}: columns {numbers} of {group.d}, counted from 0{why}."
-    yield (
-        f"Contours enclose 90 % and 50 % of {each} samples of a method (lines){data}; Gaussian "
-        "kernels, Scott's bandwidth. A contour that would extend far beyond the axes is omitted."
-    )
-    if real.rows is None:
-        yield f"No test rows of {group.title}: {real.reason}"
 
 
 def diagram(title: str, corners: Sequence[tuple[str, str, Array]], shared: Corners) -> style.Figure:

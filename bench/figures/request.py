@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -339,12 +338,13 @@ def plot_strips(
     most: int,
     make: Callable[[Group, RealRows], tuple[Strip | None, Group, list[str]]],
     missing: str,
-    handles: Mapping[str, Any] = MappingProxyType({}),
+    handles: Mapping[str, Any] | None = None,
 ) -> Plot:
     """Draw a strip for each group that has one.
 
     `make` takes a group and at most `most` of its test rows; it returns the strip, or None, the
-    group as it is shown, and lines of the caption. `missing` is what no run has, where none has it.
+    group as it is shown, and lines of the caption. `missing` is what no run has, where none has it;
+    `handles` are those of the legend, to which `make` may add.
     """
     strips, shown, lines = [], [], []
     for group in selection.groups:
@@ -355,7 +355,7 @@ def plot_strips(
             shown.append(kept)
     if not strips:
         raise NothingMeasured(f"No run in {request.results} {missing}.", " ".join(lines[:3]))
-    return selection.plot(draw_strips(strips, handles), lines, shown)
+    return selection.plot(draw_strips(strips, handles or {}), lines, shown)
 
 
 def columns_of(request: Request, group: Group, most: int) -> list[int]:
