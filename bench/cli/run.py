@@ -151,8 +151,7 @@ def _show_plan(prepared: Prepared) -> None:
     from bench.study.estimates import estimates, in_all
 
     todo, jobs = prepared.plan.todo, prepared.jobs
-    names = [spec.run for spec in todo]
-    expected = dict(zip(names, estimates(todo, prepared.folder), strict=True))
+    expected = dict(zip([s.run for s in todo], estimates(todo, prepared.folder), strict=True))
     for spec in prepared.plan.runs:
         estimate = expected.get(spec.run)
         line = f"{spec.run}  {spec.minibatches} x {spec.batch_size}"

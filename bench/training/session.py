@@ -152,13 +152,8 @@ class Session:
     def _after_step(self, done: Training) -> None:
         stopped, now = self.stop.is_set(), time.monotonic()
         finished = done.minibatches == self.stream.total
-        if stopped or finished or now >= self.due or now > self.deadline:
-            self._save(done)
-            self.due = time.monotonic() + self.limits.checkpoint_every
-        if stopped:
-            raise Interrupted(f"Stopped after mini-batch {done.minibatches:,}.")
-
-    def _save(self, done: Training) -> None:
+        if not (stopped or finished or now >= self.due or now > self.deadline):
+            return
         began = time.perf_counter()
         self.curve.flush()
         random = {"cpu": torch.get_rng_state()}
@@ -181,6 +176,9 @@ class Session:
         except OSError as error:
             self.report({"event": "note", "note": f"No checkpoint can be written: {error}"})
         done.checkpoint_seconds += time.perf_counter() - began
+        self.due = time.monotonic() + self.limits.checkpoint_every
+        if stopped:
+            raise Interrupted(f"Stopped after mini-batch {done.minibatches:,}.")
 
     def _peaks(self) -> dict[str, int]:
         """Return peak memory in bytes over all sessions, by the names in a record's cost."""
