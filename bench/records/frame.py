@@ -175,7 +175,7 @@ def frame_of(read: Sequence[Record]) -> pd.DataFrame:
 
 
 def cells(frame: pd.DataFrame, *, by_run: bool = False) -> Iterator[Cell]:
-    """The frame's runs, parted into those that may be averaged; by run, each stands alone."""
+    """The frame's runs, grouped into those that may be averaged; by run, one run each."""
     names = [*CELL, "run"] if by_run else list(CELL)
     # Sorted and freed of repeats as a whole, as there may be thousands of cells.
     ordered = frame.sort_values("started", kind="stable", na_position="first")

@@ -227,7 +227,7 @@ def decode(text: bytes, where: str) -> Record:
 
 
 def _layout(text: bytes) -> int:
-    """The layout of a text that is no record of this one; 0 where it does not say."""
+    """The layout that a text names; 0 where it names none."""
     try:
         found = msgspec.json.decode(text, type=dict[str, Any]).get("format")
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):

@@ -69,7 +69,7 @@ class RunSpec:
     by. `settings` are the user's own among the hyper-parameters, with the name of the preset where
     one was asked for. `include` are the files that hold the method or the data set, where no
     distribution installs it; the hash of their source is in `version` and `revision`. All these,
-    the data root, the budget's and the preset's names and the number of threads are no part of the
+    the data root, the budget's and the preset's names and the number of threads are not part of the
     key: with the same rows, numbers and hyper-parameters they make the same run. `metrics` are the
     hashes of the metrics that plug-ins bring, part of the key where there are any.
     """

@@ -1,7 +1,7 @@
 """The record of a run: one JSON file, written once, whole, and never edited.
 
 A run lives in `RESULTS/<run>/`: `record.json`, `curve.jsonl`, `model.pt`, `samples.npz`, `log.txt`.
-While it is under way it lives in `RESULTS/<run>.part/`, with its checkpoints; that folder takes its
+While it is in progress it lives in `RESULTS/<run>.part/`, with its checkpoints; that folder takes its
 final name in one rename when the record is in it. So a folder without the suffix is a finished run,
 whatever was killed when. One whose record was damaged later is set aside as
 `RESULTS/<run>.damaged/` when its cell is made again.
@@ -36,7 +36,7 @@ _RESUMED = (CHECKPOINTS, "curve.jsonl", "log.txt")
 #: Suffixes of folders that hold no finished run.
 _UNFINISHED = (".part", ".replaced", ".damaged")
 
-#: How `write_json` begins and ends a record of this layout; what lies deeper ends indented.
+#: How `write_json` begins and ends a record of this layout; deeper levels end indented.
 _HEAD, _TAIL = f'{{\n "format": {FORMAT},\n'.encode(), b"\n}\n"
 
 
@@ -64,7 +64,7 @@ def write_synced(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def part(results: Path, run: str) -> Path:
-    """The folder of a run that is under way."""
+    """The folder of a run in progress."""
     return results / f"{run}.part"
 
 
