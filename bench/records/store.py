@@ -1,8 +1,8 @@
 """The record of a run: one JSON file, written once, whole, and never edited.
 
 A run lives in `RESULTS/<run>/`: `record.json`, `curve.jsonl`, `model.pt`, `samples.npz`, `log.txt`.
-While it is in progress it lives in `RESULTS/<run>.part/`, with its checkpoints; that folder takes its
-final name in one rename when the record is in it. So a folder without the suffix is a finished run,
+A run in progress lives in `RESULTS/<run>.part/`, with its checkpoints; that folder takes its final
+name in one rename when the record is in it. So a folder without the suffix is a finished run,
 whatever was killed when. One whose record was damaged later is set aside as
 `RESULTS/<run>.damaged/` when its cell is made again.
 """
