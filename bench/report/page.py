@@ -286,7 +286,7 @@ def shortened(table: Table, most: int = MOST_ROWS) -> tuple[Table, list[str]]:
 
     Bold and footnotes rest on all rows, as before.
     """
-    nll = [column.title for column in table.columns].index(catalogue.column("nll").title)
+    nll = [column.name for column in table.columns].index("nll")
 
     def place(row: Row) -> float:
         value = row.entries[nll].value
@@ -346,13 +346,10 @@ def _rendered(template: str, content: dict[str, Any]) -> str:
 
 def _policy(watched: bool) -> str:
     """What the browser lets the page do: its own style and script, its own pictures."""
-    digests = {
-        name: base64.b64encode(hashlib.sha256(_file(name).encode()).digest()).decode()
-        for name in ("page.css", "page.js")
-    }
     rules = ["default-src 'none'", "img-src data:", "base-uri 'none'", "form-action 'none'"]
-    rules.append(f"style-src 'sha256-{digests['page.css']}'")
-    rules.append(f"script-src 'sha256-{digests['page.js']}'")
+    for kind, name in (("style", "page.css"), ("script", "page.js")):
+        digest = base64.b64encode(hashlib.sha256(_file(name).encode()).digest()).decode()
+        rules.append(f"{kind}-src 'sha256-{digest}'")
     return "; ".join([*rules, "connect-src 'self'"] if watched else rules)
 
 

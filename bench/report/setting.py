@@ -7,7 +7,7 @@ import json
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import pandas as pd
 
 from bench.records.format import whole
 from bench.records.frame import frame_of, latest
-from bench.records.model import BudgetRecord, DatasetRecord, Record
+from bench.records.model import DatasetRecord, Record
 from bench.records.spec import METRICS_VERSION, Judge
 from bench.records.store import read_all
 from bench.study.studies import JUDGE, budgets, find, shipped
@@ -201,7 +201,11 @@ def commands(records: Iterable[Record]) -> list[Command]:
 def _shared(record: Record) -> tuple[Shared, tuple[str, Variant]]:
     """What a run shares with others of its command, and its data set and variant."""
     method, budget, name = record.method, record.budget, record.dataset.name
-    options = [*_amount(budget, name, method.name)]
+    amount = (budget.minibatches, budget.batch_size)
+    known = budgets().get(budget.name or "")
+    options = ["-b", str(budget.name)] if known else []
+    if known is None or amount != astuple(known.amount(name, method.name)):
+        options += ["--minibatches", str(amount[0]), "--batch-size", str(amount[1])]
     if record.environment.device != "cpu":
         options += ["--device", record.environment.device]
     usual = asdict(Judge())
@@ -220,17 +224,6 @@ def _shared(record: Record) -> tuple[Shared, tuple[str, Variant]]:
     chosen = method.config if method.settings is None else method.settings
     settings = tuple((k, plain(v)) for k, v in chosen.items())
     return (tuple(options), tuple(differs), tuple(remarks)), (name, (method.name, settings))
-
-
-def _amount(budget: BudgetRecord, dataset: str, method: str) -> Iterator[str]:
-    """The budget's name, and its numbers where they are not those that it names."""
-    known = budgets()
-    if budget.name in known:
-        yield from ("-b", str(budget.name))
-        amount = known[str(budget.name)].amount(dataset, method)
-        if (budget.minibatches, budget.batch_size) == (amount.minibatches, amount.batch_size):
-            return
-    yield from ("--minibatches", str(budget.minibatches), "--batch-size", str(budget.batch_size))
 
 
 def _grids(shared: Shared, runs: Runs) -> Iterator[Command]:

@@ -165,12 +165,8 @@ def measured_column(name: str) -> Column:
 def _with_thresholds(metrics: Sequence[str]) -> tuple[str, ...]:
     """The columns, each statistic followed by its threshold: there is no row to hold it."""
     taus = {name: column.threshold for name, column in catalogue.statistics().items()}
-    found: list[str] = []
-    for name in metrics:
-        found.append(name)
-        if name in taus and taus[name] not in metrics:
-            found.append(taus[name])
-    return tuple(found)
+    added = {name: (name, taus[name]) for name in taus if taus[name] not in metrics}
+    return tuple(each for name in metrics for each in added.get(name, (name,)))
 
 
 def _row(cell: Cell, label: str, metrics: Sequence[str], below: bool, one: str) -> Row:
@@ -180,12 +176,11 @@ def _row(cell: Cell, label: str, metrics: Sequence[str], below: bool, one: str) 
         seeds = str(cell.shared("seed"))
     if not ok:
         ended = " + ".join(str(s) for s in dict.fromkeys(cell.columns.plain("status")[cell.rows]))
-        main = next((i for i, m in enumerate(metrics) if m not in AMOUNTS), 0)
-        entries = [Entry(word=ended) if i == main else Entry() for i in range(len(metrics))]
+        main = next((name for name in metrics if name not in AMOUNTS), metrics[0])
+        entries = {name: Entry(word=ended) if name == main else Entry() for name in metrics}
         if "params" in metrics and (params := cell.shared("params")) is not None:
-            number = catalogue.number("params", params)
-            entries[list(metrics).index("params")] = Entry(number, value=float(params))
-        return Row(label, "", seeds, tuple(entries))
+            entries["params"] = Entry(catalogue.number("params", params), value=float(params))
+        return Row(label, "", seeds, tuple(entries.values()))
     mixed = marks.MIXED if len(set(cell.known("hardware"))) > 1 else ""
     flags = (marks.BELOW if below else "") + marks.flags_of(cell) + mixed
     return Row(label, flags, seeds, tuple(_entry(cell, name, one) for name in metrics))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -55,12 +55,6 @@ def heading_of(cell: Cell) -> tuple[Any, Any, Any]:
     return cell.key["dataset"], cell.key["dataset_revision"], cell.shared("budget")
 
 
-def place_of(cell: Cell) -> tuple[object, ...]:
-    """Sort key of a row: by heading, then by method, the floor last."""
-    method = str(cell.key["method"])
-    return *map(str, heading_of(cell)), is_floor(method), method
-
-
 def sorted_cells(known: Iterable[Cell], by: str) -> list[Cell]:
     """The cells by heading; in each, by a column's mean, the best first.
 
@@ -81,8 +75,13 @@ def sorted_cells(known: Iterable[Cell], by: str) -> list[Cell]:
 
 
 def groups_of(frame: pd.DataFrame) -> list[list[Cell]]:
-    """The frame's cells in the order of their rows, those of each heading together."""
-    known = sorted(cells(frame), key=place_of)
+    """The frame's cells, those of each heading together, by method, the floor last."""
+
+    def place(cell: Cell) -> tuple[object, ...]:
+        method = str(cell.key["method"])
+        return *map(str, heading_of(cell)), is_floor(method), method
+
+    known = sorted(cells(frame), key=place)
     return [list(members) for _, members in groupby(known, heading_of)]
 
 
@@ -213,9 +212,9 @@ def contests(known: Iterable[Cell], results: Path | None) -> list[Contest]:
     groups = [(heading, list(members)) for heading, members in groupby(known, heading_of)]
     names = Counter(heading[0] for heading, _ in groups)
     found = []
-    for heading, members in groups:
-        name = str(heading[0] or "?")
-        place = f"{name} ({heading[2]}, {str(heading[1])[:8]})" if names[heading[0]] > 1 else name
+    for (dataset, revision, budget), members in groups:
+        place = str(dataset or "?")
+        place += f" ({budget}, {str(revision)[:8]})" if names[dataset] > 1 else ""
         found += [
             Contest(place, tuple(rivals), decide(_scores(rivals, results), LEVEL))
             for rivals in _rivals([cell for cell in members if is_complete(cell)])
@@ -231,16 +230,12 @@ def is_complete(cell: Cell) -> bool:
 
 def _rivals(members: list[Cell]) -> Iterator[list[Cell]]:
     """The rows to be compared: all, or those of each amount where a method has several amounts."""
-    amounts = defaultdict(set)
+    amounts, apart = defaultdict(set), defaultdict(list)
     for cell in members:
         amounts[cell.key["method"]].update(amounts_of([cell]))
-    if all(len(each) <= 1 for each in amounts.values()):
-        yield members
-        return
-    apart = defaultdict(list)
-    for cell in members:
         apart[tuple(amounts_of([cell]))].append(cell)
-    yield from apart.values()
+    several = any(len(each) > 1 for each in amounts.values())
+    yield from apart.values() if several else [members]
 
 
 def _scores(rivals: Sequence[Cell], results: Path | None) -> list[Scores]:
@@ -250,13 +245,12 @@ def _scores(rivals: Sequence[Cell], results: Path | None) -> list[Scores]:
     found = []
     for cell, each in zip(rivals, kept, strict=True):
         pairs = zip(cell.numbers("seed"), cell.numbers("nll"), strict=True)
-        nll = {int(seed): float(value) for seed, value in pairs}
+        score = Scores({int(seed): float(nll) for seed, nll in pairs}, cell.mean("nll_se"))
         if paired and each:
             groups = next(iter(each.values())).groups
             rows = {seed: one.log_prob for seed, one in each.items()}
-            found.append(Scores(nll, cell.mean("nll_se"), rows, groups))
-        else:
-            found.append(Scores(nll, cell.mean("nll_se")))
+            score = replace(score, log_prob=rows, groups=groups)
+        found.append(score)
     return found
 
 

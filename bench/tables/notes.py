@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -126,11 +125,11 @@ def notes_of(known: list[Cell], metrics: Sequence[str], used: str) -> Iterator[N
     runs = known[0].columns.frame.iloc[np.concatenate([c.rows for c in known])]
     ok = runs[(runs["status"] == "ok").fillna(False)]
     if any(len(cell.well) > 1 for cell in known):
-        yield Note(
-            "",
+        text = (
             "± is the standard deviation over seeds (ddof 1). The column 'seeds' has their number; "
-            "k/n means that k of n seeds ended well, and that the mean is over those.",
+            "k/n means that k of n seeds ended well, and that the mean is over those."
         )
+        yield Note("", text)
     elif "nll" in metrics and len(ok):
         yield Note("", f"± is the standard error over the {_scored(ok)}.")
     if marks.ONE in used:
@@ -230,10 +229,8 @@ def _where(runs: pd.DataFrame, ok: pd.DataFrame, metrics: Sequence[str]) -> str:
     text = f"Seeds: {seeds}. Device: {devices}" + (f" ({hardware})." if hardware else ".")
     if "memory_bytes" in metrics and len(ok):
         on_gpu = ok["device"].str.startswith("cuda").fillna(False)
-        kinds = [
-            *(["allocated on the GPU"] if on_gpu.any() else []),
-            *(["resident set of the process"] if (~on_gpu).any() else []),
-        ]
+        kinds = ["allocated on the GPU"] if on_gpu.any() else []
+        kinds += ["resident set of the process"] if (~on_gpu).any() else []
         text += f" Memory: peak, {' or '.join(kinds)}."
     return text
 
@@ -268,14 +265,13 @@ def _variant_notes(known: list[Cell]) -> Iterator[Note]:
         meanings = "; ".join(f"{one}: {one.meaning}" for one in labels(rows) if one.meaning)
         if meanings:
             yield Note("", f"On {heading[0]}, {meanings}.")
-    versions: dict[str, set[str]] = {}
+    versions = defaultdict(set)
     for cell in known:
-        versions.setdefault(str(cell.key["method"]), set()).add(str(cell.key["version"]))
+        versions[str(cell.key["method"])].add(str(cell.key["version"]))
     for name, found in sorted(versions.items()):
         if len(found) > 1:
-            yield Note(
-                "", f"{name}: {len(found)} versions of its code ({', '.join(sorted(found))})."
-            )
+            each = ", ".join(sorted(found))
+            yield Note("", f"{name}: {len(found)} versions of its code ({each}).")
     repeats = sum(cell.repeats for cell in known)
     if repeats:
         runs = "1 earlier run" if repeats == 1 else f"{repeats} earlier runs"

@@ -69,7 +69,8 @@ def with_published(table: Table, frame: pd.DataFrame) -> Table:
     bold and have no rank. A published NLL that is worse than the Gaussian's on the data set here
     is marked as ours are, although it is of other rows of the set; a note says so.
     """
-    floors = _floors(frame)
+    fitted = frame[frame["method"].map(is_floor) & (frame["status"] == "ok")]
+    floors = dict(fitted.groupby("dataset")["nll"].min().dropna())
     columns = [c for name in COMPARED for c in table.columns if c.name == name]
     groups = tuple(_extended(group, columns, floors.get(group.name)) for group in table.groups)
     titles = tuple(
@@ -79,13 +80,6 @@ def with_published(table: Table, frame: pd.DataFrame) -> Table:
     notes = _notes(sorted({group.name for group in groups}), floors) if table.notes else []
     added = tuple(note for note in notes if not note.mark or note.mark not in marks)
     return replace(table, columns=table.columns + titles, groups=groups, notes=table.notes + added)
-
-
-def _floors(frame: pd.DataFrame) -> dict[str, float]:
-    """The lowest NLL of a fitted Gaussian on each data set."""
-    fitted = frame[frame["method"].map(is_floor) & (frame["status"] == "ok")]
-    found = fitted.groupby("dataset")["nll"].min().dropna()
-    return {str(name): float(nll) for name, nll in found.items()}
 
 
 def _extended(group: RowGroup, columns: Sequence[Column], floor: float | None) -> RowGroup:
@@ -129,19 +123,14 @@ def _notes(datasets: Sequence[str], floors: dict[str, float]) -> list[Note]:
     found = {name: published_on(name) for name in datasets}
     if not any(found.values()):
         return [Note("", f"{SOURCE}, has no results on these data sets.")]
-    notes = [
-        Note(
-            "",
-            f"publ.: {SOURCE}, as printed. Other rows of the data, another solver and other "
-            "budgets: not part of any test or rank, and never in bold.",
-        )
-    ]
+    printed = (
+        f"publ.: {SOURCE}, as printed. Other rows of the data, another solver and other budgets: "
+        "not part of any test or rank, and never in bold."
+    )
+    notes = [Note("", printed)]
     every = [each for results in found.values() for each in results.values()]
-    bounds = sorted({each.method for each in every if "ELBO" in each.note})
-    if bounds:
-        notes.append(
-            Note("", f"publ.: the NLL of {', '.join(bounds)} is reportedly a bound (ELBO).")
-        )
+    if bounds := ", ".join(sorted({each.method for each in every if "ELBO" in each.note})):
+        notes.append(Note("", f"publ.: the NLL of {bounds} is reportedly a bound (ELBO)."))
     worse = {
         name: [each.method for each in results.values() if each.nll > floors[name]]
         for name, results in found.items()

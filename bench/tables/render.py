@@ -188,8 +188,7 @@ def _panels(table: Table, group: RowGroup, width: int, *, seeds: bool) -> Iterat
     texts = [table.titles[0], *(row.label + row.marks * marked for row in rows)]
     left = min(max(map(cell_len, texts)), _LABEL)
     styles = ["bold", *(_row_style(table, row) for row in rows)]
-    labels = TextColumn([chop_cells(each, left) or [""] for each in texts], styles, True)
-    before = [labels]
+    before = [TextColumn([chop_cells(each, left) or [""] for each in texts], styles, True)]
     if seeds:
         numbers = [[table.titles[1]], *([row.seeds] for row in rows)]
         before.append(TextColumn(numbers, [""] * len(numbers), False))
@@ -218,17 +217,15 @@ def _total(columns: Sequence[TextColumn], gap: int) -> int:
 
 def _lines(columns: Sequence[TextColumn], gap: int, end: int) -> Iterator[Text]:
     """The titles, a rule, the rows, and after a blank line the thresholds."""
-    high = max(len(column.cells[0]) for column in columns)
-    for number in range(len(columns[0].cells)):
+    for number, cells in enumerate(zip(*(column.cells for column in columns), strict=True)):
         if number == 1:
             yield Text("─" * _total(columns, gap))
         if number == end + 1:
             yield Text("")
-        height = high if number == 0 else max(len(column.cells[number]) for column in columns)
+        height = max(map(len, cells))
         for i in range(height):
             line = Text()
-            for place, column in enumerate(columns):
-                cell = column.cells[number]
+            for place, (column, cell) in enumerate(zip(columns, cells, strict=True)):
                 shown = i - (height - len(cell) if number == 0 else 0)
                 part = cell[shown] if 0 <= shown < len(cell) else ""
                 blank = " " * (column.width - cell_len(part))
@@ -332,9 +329,8 @@ def _html_marks(marks: str) -> Markup:
 
 def _filled(group: RowGroup) -> list[int]:
     """The columns that have anything in a group, which is a table of its own here."""
-    rows = (*group.rows, *group.references)
-    columns = range(len(rows[0].entries)) if rows else range(0)
-    return [i for i in columns if any(str(row.entries[i]) for row in rows)]
+    columns = zip(*(row.entries for row in (*group.rows, *group.references)), strict=True)
+    return [i for i, entries in enumerate(columns) if any(map(str, entries))]
 
 
 def _markdown_entry(entry: Entry) -> Ready:
