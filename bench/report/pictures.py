@@ -169,18 +169,14 @@ def _picture(
     if key not in kept:
         request = Request(gathered.results, budget=budget, datasets=datasets, runs=runs)
         plot = plotted(kind, request, place)
-        kept[key] = plot if isinstance(plot, NotDrawn) else _embedded_plot(kind, plot, budget)
+        if isinstance(plot, NotDrawn):
+            kept[key] = plot
+        else:
+            lines, title = [f"Budget {budget}."] if budget else [], KINDS[kind]
+            parts = tuple(paragraphs([*lines, *caption(plot)]))
+            alt = " ".join([title[:1].upper() + title[1:], *(t for fixed, t in parts if not fixed)])
+            kept[key] = Picture(kind, title, *_embedded(plot.figure), parts, alt)
     return kept[key]
-
-
-def _embedded_plot(kind: str, plot: Plot, budget: str | None) -> Picture:
-    lines = [f"Budget {budget}."] if budget else []
-    parts = tuple(paragraphs([*lines, *caption(plot)]))
-    prose = " ".join(text for fixed, text in parts if not fixed)
-    title = KINDS[kind]
-    return Picture(
-        kind, title, *_embedded(plot.figure), parts, f"{title[:1].upper()}{title[1:]} {prose}"
-    )
 
 
 def paragraphs(lines: Sequence[str]) -> Iterator[tuple[bool, str]]:

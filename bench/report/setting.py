@@ -227,7 +227,7 @@ def _shared(record: Record) -> tuple[Shared, tuple[str, Variant]]:
 
 
 def _grids(shared: Shared, runs: Runs) -> Iterator[Command]:
-    """The runs, split into products of methods, data sets and seeds."""
+    """A command for each product of methods, data sets and seeds that the runs are split into."""
     layers: dict[tuple[str, tuple[int, ...], int], list[Variant]] = defaultdict(list)
     taken: Counter[tuple[str, tuple[int, ...], str]] = Counter()
     for (name, variant), found in sorted(runs.items(), key=lambda each: each[0]):
@@ -238,34 +238,23 @@ def _grids(shared: Shared, runs: Runs) -> Iterator[Command]:
     grids: dict[tuple[tuple[Variant, ...], tuple[int, ...]], list[str]] = defaultdict(list)
     for (name, seeds, _), variants in layers.items():
         grids[tuple(variants), seeds].append(name)
-    for (each, seeds), names in grids.items():
-        threads = {runs[name, one][seed] for name in names for one in each for seed in seeds}
-        yield _command(shared, each, names, seeds, sorted(n for n in threads if n is not None))
-
-
-def _command(
-    shared: Shared,
-    variants: Sequence[Variant],
-    names: Sequence[str],
-    seeds: Sequence[int],
-    threads: Sequence[int],
-) -> Command:
     options, differs, remarks = shared
-    methods = [method for method, _ in variants]
-    judged, study = _judged(differs, methods, names)
-    words = ["bench", "run", *judged]
-    for option, values in (("-m", methods), ("-d", names), ("-s", map(str, seeds))):
-        words += [word for value in values for word in (option, value)]
-    words += options
-    for method, settings in variants:
-        scope = f"{method}." if len(variants) > 1 else ""
-        words += [word for k, v in settings for word in ("--set", f"{scope}{k}={v}")]
-    if len(threads) == 1:
-        words += ["--threads", str(threads[0])]
-    elif threads:
-        several = ", ".join(map(str, threads))
-        remarks += (f"These runs had {several} threads; the command of each run has its own.",)
-    return Command(shlex.join(words), len(variants) * len(names) * len(seeds), study, remarks)
+    for (each, seeds), names in grids.items():
+        methods = [method for method, _ in each]
+        judged, study = _judged(differs, methods, names)
+        words = ["bench", "run", *judged]
+        for option, values in (("-m", methods), ("-d", names), ("-s", map(str, seeds))):
+            words += [word for value in values for word in (option, value)]
+        words += options
+        for method, settings in each:
+            scope = f"{method}." if len(each) > 1 else ""
+            words += [word for k, v in settings for word in ("--set", f"{scope}{k}={v}")]
+        used = {runs[name, one][seed] for name in names for one in each for seed in seeds} - {None}
+        threads = ", ".join(map(str, sorted(filter(None, used))))
+        several = f"These runs had {threads} threads; the command of each run has its own."
+        words += ["--threads", threads] if len(used) == 1 else []
+        notes = (*remarks, several) if len(used) > 1 else remarks
+        yield Command(shlex.join(words), len(each) * len(names) * len(seeds), study, notes)
 
 
 def _judged(

@@ -34,7 +34,6 @@ _LABEL, _TITLE = 34, 22
 MATH = {
     "†": r"\dagger",
     "‡": r"\ddagger",
-    "°": r"\circ",
     "‖": r"\|",
     "¶": r"\P",
     "§": r"\S",

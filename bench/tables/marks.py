@@ -34,7 +34,7 @@ BLIND_SHARE = 0.05
 LEVEL = 0.05
 
 #: The marks; `bench.tables.notes` says what each means.
-BELOW, SOLVER, SAME, BLIND, ONE, MIXED = "†", "‡", "°", "‖", "¶", "§"
+BELOW, SOLVER, BLIND, ONE, MIXED = "†", "‡", "‖", "¶", "§"
 GAP, MASS, TRIP = "≠", "∫", "↔"
 #: Beside the best and the second best, where a form has no bold and no underlining.
 BEST, SECOND = "*", "₂"
