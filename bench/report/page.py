@@ -23,7 +23,7 @@ from bench.records.frame import Cell
 from bench.report import pictures, runs, setting
 from bench.report.setting import Gathered, anchor
 from bench.tables.comparison import comparison
-from bench.tables.details import Detail, details
+from bench.tables.details import details
 from bench.tables.layout import Row, Table, labels
 from bench.tables.marks import LEVEL, VERDICT, Contest, groups_of, heading_of, is_complete, is_floor
 from bench.tables.published import with_published
@@ -72,18 +72,6 @@ class Answer:
     place: str
     code: str
     text: str
-
-
-@dataclass(frozen=True)
-class DataSection:
-    """A data set's section: its revisions, its figures, what each number rests on."""
-
-    name: str
-    revisions: tuple[setting.Revision, ...]
-    shown: tuple[pictures.Picture, ...]
-    remark: str
-    details: tuple[tuple[str, tuple[Detail, ...]], ...]
-    failed: int
 
 
 @dataclass(frozen=True)
@@ -307,7 +295,8 @@ def shortened(table: Table, most: int = MOST_ROWS) -> tuple[Table, list[str]]:
 
 def _sections(
     gathered: Gathered, data: Sequence[setting.Revision], kept: pictures.Kept
-) -> tuple[list[DataSection], pictures.Pictures]:
+) -> tuple[list[dict[str, Any]], pictures.Pictures]:
+    """Each data set's revisions, figures and what each number rests on; all figures."""
     sections, drawn = [], []
     failed = Counter(r.dataset.name for r in gathered.records if r.status != "ok")
     for name in dict.fromkeys(each.record.name for each in data):
@@ -316,14 +305,14 @@ def _sections(
         mine = gathered.compared[gathered.compared["dataset"] == name]
         lines = details(mine, gathered.results) if len(mine) <= MOST_DETAILED else []
         sections.append(
-            DataSection(
-                name=name,
-                revisions=tuple(each for each in data if each.record.name == name),
-                shown=tuple(each for each in found if isinstance(each, pictures.Picture)),
-                remark=remark,
-                details=tuple((method, tuple(rows)) for _, method, rows in lines),
-                failed=failed[name],
-            )
+            {
+                "name": name,
+                "revisions": [each for each in data if each.record.name == name],
+                "shown": [each for each in found if isinstance(each, pictures.Picture)],
+                "remark": remark,
+                "details": [(method, rows) for _, method, rows in lines],
+                "failed": failed[name],
+            }
         )
     return sections, drawn
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -132,18 +132,6 @@ def templates(filters: Mapping[str, Any], **options: Any) -> Environment:
     return environment
 
 
-@dataclass(frozen=True)
-class TablePart:
-    """What one `tabular` shows: some of the columns and some of the groups, ready to print.
-
-    `heads` are the columns' titles; `blocks` the line of each group's heading and its rows' lines.
-    """
-
-    preamble: str
-    heads: tuple[str, ...]
-    blocks: tuple[tuple[str, tuple[str, ...]], ...]
-
-
 def latex(
     table: Table, *, standalone: bool = False, siunitx: bool = False, label: str = LABEL
 ) -> str:
@@ -171,7 +159,7 @@ def latex(
         for page in _pages(table, _LINES[turned])
         for columns in panels
     ]
-    last = sum(1 + len(lines) for _, lines in parts[-1].blocks)
+    last = sum(1 + len(lines) for _, lines in parts[-1]["blocks"])
     packages = ["booktabs", "array", "adjustbox"]
     packages += ["siunitx"] if siunitx else []
     packages += ["rotating"] if turned and not standalone else []
@@ -215,7 +203,11 @@ def _pages(table: Table, most: int) -> Iterator[list[RowGroup]]:
 
 def _part(
     table: Table, page: Sequence[RowGroup], columns: Sequence[int], *, siunitx: bool
-) -> TablePart:
+) -> dict[str, Any]:
+    """What one `tabular` shows: some of the columns and some of the groups, ready to print.
+
+    `heads` are the columns' titles; `blocks` the line of each group's heading and its rows' lines.
+    """
     every = [row for group in table.groups for row in (*group.rows, *group.references)]
     long = any(len(row.label) > _LABEL for row in every)
     preamble = r">{\raggedright\arraybackslash\hangindent=1em}p{5.5cm}" if long else "l"
@@ -240,8 +232,8 @@ def _part(
         facts = rf"\enspace {escape_latex(', '.join(group.short))}" if group.short else ""
         heading = rf"\multicolumn{{{width}}}{{@{{}}l}}{{\textbf{{{breakable(group.name)}}}{facts}}}"
         rows = (*group.rows, *group.references)
-        blocks.append((heading, tuple(_line(table, row, formats) for row in rows)))
-    return TablePart(preamble, tuple(heads), tuple(blocks))
+        blocks.append((heading, [_line(table, row, formats) for row in rows]))
+    return {"preamble": preamble, "heads": heads, "blocks": blocks}
 
 
 def _head(table: Table, i: int, *, braces: bool) -> str:
