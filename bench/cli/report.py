@@ -56,7 +56,9 @@ def report(
       bench watch                                   the same page while runs are made
     """
     folder = Path(output or Path("results") / "report").expanduser()
-    _require_a_folder(folder)
+    existing = next(filter(Path.exists, (folder, *folder.parents)))
+    if not existing.is_dir():
+        raise UsageError(f"{existing} is a file.", "Name a folder (-o).")
     from bench.report.page import page
     from bench.report.setting import gather
 
@@ -81,14 +83,6 @@ def report(
         ) from error
     write_whole(folder / PAGE, lambda temporary: temporary.write_bytes(text))
     click.echo(f"Written: {folder / PAGE} ({len(text) / 2**20:.1f} MiB)")
-
-
-def _require_a_folder(folder: Path) -> None:
-    for each in (folder, *folder.parents):
-        if each.exists():
-            if not each.is_dir():
-                raise UsageError(f"{each} is a file.", "Name a folder (-o).")
-            return
 
 
 @click.command()

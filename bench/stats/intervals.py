@@ -130,8 +130,12 @@ def paired(differences: ArrayLike, groups: Any = None, level: float = 0.95) -> P
     # Constant data leave rounding errors, not a variance.
     rounding = (np.finfo("float64").eps * float(np.abs(d).max())) ** 2
     v_seed, v_row = (v if v > rounding else 0.0 for v in (v_seed, v_row))
-    parts = ((v_seed, seeds - 1), (v_row, n_groups - 1))
-    numbers = _interval(mean, v_seed + v_row, _cochran(parts), level)
+    parts = [(v, df) for v, df in ((v_seed, seeds - 1), (v_row, n_groups - 1)) if v > 0]
+
+    def cochran(alpha: float) -> float:
+        return sum(v / (v_seed + v_row) * -float(stdtrit(df, alpha / 2)) for v, df in parts)
+
+    numbers = _interval(mean, v_seed + v_row, cochran, level)
     return Paired(*numbers, seeds, rows, n_groups, math.sqrt(v_seed), math.sqrt(v_row))
 
 
@@ -150,13 +154,6 @@ def _sums_over(groups: Any, rows: int) -> Callable[[NDArray[np.float64]], NDArra
     ordered = labels[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
     return lambda x: np.add.reduceat(x[:, order], starts, axis=1)
-
-
-def _cochran(parts: tuple[tuple[float, float], ...]) -> Callable[[float], float]:
-    """The two-sided critical value as a function of α: t-quantiles weighted by the variances."""
-    total = sum(v for v, _ in parts)
-    used = [(v / total, df) for v, df in parts if v > 0]
-    return lambda alpha: sum(w * -float(stdtrit(df, alpha / 2)) for w, df in used)
 
 
 def _student(mean: float, variance: float, df: float, level: float) -> Numbers:

@@ -128,8 +128,10 @@ def labels(members: Sequence[Cell]) -> list[Label]:
     """The label of each of a group's cells.
 
     Several cells of a method are labelled by what differs between them, or numbered where that is
-    too long.
+    too long; cells of single runs by the run's name.
     """
+    if members and "run" in members[0].key:
+        return [Label(cell.key["run"]) for cell in members]
     by_method = defaultdict(list)
     for cell in members:
         by_method[str(cell.key["method"])].append(cell)
@@ -181,9 +183,9 @@ def blocks(
     """
     headings = [(heading, list(members)) for heading, members in groupby(known, heading_of)]
     named = {
-        id(cell): label
+        id(cell): str(label)
         for _, members in headings
-        for cell, label in zip(members, _labels(members), strict=True)
+        for cell, label in zip(members, labels(members), strict=True)
     }
     if by == "dataset":
         several = len({heading[2] for heading, _ in headings}) > 1
@@ -222,11 +224,6 @@ def place_notes(known: Sequence[Cell], by: By) -> Iterable[Note]:
     for heading, members in headings:
         facts = (*_facts(members), _budget(heading, members), _revision(heading[1]))
         yield Note("", f"{places[heading]}: {', '.join(facts)}.")
-
-
-def _labels(members: Sequence[Cell]) -> list[str]:
-    each = [c.key["run"] for c in members] if "run" in members[0].key else labels(members)
-    return [str(label) for label in each]
 
 
 def _places(headings: Sequence[tuple[Any, ...]], by: By) -> dict[tuple[Any, ...], str]:

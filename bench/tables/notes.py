@@ -14,7 +14,7 @@ from bench.records import catalogue
 from bench.records.format import span, whole
 from bench.records.frame import Cell
 from bench.stats.ranking import Ranking
-from bench.stats.significance import Decision, Test
+from bench.stats.significance import Test
 from bench.tables import marks
 from bench.tables.layout import Note, labels
 
@@ -92,7 +92,12 @@ def best_notes(
         return
     by_test = defaultdict(list)
     for contest in found:
-        by_test[_tested(contest.decision)].append(contest.place)
+        decision = contest.decision
+        rows = f"{whole(decision.rows)} test rows"
+        if decision.groups < decision.rows:
+            rows += f" in {whole(decision.groups)} groups"
+        seeds = f"{decision.seeds} seed{'' if decision.seeds == 1 else 's'}"
+        by_test[_TESTS[decision.test].format(seeds=seeds, rows=rows)].append(contest.place)
     text = (
         "The lowest mean NLL, and all that are not significantly higher (two-sided tests at "
         f"{100 * marks.LEVEL:g} %, Holm-corrected over all pairs of a comparison)."
@@ -108,14 +113,6 @@ def best_notes(
             "The lowest NLL of the rest, and all that are not significantly higher by the same "
             "tests; never one that is worse than the Gaussian.",
         )
-
-
-def _tested(decision: Decision) -> str:
-    rows = f"{whole(decision.rows)} test rows"
-    if decision.groups < decision.rows:
-        rows += f" in {whole(decision.groups)} groups"
-    seeds = f"{decision.seeds} seed" if decision.seeds == 1 else f"{decision.seeds} seeds"
-    return _TESTS[decision.test].format(seeds=seeds, rows=rows)
 
 
 def notes_of(known: list[Cell], metrics: Sequence[str], used: str) -> Iterator[Note]:
@@ -262,8 +259,8 @@ def _data_notes(known: list[Cell]) -> Iterator[Note]:
 def _variant_notes(known: list[Cell]) -> Iterator[Note]:
     """What the numbers of one method's rows stand for, and methods that have several versions."""
     for heading, members in groupby(known, marks.heading_of):
-        rows = [cell for cell in members if "run" not in cell.key]
-        meanings = "; ".join(f"{one}: {one.meaning}" for one in labels(rows) if one.meaning)
+        names = labels(list(members))
+        meanings = "; ".join(f"{one}: {one.meaning}" for one in names if one.meaning)
         if meanings:
             yield Note("", f"On {heading[0]}, {meanings}.")
     versions = defaultdict(set)
