@@ -37,7 +37,7 @@ LEVELS = (
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 
-MOST_FILES, MOST_LINES, MOST_MODULES_BESIDE_ROOMS = 120, 19_500, 4
+MOST_FILES, MOST_LINES, MOST_MODULES_BESIDE_ROOMS = 120, 20_650, 4
 
 #: What a plug-in may import of the harness.
 FOR_PLUGINS = ("bench.api", "bench.numerics", "bench.errors")
@@ -98,10 +98,6 @@ def room(module: str) -> str:
     return module.split(".")[1] if "." in module else "__init__"
 
 
-#: Read what is left with `pytest tests/test_architecture.py --runxfail -vv`.
-unfinished = pytest.mark.xfail(strict=False, reason="the rooms are being rebuilt")
-
-
 def lines(offenders: list[str]) -> str:
     return "\n" + "\n".join(offenders)
 
@@ -136,14 +132,16 @@ def test_no_circle_of_rooms() -> None:
     graphlib.TopologicalSorter(graph).prepare()
 
 
-@unfinished
-def test_the_size_of_the_source() -> None:
-    files, total = len(modules()), 0
-    for path in modules().values():
-        total += len(path.read_bytes().splitlines())
-    assert (files <= MOST_FILES, total <= MOST_LINES) == (True, True), (files, total)
+def test_the_number_of_files() -> None:
+    assert len(modules()) <= MOST_FILES
     beside = [p.name for p in (ROOT / "bench").glob("*.py") if p.name != "__init__.py"]
     assert len(beside) <= MOST_MODULES_BESIDE_ROOMS, beside
+
+
+def test_the_number_of_lines_falls() -> None:
+    """The aim is 19,500; until it is reached, the source must not grow again."""
+    total = sum(len(path.read_bytes().splitlines()) for path in modules().values())
+    assert total <= MOST_LINES, total
 
 
 def test_no_two_modules_share_a_name() -> None:
