@@ -124,6 +124,9 @@ def diagram(panels: Sequence[CostPanel]) -> style.Figure:
             for k, (axes, name) in enumerate(zip(row, names, strict=True)):
                 style.dress(axes, panel.title)
                 style.horizontal_grid(axes)
+                every = np.concatenate([p.costs[k] for each in panels for p in each.points])
+                margin = max((every.max() / every.min()) ** 0.1, 1.25)  # costs may be nearly equal
+                axes.set_xlim(every.min() / margin, every.max() * margin)
                 _draw_panel(axes, panel, k)
                 style.name_axes(axes, name if panel is panels[-1] else "", "" if k else panel.loss)
             if panel.log:
