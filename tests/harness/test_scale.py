@@ -149,7 +149,7 @@ def test_ten_thousand_records(tmp_path: Path, seeds: int) -> None:
     first = Study(METHODS[:1], TOYS[:1], (10**6,), "quick", JUDGE)
     [made] = plan(first, tmp_path / "first", tmp_path).runs
     assert [e["event"] for _, e in run_all([made], tmp_path / "first", 1, Limits())][-1] == "end"
-    like = store.read(tmp_path / "first", made.run)
+    like = store.content(tmp_path / "first", made.run)
     assert like is not None
     judges = [replace(JUDGE, test_rows=40 + k) for k in range(200 // seeds)]
     studies = [Study(METHODS, TOYS, tuple(range(seeds)), "quick", judge) for judge in judges]
