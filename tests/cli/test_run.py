@@ -133,7 +133,11 @@ def test_the_time_limit_ends_a_run(bench: Bench, own_table: str, tmp_path: Path)
         (("run", "-m", "gaussian", "-d", "moons", "--minibatches", "0"), 2, "--minibatches"),
         (("run", "-m", "gaussian", "-d", "moons", "--batch-size", "-5"), 2, "--batch-size"),
         (("run", "-m", "gaussian", "-d", "moons", "--set", "rigde=1"), 2, "ridge"),
-        (("run", "-m", "gaussian", "-d", "moons", "--set", "ridge=much"), 2, "finite number, got 'much'"),
+        (
+            ("run", "-m", "gaussian", "-d", "moons", "--set", "ridge=much"),
+            2,
+            "finite number, got 'much'",
+        ),
         (("run", "-m", "gaussian", "-d", "moons", "--set", "ridge"), 2, "KEY=VALUE"),
         (("run", "-m", "ffjord", "-d", "moons", "--set", "rtol=0"), 2, "rtol"),
         (("run", "-m", "jko", "-d", "moons", "--set", "steps=0"), 2, "steps"),
