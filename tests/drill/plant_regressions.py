@@ -93,7 +93,7 @@ PLANTS = {
         ("worse", "gaussian on moons", "mini-batches: 50 x 128, not 100 x 128"),
     ),
     "metric-zero": Plant(
-        "bench/metrics/likelihood.py",
+        "bench/metrics/flow_measures.py",
         "        return Likelihood(-mean, se, se, n)\n",
         "        return Likelihood(0.0, se, se, n)\n",
         ("-m", "gaussian", "-d", "moons"),
