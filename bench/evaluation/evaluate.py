@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -104,12 +105,16 @@ def _catalogued(rows: Evaluated, report: Report) -> dict[str, float]:
     found: dict[str, float] = {}
     for metric in catalogue.metrics():
         report({"event": "stage", "stage": metric.name})
+        # Copies: what is kept of the run is not the metric's to edit.
+        copies = {name: getattr(rows, name).clone() for name in ("test", "held_out", "samples")}
         try:
-            values = dict(catalogue.function(metric)(rows))
+            values = dict(catalogue.function(metric)(replace(rows, **copies)))
             names = {column.name for column in metric.columns}
             if values.keys() != names:
                 raise ValueError(f"expected values for {sorted(names)}, got {sorted(values)}")
             found |= {name: float(value) for name, value in values.items()}
+            if broken := [name for name in values if not math.isfinite(found[name])]:
+                raise ValueError(f"{broken[0]} is {found[broken[0]]}")
         except Exception as error:  # a plug-in can raise anything
             raise UsageError(
                 f"The metric {metric.name!r} failed: {type(error).__name__}: {error}."

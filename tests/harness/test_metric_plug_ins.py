@@ -90,6 +90,7 @@ def test_it_is_part_of_the_key_and_nothing_else_is(tmp_path: Path) -> None:
         ('nll_again": nll}', 'other": nll}', "other"),
         ('nll_again": nll}', "nll_again\": 'much'}", "ValueError"),
         ("nll = -", "1 / 0; nll = -", "ZeroDivisionError"),
+        ('nll_again": nll}', 'nll_again": float("nan")}', "nll_again is nan"),
     ],
 )
 def test_one_that_fails_is_named_in_the_record(
@@ -109,3 +110,13 @@ def test_a_column_that_exists_is_refused(tmp_path: Path) -> None:
     planned(tmp_path, SOURCE.replace("nll_again", "nll"))
     with pytest.raises(UsageError, match=r"'mean-shift'.*'nll'"):
         catalogue.columns()
+
+
+def test_one_that_edits_its_samples_changes_nothing_that_is_kept(tmp_path: Path) -> None:
+    kept = []
+    for source in (SOURCE, SOURCE.replace("    nll = -", "    given.samples.zero_()\n    nll = -")):
+        spec = planned(tmp_path, source)
+        execute(spec, tmp_path / "runs", lambda event: None)
+        kept.append(np.load(tmp_path / "runs" / spec.run / "samples.npz")["samples"])
+    assert kept[1].any()
+    np.testing.assert_array_equal(*kept)
