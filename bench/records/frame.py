@@ -136,11 +136,13 @@ def records(results_dir: str | Path) -> pd.DataFrame:
     Raises:
         DataError: a record can't be read, or is damaged.
     """
+    enabled = gc.isenabled()
     gc.disable()  # it would scan thousands of records again and again
     try:
         return frame_of(list(read_all(Path(results_dir))))
     finally:
-        gc.enable()
+        if enabled:
+            gc.enable()
 
 
 def frame_of(read: Sequence[Record]) -> pd.DataFrame:
