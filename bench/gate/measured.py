@@ -217,12 +217,10 @@ def _cell(group: Sequence[Record], results: Path) -> WatchedCell:
 
 def _numbers(record: Record, results: Path) -> dict[str, float | None]:
     """The watched numbers of a run; a step's cost is None where steps were not timed."""
-    sections = {name: vars(getattr(record, name)) for name in ("training", "cost")}
-    sections["metrics"] = record.metrics
     paths = {name: column.path for name, column in catalogue.columns().items() if column.watch}
-    found = {name: sections[section].get(key) for name, (section, key) in paths.items()}
+    found = {name: getattr(record, table).get(key) for name, (table, key) in paths.items()}
     integral = record.metrics.get("density_integral")
-    start, peak = record.cost.baseline_rss_bytes, record.cost.peak_rss_bytes
+    start, peak = (record.cost.get(name) for name in ("baseline_rss_bytes", "peak_rss_bytes"))
     curve = read_curve(results / record.run)
     steps = curve.step_cost[np.isfinite(curve.step_cost)] if curve else ()
     return found | {

@@ -18,7 +18,7 @@ import pandas as pd
 
 from bench.errors import NothingMeasured
 from bench.records.catalogue import columns, measures
-from bench.records.model import Record
+from bench.records.model import TABLES, Record
 from bench.records.store import read_all
 from bench.registry import plugins
 
@@ -148,29 +148,29 @@ def records(results_dir: str | Path) -> pd.DataFrame:
 def frame_of(read: Sequence[Record]) -> pd.DataFrame:
     """The frame of records that were read already, as `records` has it."""
     # The settings of the method and of the judge, of each run.
-    chosen = [r.method.config | {f"judge {k}": v for k, v in r.judge.items()} for r in read]
-    variants: dict[str, str] = {}
-    placed = [c for c in columns().values() if c.path]
-    tables = [c for c in placed if c.path[0] in ("metrics", "judge")]
-    others = [c for c in placed if c not in tables]
-    fields = attrgetter(*(".".join(c.path) for c in others))
-    rows: list[tuple[Any, ...]] = []
-    derived: dict[str, Any] = {}
-    for record, own, settings in zip(read, chosen, _settings(read, chosen), strict=True):
-        config = json.dumps(own, ensure_ascii=False)
-        if config not in variants:  # there are few
-            both = json.dumps([record.method.config, record.judge], sort_keys=True)
-            variants[config] = hashlib.sha256(both.encode()).hexdigest()[:8]
-        entries = (getattr(record, c.path[0]).get(c.path[1]) for c in tables)
-        derived = _derived(record, config=config, settings=settings, variant=variants[config])
-        rows.append((*fields(record), *entries, *derived.values()))
+    given = [r.method.config | {f"judge {k}": v for k, v in r.judge.items()} for r in read]
+    derived: dict[str, list[Any]] = {
+        "settings": _settings(read, given),
+        "config": [json.dumps(values, ensure_ascii=False) for values in given],
+    }
+    few = dict(zip(derived["config"], read, strict=True))
+    variants = {config: _variant(record) for config, record in few.items()}
+    derived["variant"] = [variants[config] for config in derived["config"]]
+    rows = list(map(_derived, read))
     # Column by column: row by row, pandas takes far longer for thousands of records.
-    names = [*(c.name for c in (*others, *tables)), *derived]
-    known = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
+    for name in rows[0] if rows else ():
+        derived[name] = [row[name] for row in rows]
+    tables = {table: [getattr(record, table) for record in read] for table in TABLES}
     series = {}
     for name, column in columns().items():
-        values: list[Any] = list(known[name]) if rows else []
-        if column.type == "text" and column in tables:
+        table, _, key = ".".join(column.path).partition(".")
+        if name in derived:
+            values = derived[name]
+        elif table in TABLES:
+            values = [values.get(key) for values in tables[table]]
+        else:
+            values = list(map(attrgetter(".".join(column.path)), read))
+        if column.type == "text":
             values = [json.dumps(v) if isinstance(v, list) else v for v in values]
         series[name] = pd.Series(values, dtype=_dtype(name))
     return pd.DataFrame(series)
@@ -219,8 +219,8 @@ def _dtype(name: str) -> Any:
     return kinds[columns()[name].type]
 
 
-def _derived(record: Record, **known: str) -> dict[str, Any]:
-    """The columns that are derived from others; the version is what a moved source has now."""
+def _derived(record: Record) -> dict[str, Any]:
+    """The columns that follow from one record; the version is what a moved source has now."""
     cost, environment, metrics = record.cost, record.environment, record.metrics
     judge = {"solver": "", "dtype": "", "rtol": "rtol ", "atol": "atol "}
     on_gpu = environment.device.startswith("cuda")
@@ -230,37 +230,36 @@ def _derived(record: Record, **known: str) -> dict[str, Any]:
     return {
         "version": plugins.current_version(record.method.name, record.method.version),
         "planned_minibatches": record.budget.minibatches,
-        "memory_bytes": cost.peak_gpu_bytes if on_gpu else cost.peak_rss_bytes,
-        "nll_gap": _difference(metrics.get("nll"), metrics.get("nll_native")),
-        "own_rss_bytes": _difference(cost.peak_rss_bytes, cost.baseline_rss_bytes),
+        "memory_bytes": cost.get("peak_gpu_bytes" if on_gpu else "peak_rss_bytes"),
+        "nll_gap": _difference(metrics, "nll", "nll_native"),
+        "own_rss_bytes": _difference(cost, "peak_rss_bytes", "baseline_rss_bytes"),
         "judge": ", ".join(f"{w}{record.judge[k]}" for k, w in judge.items() if k in record.judge),
         "hardware": hardware,
-        **known,
     }
 
 
-def _difference(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else a - b
+def _difference(table: dict[str, Any], a: str, b: str) -> float | None:
+    return None if table.get(a) is None or table.get(b) is None else table[a] - table[b]
 
 
-def _settings(read: Sequence[Record], chosen: Sequence[dict[str, Any]]) -> list[str]:
+def _variant(record: Record) -> str:
+    both = json.dumps([record.method.config, record.judge], sort_keys=True)
+    return hashlib.sha256(both.encode()).hexdigest()[:8]
+
+
+def _settings(read: Sequence[Record], given: Sequence[dict[str, Any]]) -> list[str]:
     """For each record, the settings in which its method's runs on its data set differ."""
     places = [(record.method.name, record.dataset.name) for record in read]
-    alike = defaultdict(list)
-    for place, values in zip(places, chosen, strict=True):
-        alike[place].append(values)
-    varied = {
-        place: {
-            name
-            for values in several
-            for name in values.keys() | several[0].keys()
-            if values.get(name, ...) != several[0].get(name, ...)  # a value is never `...`
-        }
-        for place, several in alike.items()
-    }
+    first: dict[tuple[str, str], dict[str, Any]] = {}
+    varied: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for place, values in zip(places, given, strict=True):
+        other = first.setdefault(place, values)
+        if values != other:
+            both = values.keys() | other.keys()
+            varied[place] |= {k for k in both if values.get(k, ...) != other.get(k, ...)}
     return [
         ", ".join(f"{k}={_plain(v)}" for k, v in values.items() if k in varied[place])
-        for place, values in zip(places, chosen, strict=True)
+        for place, values in zip(places, given, strict=True)
     ]
 
 

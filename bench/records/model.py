@@ -6,9 +6,6 @@ ignored; a known one of another type is a `Damaged` record, and the error names 
 
 from __future__ import annotations
 
-import json
-import re
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Annotated, Any, Literal, TypedDict, get_args
@@ -31,6 +28,9 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 #: A hyper-parameter, or a field of the judge.
 Setting = float | int | str | bool | None | list[Any]
+
+#: The tables whose keys are columns of the catalogue, with others beside them.
+TABLES = ("training", "metrics", "cost", "judge")
 
 
 class Damaged(DataError):
@@ -86,36 +86,6 @@ class BudgetRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingRecord:
-    """How far training came; `best_step` is the mini-batch whose state was evaluated."""
-
-    minibatches: Count | None = None
-    samples_seen: Count | None = None
-    best_step: Count | None = None
-    best_validation_nll: float | None = None
-    last_loss: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class CostRecord:
-    """Seconds, evaluations of the velocity, bytes, and the number of samples drawn."""
-
-    train_seconds: float | None = None
-    validation_seconds: float | None = None
-    checkpoint_seconds: float | None = None
-    sample_seconds: float | None = None
-    density_seconds: float | None = None
-    samples: Count | None = None
-    nfe_train: float | None = None
-    nfe_sample: float | None = None
-    nfe_density: float | None = None
-    baseline_rss_bytes: Count | None = None
-    peak_rss_bytes: Count | None = None
-    peak_gpu_bytes: Count | None = None
-    peak_gpu_reserved_bytes: Count | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class EnvironmentRecord:
     """Where the run was made; a run whose process died knows its device alone.
 
@@ -160,10 +130,11 @@ class QualityRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What a run leaves, however it ended; `metrics` holds a value for each metric's column.
+    """What a run leaves, however it ended.
 
-    `judge` holds the fields of `bench.records.spec.Judge` as they were. `include` names the files
-    that held the method or the data set, `output` the last lines of a process that died,
+    `training`, `metrics` and `cost` hold the values of the catalogue's columns that the run has,
+    `judge` the fields of `bench.records.spec.Judge` as they were. `include` names the files that
+    held the method or the data set, `output` the last lines of a process that died,
     `left_behind` the size of files that stayed on a worker, `metric_versions` the hashes of the
     metrics that plug-ins brought.
     """
@@ -181,9 +152,9 @@ class Record:
     started: str
     reason: str | None = None
     finished: str | None = None
-    training: TrainingRecord = TrainingRecord()
+    training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
-    cost: CostRecord = CostRecord()
+    cost: dict[str, Any] = field(default_factory=dict)
     sessions: tuple[SessionRecord, ...] = ()
     include: tuple[str, ...] = ()
     output: tuple[str, ...] = ()
@@ -208,14 +179,15 @@ def decode(text: bytes, where: str) -> Record:
     """
     try:
         record = _DECODER.decode(text)
-        for section in ("metrics", "judge"):
-            _check(section, getattr(record, section))
+        tables = msgspec.convert(vars(record), _types(tuple(plugins.metrics().values())))
+        for name, values in tables.items():
+            getattr(record, name).update(values)
         layout = record.format
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         layout = _layout(text)
         if layout <= FORMAT:
             raise Damaged(
-                f"The record {where} is damaged: {_reason(error, text)}.",
+                f"The record {where} is damaged: {_reason(error)}.",
                 "Move its folder away, and run that cell again.",
             ) from error
     if layout > FORMAT:
@@ -235,46 +207,23 @@ def _layout(text: bytes) -> int:
     return found if isinstance(found, int) else 0
 
 
-def _check(section: str, values: dict[str, Any]) -> None:
-    """Hold the values of a section against the types that the catalogue gives their columns."""
-    try:
-        values |= msgspec.convert(values, _types(section, tuple(plugins.metrics().values())))
-    except msgspec.ValidationError as error:
-        raise msgspec.ValidationError(str(error).replace("`$", f"`$.{section}")) from error
-
-
 @lru_cache
-def _types(section: str, plug_ins: tuple[Metric, ...]) -> Any:
-    """The section as a typed table in which no key is required; plug-ins add columns."""
+def _types(plug_ins: tuple[Metric, ...]) -> Any:
+    """The types of `TABLES` by the catalogue, no key required; plug-ins add columns."""
     kinds: dict[str, Any] = {"number": float, "whole": Count, "flag": bool, "text": str}
-    types = {
-        c.path[1]: kinds[c.type] | None for c in columns().values() if c.path[:1] == (section,)
+    types: dict[str, dict[str, Any]] = {name: {} for name in TABLES}
+    for column in columns().values():
+        if column.path and column.path[0] in TABLES:
+            types[column.path[0]][column.path[1]] = kinds[column.type] | None
+    types["metrics"] |= {
+        "w2_movement": list[float | None] | None,
+        "quality": tuple[QualityRecord, ...] | None,
     }
-    if section == "metrics":
-        types |= {
-            "w2_movement": list[float | None] | None,
-            "quality": tuple[QualityRecord, ...] | None,
-        }
-    return TypedDict(section, types, total=False)  # type: ignore[operator]
+    make: Any = TypedDict
+    return make("Tables", {name: make(name, keys, total=False) for name, keys in types.items()})
 
 
-def _reason(error: Exception, text: bytes) -> str:
-    """msgspec's message with the key in a user's words: `method.name`, not `$.method.name`."""
-    if isinstance(error, RecursionError):
-        return f"{_key_before(text, _DEEP)} is nested too deeply"
-    if not isinstance(error, msgspec.ValidationError):
-        with suppress(ValueError, RecursionError):  # Python's parser lets surrogates pass
-            json.loads(text)
-            return f"{_key_before(text, _SURROGATE)} is not valid Unicode text"
+def _reason(error: Exception) -> str:
+    """The message with the key in a user's words: `method.name`, not `$.method.name`."""
     said = str(error).replace("`$.", "`").replace("`$`", "the top level")
     return f"{said[:1].lower()}{said[1:]}"
-
-
-#: A key whose value is nested more than 200 deep, and one whose text has half of a surrogate pair.
-_DEEP = re.compile(rb'"(\w+)"\s*:\s*(?:[\[{]\s*(?:"[^"]*"\s*:\s*)?){200}')
-_SURROGATE = re.compile(rb'"(\w+)"\s*:\s*"(?:[^"\\]|\\.)*?\\u[dD][89a-fA-F]')
-
-
-def _key_before(text: bytes, pattern: re.Pattern[bytes]) -> str:
-    found = pattern.search(text)
-    return f"`{found[1].decode()}`" if found else "it"

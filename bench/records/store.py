@@ -36,9 +36,6 @@ _RESUMED = (CHECKPOINTS, "curve.jsonl", "log.txt")
 #: Suffixes of folders that hold no finished run.
 _UNFINISHED = (".part", ".replaced", ".damaged")
 
-#: How `write_json` begins and ends a record of this layout; deeper levels end indented.
-_HEAD, _TAIL = f'{{\n "format": {FORMAT},\n'.encode(), b"\n}\n"
-
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all: temporary file, sync, rename.
@@ -208,26 +205,6 @@ def content(results: Path, run: str) -> dict[str, Any]:
     """The tables of a finished run's record as they are on disk, unknown keys included."""
     found: dict[str, Any] = json.loads((results / run / "record.json").read_bytes())
     return found
-
-
-def is_there(results: Path, run: str) -> bool:
-    """Whether a run is finished, judging by both ends of its record alone.
-
-    That finds a record that was cut off or written by a newer program at a fraction of the cost of
-    reading it, but not one that was edited in the middle.
-
-    Raises:
-        DataError: as `read`.
-    """
-    try:
-        with open(os.path.join(results, run, "record.json"), "rb") as file:
-            head = file.read(len(_HEAD))
-            file.seek(-len(_TAIL), os.SEEK_END)
-            if head == _HEAD and file.read() == _TAIL:
-                return True
-    except OSError:  # `read` reports it
-        pass
-    return read(results, run) is not None
 
 
 def read_all(results: Path) -> Iterator[Record]:

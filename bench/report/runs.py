@@ -92,7 +92,7 @@ def listed(gathered: Gathered, kept: pictures.Kept) -> Iterator[ListedRun]:
 
 def _numbers(record: Record) -> Iterator[tuple[str, str]]:
     """Title and value of every metric and cost of the catalogue that the run has."""
-    values = record.metrics | vars(record.cost)
+    values = record.metrics | record.cost
     for each in catalogue.measures().values():
         value = values.get(each.path[1]) if each.path[:1] in (("metrics",), ("cost",)) else None
         if value is not None:

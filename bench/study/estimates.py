@@ -142,8 +142,11 @@ def _nearest(spec: RunSpec, seen: Sequence[Seen]) -> tuple[list[Seen], str]:
 
 def _seen(record: Record) -> Seen | None:
     """What a run took; None where it failed or does not say."""
-    cost, dataset, minibatches = record.cost, record.dataset, record.training.minibatches
-    train, memory = cost.train_seconds, cost.peak_gpu_bytes or cost.peak_rss_bytes
+    cost, dataset, minibatches = record.cost, record.dataset, record.training.get("minibatches")
+    train, memory = (
+        cost.get("train_seconds"),
+        cost.get("peak_gpu_bytes") or cost.get("peak_rss_bytes"),
+    )
     if record.status != "ok" or not (minibatches and dataset.d and dataset.rows):
         return None
     if train is None or memory is None:
@@ -152,7 +155,7 @@ def _seen(record: Record) -> Seen | None:
         began, ended = map(datetime.fromisoformat, (record.started, record.finished or ""))
     except ValueError:
         return None
-    rest = sum(filter(None, (cost.validation_seconds, cost.sample_seconds, cost.density_seconds)))
+    rest = sum(cost.get(f"{name}_seconds") or 0 for name in ("validation", "sample", "density"))
     if len(record.sessions) < 2:  # else the time from start to end includes a pause
         rest = max((ended - began).total_seconds() - train, rest)
     asked: Any = record.judge.get("test_rows")

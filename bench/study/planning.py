@@ -74,13 +74,9 @@ def plan(
         found, wanted = spec, only in ("missing", "all")
         for candidate in (s for s in (spec, *former(spec)) if s.run in recorded):
             try:
-                wanted = only == "all"
-                if only == "failed":
-                    made = store.read(results, candidate.run)
-                    wanted = made is not None and made.status != "ok"
-                else:  # a look at both ends of the record is much faster
-                    store.is_there(results, candidate.run)
-                found = candidate
+                made = store.read(results, candidate.run)
+                failed = made is not None and made.status != "ok"
+                found, wanted = candidate, only == "all" or (only == "failed" and failed)
                 break
             except Damaged:
                 damaged += [spec] if candidate is spec else []

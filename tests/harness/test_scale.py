@@ -102,16 +102,6 @@ def test_a_plan_finds_out_once_what_all_seeds_share(
     assert [len(c) for c in (configured, loaded, versions)] == [4, 2, 2 + 2]
 
 
-def test_what_is_skipped_is_not_read(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    results = tmp_path / "runs"
-    shallow(plan(study, results, tmp_path).runs[:30], results)
-    parsed = count(monkeypatch, store, "read")
-    assert len(plan(study, results, tmp_path).todo) == 10
-    assert parsed == []
-
-
 def calls_of(work: Callable[..., object], *arguments: object) -> int:
     """How many functions are called: a measure of work that does not depend on the machine."""
     profile = cProfile.Profile()
