@@ -46,13 +46,14 @@ def draw(request: Request) -> Plot:
 
 def _caption(shown: Sequence[QualityPanel]) -> Iterator[str]:
     sizes = ", ".join(dict.fromkeys(panel.rows for panel in shown))
-    steps = sorted({steps for panel in shown for steps in panel.steps})
+    curves = [curve for panel in shown for curve in panel.curves]
+    steps = sorted({steps for curve in curves for steps in curve.mmd.index if steps})
     yield (
         f"MMD-m (squared, V-statistic, two samples of {sizes}) against evaluations of the velocity "
         f"by Euler's method with {', '.join(map(str, steps))} steps in each piece of a flow; "
         f"hollow: by the reference solver ({_solvers(shown)})."
     )
-    seeds = {len(curve.seeds) for panel in shown for curve in panel.curves}
+    seeds = {len(curve.mmd.columns) for curve in curves}
     if max(seeds) > 1:
         number = f"{min(seeds)} to {max(seeds)}" if len(seeds) > 1 else str(max(seeds))
         yield f"Bold: the mean over seeds ({number}); thin: each seed."
@@ -111,13 +112,11 @@ def diagram(shown: Sequence[QualityPanel]) -> style.Figure:
 
 
 def _curve(axes: style.Axes, curve: QualityCurve, look: style.Style) -> None:
-    points = [curve.mean(steps) for steps in curve.steps if steps]
-    nfe, mmd = [p.nfe for p in points], [p.mmd for p in points]
-    axes.plot(nfe, mmd, **look.line, ms=3.6, mew=0, lw=1.4, zorder=3, label=curve.label)
-    for seed in curve.seeds.values() if len(curve.seeds) > 1 else ():
-        euler = [p for p in seed if p.steps]
-        nfe, mmd = [p.nfe for p in euler], [p.mmd for p in euler]
-        axes.plot(nfe, mmd, color=look.colour, lw=0.5, alpha=0.6)
-    last = curve.mean(0)
+    nfe, mmd = curve.nfe.mean(axis=1), curve.mmd.mean(axis=1, skipna=False)
+    euler, line = mmd.index > 0, {**look.line, "ms": 3.6, "mew": 0, "lw": 1.4}
+    axes.plot(nfe[euler], mmd[euler], **line, zorder=3, label=curve.label)
+    for seed in curve.mmd.columns if len(curve.mmd.columns) > 1 else ():
+        thin = curve.nfe.loc[euler, seed], curve.mmd.loc[euler, seed]
+        axes.plot(*thin, color=look.colour, lw=0.5, alpha=0.6)
     hollow = {**look.line, "ls": "none", **_HOLLOW}
-    axes.plot([last.nfe], [last.mmd], **hollow, zorder=4)
+    axes.plot(nfe[~euler], mmd[~euler], **hollow, zorder=4)

@@ -13,7 +13,8 @@ from bench.figures import style
 from bench.figures.request import Plot, Request, wrapped
 from bench.figures.style import INK
 from bench.records.frame import cells
-from bench.stats.ranking import Ranking, explain_pairs, too_few
+from bench.stats.ranking import DATASETS, METHODS, Ranking, explain, explain_pairs
+from bench.stats.significance import LEVEL, PERCENT
 from bench.tables.comparison import scores_by_budget
 
 #: The colour of bars: Okabe and Ito's blue, which the colour-blind can tell from the ink.
@@ -29,16 +30,14 @@ def draw(request: Request) -> Plot:
     found = scores_by_budget(cells(request.frame()), request.metric or "nll")
     large = [one for one in found if one.enough]
     if not large:
-        sizes = (
-            f"Budget {one.budget}: {too_few(len(one.methods), len(one.datasets))}" for one in found
-        )
+        least = f"average ranks need at least {METHODS} methods and {DATASETS} data sets."
+        sizes = (f"Budget {one.budget}: {one.size}: {least}" for one in found)
         raise NothingMeasured(f"There is nothing to rank in {request.results}.", " ".join(sizes))
     if len(large) > 1:
         names = ", ".join(one.budget for one in large)
         raise UsageError(f"These runs use several budgets: {names}.", "Choose one with -b.")
-    (standing,) = large
-    ranking = standing.ranking
-    lines = (*_numbers(ranking), "", wrapped(standing.explain()), wrapped(explain_pairs(ranking)))
+    (ranking,) = large
+    lines = (*_numbers(ranking), "", wrapped(explain(ranking)), wrapped(explain_pairs(ranking)))
     return Plot(diagram(ranking), lines)
 
 
@@ -83,11 +82,11 @@ def diagram(ranking: Ranking) -> style.Figure:
         reach = 0.035 / unit
         x = [min(ends) - reach, max(ends) + reach]
         axes.plot(x, [y, y], color=_BAR, lw=3.5, zorder=3, solid_capstyle="round")
-    test, percent = ranking.friedman, f"{100 * ranking.alpha:g} %"
+    test = ranking.friedman
     p_value = "p < 0.001" if test.p < 0.001 else f"p = {test.p:.2g}"
-    joined = f"a bar joins methods that do not differ significantly at {percent} (Nemenyi)"
-    if test.p > ranking.alpha:
-        joined = f"one bar: no difference shown at {percent} (Friedman)"
+    joined = f"a bar joins methods that do not differ significantly at {PERCENT} (Nemenyi)"
+    if test.p > LEVEL:
+        joined = f"one bar: no difference shown at {PERCENT} (Friedman)"
     foot = (
         f"average rank by {ranking.title} on {len(ranking.datasets)} data sets (1 is best); "
         f"Friedman {p_value}\n{joined}"

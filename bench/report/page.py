@@ -22,10 +22,11 @@ from bench.records.format import measured, whole
 from bench.records.frame import Cell
 from bench.report import pictures, runs, setting
 from bench.report.setting import Gathered, anchor
+from bench.stats.significance import PERCENT
 from bench.tables.comparison import comparison
 from bench.tables.details import details
 from bench.tables.layout import Row, Table, labels
-from bench.tables.marks import LEVEL, VERDICT, Contest, groups_of, heading_of, is_complete, is_floor
+from bench.tables.marks import VERDICT, Contest, groups_of, heading_of, is_complete, is_floor
 from bench.tables.published import with_published
 from bench.tables.render import html_grid, html_notes
 
@@ -209,7 +210,7 @@ def _told(members: Sequence[Cell], compared: Sequence[Contest]) -> Iterator[tupl
 
 def _decided(contest: Contest, names: dict[Any, str], rest: str) -> tuple[str, str]:
     decision, cells = contest.decision, contest.cells
-    best, level = cells[decision.best], f"({100 * LEVEL:g} % level)"
+    best, level = cells[decision.best], f"({PERCENT} level)"
     if decision.test == "none":
         why = "it can't be tested with one seed and no standard error"
         return "untested", f"lowest NLL {_lead(best, names)}; {why}{rest}"

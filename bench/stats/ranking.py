@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import permutations
@@ -11,9 +11,8 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pandas import DataFrame
-from scipy.special import chdtrc, fdtrc
 
-from bench.stats.significance import Pair, least_p, needed, wilcoxon
+from bench.stats.significance import LEVEL, PERCENT, least_p, needed, wilcoxon
 
 Array = NDArray[np.float64]
 
@@ -26,15 +25,13 @@ class Friedman:
     """Friedman's test that all methods rank alike.
 
     `chi2` has k - 1 degrees of freedom; `f` is Iman and Davenport's, with k - 1 and (k - 1)(N - 1).
-    Both distributions are approximations for many data sets; `p` needs none: it is the share of
+    `p` needs no such approximation for many data sets: it is the share of
     relabellings within data sets whose statistic is at least this large, of all where `exact`, else
     of `RANDOM` random ones. `least_p` is the least that N and k allow.
     """
 
     chi2: float
-    p_chi2: float
     f: float
-    p_f: float
     p: float
     exact: bool
     least_p: float
@@ -70,21 +67,13 @@ def friedman(ranked: ArrayLike) -> Friedman:
     tied = sum(float(t**3 - t) for row in r for t in np.unique(row, return_counts=True)[1])
     correction = 1 - tied / (n * (k**3 - k))
     if correction <= 0:  # every method ties with every other on every data set
-        return Friedman(0.0, 1.0, 0.0, 1.0, 1.0, True, 1.0)
+        return Friedman(0.0, 0.0, 1.0, True, 1.0)
     spread = float((r.mean(0) ** 2).sum()) - k * (k + 1) ** 2 / 4
     statistic = max(12 * n / (k * (k + 1)) * spread / correction, 0.0)
     rest = n * (k - 1) - statistic
     f = (n - 1) * statistic / rest if rest > 1e-9 else math.inf
     p, exact = _relabelled(r)
-    return Friedman(
-        chi2=statistic,
-        p_chi2=float(chdtrc(k - 1, statistic)),
-        f=f,
-        p_f=float(fdtrc(k - 1, (k - 1) * (n - 1), f)),
-        p=p,
-        exact=exact,
-        least_p=float(math.factorial(k)) ** (1 - n),
-    )
+    return Friedman(statistic, f, p, exact, least_p=float(math.factorial(k)) ** (1 - n))
 
 
 def critical_difference(k: int, n: int, alpha: float = 0.05) -> float:
@@ -140,26 +129,29 @@ _MANY = 10
 
 @dataclass(frozen=True)
 class Ranking:
-    """Methods on data sets by a score; a lower one is better.
+    """Methods on data sets under one budget by a score; a lower one is better.
 
     `scores` are `(N, k)`; NaN where a method has no result, which takes the worst rank there.
-
-    Raises:
-        ValueError: fewer than three methods or two data sets, or scores of another shape.
+    `remarks` say which rows were chosen and what was left out.
     """
 
     title: str
     methods: tuple[str, ...]
     datasets: tuple[str, ...]
     scores: NDArray[np.float64]
-    alpha: float = 0.05
+    budget: str = ""
+    remarks: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        n, k = len(self.datasets), len(self.methods)
-        if n < DATASETS or k < METHODS:
-            raise ValueError(too_few(k, n))
-        if self.scores.shape != (n, k):
-            raise ValueError(f"scores are {(n, k)}, not {self.scores.shape}")
+    @property
+    def size(self) -> str:
+        """The numbers of methods and data sets, in words."""
+        k, n = len(self.methods), len(self.datasets)
+        return f"{_count(k, 'method')} on {_count(n, 'data set')}"
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are enough methods and data sets for ranks."""
+        return len(self.methods) >= METHODS and len(self.datasets) >= DATASETS
 
     @cached_property
     def ranks(self) -> NDArray[np.float64]:
@@ -173,18 +165,17 @@ class Ranking:
 
     @cached_property
     def friedman(self) -> Friedman:
-        """Friedman's test that all rank alike."""
+        """Friedman's test that all rank alike.
+
+        Raises:
+            ValueError: there are too few methods or data sets.
+        """
         return friedman(self.ranks)
 
     @cached_property
     def cd(self) -> float:
-        """Nemenyi's critical difference at `alpha`."""
-        return critical_difference(len(self.methods), len(self.datasets), self.alpha)
-
-    @cached_property
-    def wilcoxon(self) -> list[Pair]:
-        """The signed-rank test of each pair, with Holm's correction."""
-        return wilcoxon(self.scores)
+        """Nemenyi's critical difference."""
+        return critical_difference(len(self.methods), len(self.datasets))
 
     @property
     def order(self) -> list[int]:
@@ -194,106 +185,83 @@ class Ranking:
     @property
     def cliques(self) -> list[tuple[int, ...]]:
         """Sets of methods not shown to differ; all where Friedman's test does not reject."""
-        if self.friedman.p > self.alpha:
+        if self.friedman.p > LEVEL:
             return [tuple(self.order)]
         return cliques(self.average, self.cd)
 
-    @property
-    def missing(self) -> list[tuple[str, str]]:
-        """Method and data set of each cell without a result."""
-        places = np.argwhere(np.isnan(self.scores))
-        return [(self.methods[j], self.datasets[i]) for i, j in places]
 
-
-def too_few(k: int, n: int) -> str:
-    """What is missing for a ranking of `k` methods on `n` data sets."""
-    return (
-        f"{_count(k, 'method')} on {_count(n, 'data set')}: average ranks need at least "
-        f"{METHODS} methods and {DATASETS} data sets."
-    )
-
-
-def explain(ranking: Ranking) -> Iterator[str]:
-    """Sentences: the average ranks, Friedman's test, and Nemenyi's."""
+def explain(ranking: Ranking) -> str:
+    """The average ranks, Friedman's test, Nemenyi's, and the remarks, in sentences."""
     names, k, n = ranking.methods, len(ranking.methods), len(ranking.datasets)
     shown = ", ".join(f"{names[j]} {ranking.average[j]:.2f}" for j in ranking.order)
-    yield (
-        f"Average ranks by {ranking.title} over {_count(n, 'data set')} "
-        f"({', '.join(ranking.datasets)}; 1 is best): {shown}."
-    )
     test = ranking.friedman
     how = "exact" if test.exact else f"{RANDOM:,} relabellings"
-    yield (
+    sentences = [
+        f"Average ranks by {ranking.title} over {_count(n, 'data set')} "
+        f"({', '.join(ranking.datasets)}; 1 is best): {shown}.",
         f"Friedman's test that all rank alike: χ²({k - 1}) = {test.chi2:.2f}, Iman–Davenport "
-        f"F({k - 1}, {(k - 1) * (n - 1)}) = {test.f:.2f}, p {_p(test.p)} ({how})."
-    )
-    yield _nemenyi(ranking)
-    if ranking.missing:
-        cells = ", ".join(f"{method} on {dataset}" for method, dataset in ranking.missing)
-        yield f"No result, so the worst rank there: {cells}."
+        f"F({k - 1}, {(k - 1) * (n - 1)}) = {test.f:.2f}, p {_p(test.p)} ({how}).",
+        _nemenyi(ranking),
+    ]
+    missing = np.argwhere(np.isnan(ranking.scores))
+    if len(missing):
+        cells = ", ".join(f"{names[j]} on {ranking.datasets[i]}" for i, j in missing)
+        sentences.append(f"No result, so the worst rank there: {cells}.")
+    return " ".join((*sentences, *ranking.remarks))
 
 
 def explain_pairs(ranking: Ranking) -> str:
     """The outcome of Wilcoxon's signed-rank test of each pair, Holm-corrected, in a sentence."""
-    n, pairs, names = len(ranking.datasets), ranking.wilcoxon, ranking.methods
-    level = _percent(ranking.alpha)
-    enough = needed(len(pairs), ranking.alpha)
+    n, pairs, names = len(ranking.datasets), wilcoxon(ranking.scores), ranking.methods
+    enough = needed(len(pairs))
     start = f"Wilcoxon's signed-rank test of {_count(len(pairs), 'pair')}, Holm-corrected:"
     if n < enough:
         return (
             f"{start} {_count(n, 'data set')} can't show a difference (least p {least_p(n):.2g} "
-            f"before the correction); it takes {enough} for {level}."
+            f"before the correction); it takes {enough} for {PERCENT}."
         )
     differing = []
-    for pair in (pair for pair in pairs if pair.holm <= ranking.alpha):
+    for pair in (pair for pair in pairs if pair.holm <= LEVEL):
         better, worse = sorted((pair.first, pair.second), key=lambda j: ranking.average[j])
         differing.append(f"{names[better]} and {names[worse]} (p {_p(pair.holm)})")
     if not differing:
-        return f"{start} no pair differs at {level}."
-    return f"{start} at {level} these differ: {'; '.join(differing)}."
+        return f"{start} no pair differs at {PERCENT}."
+    return f"{start} at {PERCENT} these differ: {'; '.join(differing)}."
 
 
 def _nemenyi(ranking: Ranking) -> str:
-    k, n, cd = len(ranking.methods), len(ranking.datasets), ranking.cd
-    level = _percent(ranking.alpha)
-    size = f"{_count(k, 'method')} on {_count(n, 'data set')}"
+    names, average, cd = ranking.methods, ranking.average, ranking.cd
+    n, widest = len(ranking.datasets), len(names) - 1
     least = ranking.friedman.least_p
-    if least > ranking.alpha:
-        return f"{size}: too few for any test; Friedman's least p-value is {least:.2g}."
-    if cd > k - 1:
+    if least > LEVEL:
+        return f"{ranking.size}: too few for any test; Friedman's least p-value is {least:.2g}."
+    if cd > widest:
         return (
-            f"{size}: too few for Nemenyi's test, whose critical difference at {level} is "
-            f"{cd:.2f}; ranks differ by at most {k - 1}."
+            f"{ranking.size}: too few for Nemenyi's test, whose critical difference at {PERCENT} "
+            f"is {cd:.2f}; ranks differ by at most {widest}."
         )
-    if ranking.friedman.p > ranking.alpha:
+    if ranking.friedman.p > LEVEL:
         return (
-            f"No difference shown at {level}, so no pair is tested (Nemenyi's critical difference "
-            f"would be {cd:.2f})."
+            f"No difference shown at {PERCENT}, so no pair is tested (Nemenyi's critical "
+            f"difference would be {cd:.2f})."
         )
-    apart = [
-        f"{ranking.methods[i]} from {_and([ranking.methods[j] for j in behind])}"
-        for i in ranking.order
-        if (behind := [j for j in ranking.order if ranking.average[j] - ranking.average[i] >= cd])
-    ]
+    apart = []
+    for i in ranking.order:
+        behind = [names[j] for j in ranking.order if average[j] - average[i] >= cd]
+        if behind:
+            listed = " and ".join(filter(None, (", ".join(behind[:-1]), behind[-1])))
+            apart.append(f"{names[i]} from {listed}")
     rough = f" (a rough approximation with {n} data sets)" if n < _MANY else ""
     found = f"significant: {'; '.join(apart)}" if apart else "no two methods are that far apart"
-    return f"Nemenyi's critical difference at {level} is {cd:.2f}{rough}; {found}."
+    return f"Nemenyi's critical difference at {PERCENT} is {cd:.2f}{rough}; {found}."
 
 
 def _count(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
-def _percent(level: float) -> str:
-    return f"{100 * level:g} %"
-
-
 def _p(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"= {p:.2g}"
-
-
-def _and(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def pareto_front(cost: NDArray[np.float64], loss: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -8,21 +8,20 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bench.api.declarations import Column
 from bench.errors import UsageError, unknown
 from bench.records import catalogue
 from bench.records.format import Number
 from bench.records.frame import Cell, cells, deviation
-from bench.stats.ranking import DATASETS, METHODS, Ranking, explain
+from bench.stats.ranking import Ranking, explain
 from bench.tables import marks
 from bench.tables.layout import (
     ROWS,
@@ -132,13 +131,12 @@ def comparison(
     ranked = [each for each in scores if len(each.datasets) >= RANKED_DATASETS and each.enough]
     found: list[Note] = []
     if notes == "short":
-        rankings = [each.ranking for each in ranked]
-        few = short_notes(compared, known, metrics, used, rankings, second=bool(second))
+        few = short_notes(compared, known, metrics, used, ranked, second=bool(second))
         found = [*missing, *few]
     elif notes == "full":
         found = [*best_notes(compared, known, second=bool(second))]
         found += [*notes_of(known, metrics, used), *place_notes(known, by), *missing]
-        found += [Note("", each.explain()) for each in ranked]
+        found += [Note("", explain(each)) for each in ranked]
     titles = ("run", "seed") if by_run else (ROWS[by], "seeds")
     columns = tuple(
         replace(each, title="samples vs data", latex="$p$, samples")
@@ -230,43 +228,8 @@ def _references(members: Sequence[Cell], metrics: Sequence[str]) -> tuple[Row, .
     return (Row("true data, τ", "", "", tuple(entries)),)
 
 
-@dataclass(frozen=True)
-class BudgetScores:
-    """Mean scores `(data sets, methods)` under one budget, NaN where a method has no result.
-
-    A lower score is better; a column where more is better has its means negated.
-    `remarks` say which rows were chosen and what was left out.
-    """
-
-    metric: str
-    budget: str
-    methods: tuple[str, ...]
-    datasets: tuple[str, ...]
-    scores: NDArray[np.float64]
-    remarks: tuple[str, ...]
-
-    @property
-    def enough(self) -> bool:
-        """Whether there are enough methods and data sets for ranks."""
-        return len(self.methods) >= METHODS and len(self.datasets) >= DATASETS
-
-    @property
-    def ranking(self) -> Ranking:
-        """The ranking of these scores.
-
-        Raises:
-            ValueError: there are too few methods or data sets.
-        """
-        title = f"mean {measured_column(self.metric).title} (budget {self.budget})"
-        return Ranking(title, self.methods, self.datasets, self.scores)
-
-    def explain(self) -> str:
-        """The ranking in words."""
-        return " ".join((*explain(self.ranking), *self.remarks))
-
-
-def scores_by_budget(known: Iterable[Cell], metric: str = "nll") -> list[BudgetScores]:
-    """The scores under each budget, by its name.
+def scores_by_budget(known: Iterable[Cell], metric: str = "nll") -> list[Ranking]:
+    """The ranking under each budget, in the order of their names; where more is better, of -mean.
 
     Of several revisions of a data set the one with the most methods counts; of several rows of a
     method those at the budget's commonest amount, and of these the one with the lowest validation
@@ -287,7 +250,7 @@ def scores_by_budget(known: Iterable[Cell], metric: str = "nll") -> list[BudgetS
     return [_scores(budget, cells, metric) for budget, cells in sorted(by_budget.items())]
 
 
-def _scores(budget: str, cells: Sequence[Cell], metric: str) -> BudgetScores:
+def _scores(budget: str, cells: Sequence[Cell], metric: str) -> Ranking:
     remarks: list[str] = []
     by_dataset: dict[str, dict[str, list[Cell]]] = defaultdict(lambda: defaultdict(list))
     for cell in cells:
@@ -317,7 +280,8 @@ def _scores(budget: str, cells: Sequence[Cell], metric: str) -> BudgetScores:
         remarks.append(f"Means over the seeds that ended well: {', '.join(partly)}.")
     scores = [[means[d].get(m, np.nan) for m in methods] for d in datasets]
     table = np.array(scores, dtype="float64").reshape(len(datasets), len(methods))
-    return BudgetScores(metric, budget, methods, datasets, table, tuple(remarks))
+    title = f"mean {measured_column(metric).title} (budget {budget})"
+    return Ranking(title, methods, datasets, table, budget, tuple(remarks))
 
 
 def _one_row_each(

@@ -269,18 +269,17 @@ def _by_steps(panel: QualityPanel, label: str) -> Iterator[Detail]:
     """MMD-m after so many Euler steps in each piece of the flow; in brackets the spread."""
     for curve in (curve for curve in panel.curves if curve.label == label):
         shown = []
-        for steps in curve.steps:
-            mean, points = curve.mean(steps), curve.at(steps)
-            name = f"{steps}:" if steps else f"{curve.solver}, NFE {count(mean.nfe)}:"
-            value = str(scientific(mean.mmd)) if mean.mmd == mean.mmd else "failed"
-            below = all(point.mmd <= panel.tau for point in points)
-            shown.append(f"{name} {value}{' (at most τ)' if below else ''}")
+        for steps, mmd in curve.mmd.iterrows():
+            nfe, mean = float(curve.nfe.loc[steps].mean()), float(mmd.mean(skipna=False))
+            name = f"{steps}:" if steps else f"{curve.solver}, NFE {count(nfe)}:"
+            value = "failed" if math.isnan(mean) else str(scientific(mean))
+            shown.append(f"{name} {value}{' (at most τ)' if (mmd <= panel.tau).all() else ''}")
         pieces = ", ".join(map(str, curve.pieces))
         notes = f"{pieces} {'piece' if pieces == '1' else 'pieces'}; {', '.join(shown)}"
         if panel.tau == panel.tau:
             of = "" if panel.rows == panel.tau_rows else f" (of {panel.tau_rows} rows, by 1/n)"
             notes += f"; τ {scientific(panel.tau)}{of}"
-        spread = "mean over seeds" if len(curve.seeds) > 1 else ""
+        spread = "mean over seeds" if len(curve.mmd.columns) > 1 else ""
         n = f"two samples of {panel.rows}"
         yield Detail("MMD-m by steps", "Euler, per piece", spread, n, notes)
 

@@ -18,7 +18,7 @@ from bench.records.catalogue import column
 from bench.records.frame import Cell, cells
 from bench.records.run_files import Densities, densities
 from bench.registry import plugins
-from bench.stats.significance import Decision, Scores, decide, holm
+from bench.stats.significance import LEVEL, Decision, Scores, decide, holm
 
 #: An NLL whose numerical error reaches this (nats) is flagged.
 SOLVER_ERROR = 0.01
@@ -30,8 +30,6 @@ MASS_BOUND = 0.01
 TRIP_BOUND = 1e-3
 #: A statistic that chance moves by no more than this share of the V-statistic's floor 2/n is blind.
 BLIND_SHARE = 0.05
-#: The level of all tests.
-LEVEL = 0.05
 
 #: The marks; `bench.tables.notes` says what each means.
 BELOW, SOLVER, BLIND, ONE, MIXED = "†", "‡", "‖", "¶", "§"
@@ -114,9 +112,7 @@ class Verdict:
         return f"{words} (p = {self.p:.2g}){others}"
 
 
-def verdict(
-    decisive: Sequence[float], others: Mapping[str, Sequence[float]], level: float = LEVEL
-) -> Verdict:
+def verdict(decisive: Sequence[float], others: Mapping[str, Sequence[float]]) -> Verdict:
     """The verdict on samples from p-values, one for each seed.
 
     Samples differ from data if the decisive test rejects on some seed after Holm's correction over
@@ -130,15 +126,15 @@ def verdict(
     if not len(decisive):
         raise ValueError("a verdict needs a p-value")
     p = min(holm(decisive))
-    found = rejecting({**others, "": decisive}, level)
-    return Verdict(p <= level, p, tuple(name for name in others if name in found))
+    found = rejecting({**others, "": decisive})
+    return Verdict(p <= LEVEL, p, tuple(name for name in others if name in found))
 
 
-def rejecting(tests: Mapping[str, Sequence[float]], level: float = LEVEL) -> set[str]:
+def rejecting(tests: Mapping[str, Sequence[float]]) -> set[str]:
     """The tests that reject on some seed, after Holm's correction over all of them."""
     made = [(name, p) for name, values in tests.items() for p in values]
     adjusted = holm([p for _, p in made])
-    return {name for (name, _), p in zip(made, adjusted, strict=True) if p <= level}
+    return {name for (name, _), p in zip(made, adjusted, strict=True) if p <= LEVEL}
 
 
 def tests_of(cell: Cell) -> dict[str, list[float]]:
@@ -216,7 +212,7 @@ def contests(known: Iterable[Cell], results: Path | None) -> list[Contest]:
         place = str(dataset or "?")
         place += f" ({budget}, {str(revision)[:8]})" if names[dataset] > 1 else ""
         found += [
-            Contest(place, tuple(rivals), decide(_scores(rivals, results), LEVEL))
+            Contest(place, tuple(rivals), decide(_scores(rivals, results)))
             for rivals in _rivals([cell for cell in members if is_complete(cell)])
             if len(rivals) > 1
         ]

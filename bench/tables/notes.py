@@ -14,7 +14,7 @@ from bench.records import catalogue
 from bench.records.format import span, whole
 from bench.records.frame import Cell
 from bench.stats.ranking import Ranking
-from bench.stats.significance import Test
+from bench.stats.significance import LEVEL, PERCENT, Test
 from bench.tables import marks
 from bench.tables.layout import Note, labels
 
@@ -56,7 +56,7 @@ def short_notes(
 ) -> Iterator[Note]:
     """The notes that a reader needs first, a line of 80 columns each."""
     if any(contest.decision.kept for contest in found):
-        text = f"Best NLL, or not significantly worse ({100 * marks.LEVEL:g} %, Holm)"
+        text = f"Best NLL, or not significantly worse ({PERCENT}, Holm)"
         yield Note(
             marks.BEST,
             f"{text}; {marks.SECOND} or underlined: next best." if second else f"{text}.",
@@ -74,8 +74,7 @@ def short_notes(
     if sentences:
         yield Note("", " ".join(sentences))
     if marks.VERDICT in metrics and any(marks.verdict_of(cell) for cell in known):
-        level = f"{100 * marks.LEVEL:g} %"
-        yield Note("", f"Samples vs data: one MMD test over seven bandwidths, {level}, Holm.")
+        yield Note("", f"Samples vs data: one MMD test over seven bandwidths, {PERCENT}, Holm.")
     for ranking in rankings[:1]:
         first = (f"{ranking.methods[j]} {ranking.average[j]:.2f}" for j in ranking.order[:3])
         yield Note("", f"Average rank on {len(ranking.datasets)} data sets: {', '.join(first)}.")
@@ -106,7 +105,7 @@ def best_notes(
         by_test[_TESTS[decision.test].format(seeds=seeds, rows=rows)].append(contest.place)
     text = (
         "The lowest mean NLL, and all that are not significantly higher (two-sided tests at "
-        f"{100 * marks.LEVEL:g} %, Holm-corrected over all pairs of a comparison)."
+        f"{PERCENT}, Holm-corrected over all pairs of a comparison)."
     )
     for how, places in by_test.items():
         text += f" On {', '.join(dict.fromkeys(places))}: {how}."
@@ -177,7 +176,7 @@ def _verdict_notes(known: Iterable[Cell], ok: pd.DataFrame) -> Iterator[Note]:
         "Samples vs data: one two-sample test (MMD over seven bandwidths"
         + (f", two samples of {n}" if n else "")
         + "). p is the smallest over seeds after Holm's correction; samples differ where it is at "
-        + f"most {marks.LEVEL:g}."
+        + f"most {LEVEL:g}."
     )
     disagreeing = [
         f"{', '.join(found.disagreeing)} ({cell.key['method']} on {cell.key['dataset']})"

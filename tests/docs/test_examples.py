@@ -13,7 +13,6 @@ MODULES = {
     "bench.metrics.mmd": 3,
     "bench.numerics.divergence": 2,
     "bench.numerics.ode": 3,
-    "bench.stats.intervals": 2,
     "bench.stats.significance": 1,
 }
 

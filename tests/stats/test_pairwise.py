@@ -54,9 +54,9 @@ def test_the_least_p_is_reached_where_all_differ_one_way(n: int) -> None:
 
 def test_six_data_sets_reach_5_percent_and_five_do_not() -> None:
     assert least_p(5) > 0.05 > least_p(6)
-    assert needed(1, 0.05) == 6
+    assert needed(1) == 6
     # ten pairs of five methods: 2^(1 - N) is at most 0.005 from N = 9 on
-    assert needed(10, 0.05) == 9
+    assert needed(10) == 9
 
 
 def test_no_result_counts_as_the_largest_loss() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from bench.cli import main
 from bench.metrics.mmd import two_sample
 from bench.records.frame import records
 from bench.tables.details import details
-from bench.tables.sample_quality import QualityPanel, QualityPoint, panels
+from bench.tables.sample_quality import QualityPanel, panels
 
 from .conftest import Write, few_steps
 
@@ -40,11 +39,14 @@ def test_means_over_seeds_at_each_number_of_steps(results: Path, write: Write) -
     panel = only(results)
     (curve,) = panel.curves
     assert (curve.label, curve.solver, curve.pieces) == ("jko", "dopri5", [4])
-    assert curve.steps == [1, 2, 4, 0]
-    assert curve.seeds[0][0] == QualityPoint(1, 4.0, 0.1)
-    assert curve.mean(1) == QualityPoint(1, 4.0, pytest.approx(0.2))
-    assert curve.sd(1) == pytest.approx(0.2 / math.sqrt(2))
-    assert curve.mean(0) == QualityPoint(0, 85.0, pytest.approx(4e-4))
+    assert curve.nfe.T.to_dict("list") == {1: [4, 4], 2: [8, 8], 4: [16, 16], 0: [80, 90]}
+    assert curve.mmd.T.to_dict("list") == {
+        1: [0.1, 0.3],
+        2: [0.02, 0.04],
+        4: [0.004, 0.004],
+        0: [3e-4, 5e-4],
+    }
+    assert list(curve.mmd.index) == [1, 2, 4, 0]
     assert by_steps(results)["jko"] == (
         "4 pieces; 1: 0.200, 2: 3.00e-2, 4: 4.00e-3, dopri5, NFE 85: 4.00e-4 (at most τ); "
         "τ 6.80e-4 (of 10,000 rows, by 1/n)"
@@ -83,7 +85,7 @@ def test_records_that_do_not_name_the_steps(results: Path, write: Write) -> None
         line.pop("steps", None)
     write("jko", "moons", **given)
     (curve,) = only(results).curves
-    assert (curve.pieces, curve.steps) == ([3], [1, 2, 4, 0])
+    assert (curve.pieces, list(curve.nfe.index)) == ([3], [1, 2, 4, 0])
 
 
 def test_too_few_steps_that_fail_are_said(results: Path, write: Write) -> None:

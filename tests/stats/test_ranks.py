@@ -66,7 +66,6 @@ def test_without_ties_chi2_and_f_are_those_of_the_formulas() -> None:
     found = friedman(table)
     assert found.chi2 == pytest.approx(plain)
     assert found.f == pytest.approx((n - 1) * plain / (n * (k - 1) - plain))
-    assert found.p_f == pytest.approx(stats.f.sf(found.f, 3, 24))
 
 
 @pytest.mark.parametrize(("k", "q"), list(enumerate(Q, start=2)))
@@ -81,7 +80,6 @@ def test_friedman_is_scipys(scores: np.ndarray) -> None:
     found = friedman(ranks(scores))
     theirs = stats.friedmanchisquare(*scores.T)
     assert found.chi2 == pytest.approx(theirs.statistic)
-    assert found.p_chi2 == pytest.approx(theirs.pvalue)
 
 
 def test_iman_davenport_is_the_anova_of_the_ranks() -> None:
@@ -112,8 +110,8 @@ def test_the_exact_p_is_the_share_of_all_relabellings(scores: np.ndarray) -> Non
 def test_random_relabellings_are_near_the_approximation() -> None:
     found = friedman(DEMSAR)
     assert not found.exact
-    assert found.p == pytest.approx(found.p_f, abs=0.006)
-    assert found.p == pytest.approx(found.p_chi2, abs=0.006)
+    assert found.p == pytest.approx(stats.f.sf(found.f, 3, 39), abs=0.006)
+    assert found.p == pytest.approx(stats.chi2.sf(found.chi2, 3), abs=0.006)
 
 
 def test_perfect_agreement_is_no_proof_on_few_data_sets() -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from bench.errors import UsageError
 from bench.records.frame import cells, records
-from bench.tables.comparison import BudgetScores, scores_by_budget
+from bench.stats.ranking import Ranking, explain
+from bench.tables.comparison import scores_by_budget
 
 Write = Callable[..., str]
 
@@ -23,7 +24,7 @@ def study(write: Write, **given: object) -> None:
             write(method, dataset, nll=float(nll), **given)
 
 
-def standing(results: Path, metric: str = "nll") -> BudgetScores:
+def standing(results: Path, metric: str = "nll") -> Ranking:
     (found,) = scores_by_budget(cells(records(results)), metric)
     return found
 
@@ -35,7 +36,7 @@ def test_scores_are_means_over_seeds(results: Path, write: Write) -> None:
     assert (found.budget, found.methods) == ("equal", ("ffjord", "gaussian", "jko"))
     assert found.datasets == ("moons", "rings")
     assert found.scores.tolist() == [[1, 2, 2], [1, 2, 0]]
-    assert found.ranking.ranks.tolist() == [[1, 2.5, 2.5], [2, 3, 1]]
+    assert found.ranks.tolist() == [[1, 2.5, 2.5], [2, 3, 1]]
 
 
 def test_failed_and_missing_cells_have_no_score_and_are_named(results: Path, write: Write) -> None:
@@ -45,7 +46,7 @@ def test_failed_and_missing_cells_have_no_score_and_are_named(results: Path, wri
     found = standing(results)
     assert found.methods[-1] == "ot-flow"
     assert np.isnan(found.scores[:, -1]).all()
-    text = found.explain()
+    text = explain(found)
     assert "worst rank there: ot-flow on moons, ot-flow on rings." in text
     assert "Means over the seeds that ended well: jko on rings (1/2)." in text
 
@@ -66,8 +67,8 @@ def test_of_several_rows_one_counts(results: Path, write: Write) -> None:
     write("ffjord", "moons", nll=7.0, training__best_validation_nll=1.0, **settings)
     found = standing(results)
     assert found.scores[0].tolist() == [7, 2, 0]
-    assert "jko has several rows on moons; jko (300 mini-batches) is ranked" in found.explain()
-    assert "ffjord has several rows on moons; ffjord (width=1) is ranked" in found.explain()
+    assert "jko has several rows on moons; jko (300 mini-batches) is ranked" in explain(found)
+    assert "ffjord has several rows on moons; ffjord (width=1) is ranked" in explain(found)
 
 
 def test_of_several_revisions_the_one_with_the_most_methods_counts(
@@ -86,7 +87,7 @@ def test_a_data_set_of_one_method_is_left_out_and_named(results: Path, write: Wr
     write("ffjord", "power", status="oom")
     found = standing(results)
     assert found.datasets == ("moons", "rings")
-    assert "fewer than two methods have a result: power." in found.explain()
+    assert "fewer than two methods have a result: power." in explain(found)
 
 
 def test_what_is_not_better_when_less_is_refused() -> None:

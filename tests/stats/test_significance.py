@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.stats.intervals import paired
-from bench.stats.significance import Scores, decide
+from bench.stats.significance import Scores, decide, paired
 
 RNG = np.random.default_rng
 
@@ -41,7 +40,7 @@ def test_pairs_are_paired_and_corrected_over_all_pairs() -> None:
     tables = study(RNG(0), [0.0, 0.1, 0.6])
     found = decide([scores(t) for t in tables])
     assert (found.test, found.seeds, found.rows, found.groups) == ("paired", 3, 200, 200)
-    p = {(i, j): paired(tables[i] - tables[j]).p for i, j in combinations(range(3), 2)}
+    p = {(i, j): paired(tables[i] - tables[j]) for i, j in combinations(range(3), 2)}
     order = sorted(p, key=lambda pair: p[pair])
     step = {pair: (3 - i) * p[pair] for i, pair in enumerate(order)}
     for j in (1, 2):
@@ -108,7 +107,7 @@ def test_groups_count() -> None:
     grouped = decide([scores(one, groups=labels), scores(two, groups=labels)])
     assert grouped.groups == 8
     assert grouped.p[1] > 10 * free.p[1]
-    assert grouped.p[1] == pytest.approx(paired(one - two, labels).p)
+    assert grouped.p[1] == pytest.approx(paired(one - two, labels))
 
 
 def test_equal_methods_are_called_worse_in_at_most_5_percent_of_studies() -> None:
