@@ -269,11 +269,12 @@ def _by_steps(panel: QualityPanel, label: str) -> Iterator[Detail]:
     """MMD-m after so many Euler steps in each piece of the flow; in brackets the spread."""
     for curve in (curve for curve in panel.curves if curve.label == label):
         shown = []
-        for steps, mmd in curve.mmd.iterrows():
-            nfe, mean = float(curve.nfe.loc[steps].mean()), float(mmd.mean(skipna=False))
-            name = f"{steps}:" if steps else f"{curve.solver}, NFE {count(nfe)}:"
+        nfe, means = curve.nfe.mean(axis=1), curve.mmd.mean(axis=1, skipna=False)
+        below = (curve.mmd <= panel.tau).all(axis=1)
+        for steps, number, mean, is_below in zip(means.index, nfe, means, below, strict=True):
+            name = f"{steps}:" if steps else f"{curve.solver}, NFE {count(number)}:"
             value = "failed" if math.isnan(mean) else str(scientific(mean))
-            shown.append(f"{name} {value}{' (at most τ)' if (mmd <= panel.tau).all() else ''}")
+            shown.append(f"{name} {value}{' (at most τ)' if is_below else ''}")
         pieces = ", ".join(map(str, curve.pieces))
         notes = f"{pieces} {'piece' if pieces == '1' else 'pieces'}; {', '.join(shown)}"
         if panel.tau == panel.tau:

@@ -98,7 +98,9 @@ def _curve(cell: Cell, label: str, results: Path) -> QualityCurve | None:
         # Records of older metrics do not name the steps, which are 1, 2, 4, ... in each piece.
         pieces = min((line.nfe for line in few if line.nfe is not None), default=math.nan)
         lines = {
-            line.steps or round(line.nfe / pieces): line for line in few if line.steps or line.nfe
+            line.steps or round((line.nfe or 0.0) / pieces): line
+            for line in few
+            if line.steps or line.nfe
         }
         lines[0] = last
         nfe[int(seed)] = {steps: line.nfe for steps, line in lines.items()}
