@@ -40,18 +40,21 @@ def status(names: tuple[str, ...], data: str | None) -> None:
     Example:
       bench data status power --data ~/data
     """
-    from bench.data import fetch
+    from bench.data import arrays
+    from bench.data.fetch import named
 
     root = data_root(data)
     click.echo(f"Data folder: {root}")
-    for found in fetch.status(root, names):
-        if found.source is None:
-            text = f"missing: {', '.join(found.missing)}"
-        elif not found.source.files:
-            text = f"included ({found.source.note})"
+    for dataset in named(names):
+        source, archived = dataset.find(root), arrays.archived(dataset)
+        if source is None:
+            text = f"missing: {', '.join(archived.missing(root) if archived else ())}"
+        elif not source.files:
+            text = f"included ({source.note})"
         else:
-            text = f"{found.source.kind}, {found.bytes / 2**20:.1f} MiB ({found.source.note})"
-        click.echo(f"{found.name:14s}{text}")
+            size = sum((root / name).stat().st_size for name in source.files)
+            text = f"{source.kind}, {size / 2**20:.1f} MiB ({source.note})"
+        click.echo(f"{dataset.name:14s}{text}")
 
 
 @data.command()
@@ -93,20 +96,25 @@ def verify(names: tuple[str, ...], data: str | None) -> None:
     Example:
       bench data verify
     """
-    from bench.data import fetch
-    from bench.errors import NothingMeasured
+    from bench.data import arrays, fetch
+    from bench.errors import BenchError, NothingMeasured
 
     root = data_root(data)
-    checked = fetch.verify(root, names)
-    if not checked:
+    found = [(dataset, dataset.find(root)) for dataset in fetch.named(names)]
+    wanted = [dataset for dataset, source in found if names or (source and source.files)]
+    if not wanted:
         raise NothingMeasured(f"There are no data in {root}.", "Get them with `bench data fetch`.")
-    for found in checked:
-        if found.problem:
-            click.secho(f"{found.name}: {found.problem}", fg="red", err=True)
+    damaged = False
+    for dataset in wanted:
+        try:
+            loaded = fetch.verify(dataset, root)
+        except (BenchError, OSError) as error:
+            click.secho(f"{dataset.name}: {error}", fg="red", err=True)
+            damaged = True
         else:
-            rows = " / ".join(f"{n:,}" for n in found.rows)
-            click.echo(f"{found.name}: ok, {rows} rows, revision {found.revision}")
-    sys.exit(1 if any(found.problem for found in checked) else 0)
+            rows = " / ".join(f"{len(getattr(loaded, name)):,}" for name in arrays.SPLITS)
+            click.echo(f"{dataset.name}: ok, {rows} rows, revision {loaded.revision}")
+    sys.exit(1 if damaged else 0)
 
 
 @contextmanager

@@ -297,7 +297,7 @@ def _dataset(name: str, root: Path) -> Line:
     except DataError as error:
         return about | {"unavailable": str(error) if found.find(root) else needs(found, root)}
     rows = {split: len(getattr(loaded, split)) for split in arrays.SPLITS}
-    here = {"kind": loaded.kind, "revision": loaded.revision, "rows": rows}
+    here = {"kind": loaded.source.kind, "revision": loaded.revision, "rows": rows}
     return about | {"here": here | {"notes": dict(loaded.notes)}}
 
 

@@ -17,23 +17,20 @@ import tempfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
 
 from bench import paths
-from bench.api.dataset import Dataset, Kind, Source, Splits
+from bench.api.dataset import Dataset, Source, Splits
 from bench.errors import DataError
 from bench.registry import plugins
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from bench.api.dataset import Rows
 
 #: The files of the published archive that are data sets, below its top folder.
@@ -53,22 +50,15 @@ SPLITS = ("train", "validation", "test")
 _UNREADABLE = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error)
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """A data set in memory: three read-only splits, each `(n, d)` float32.
+@dataclass(frozen=True, kw_only=True)
+class Loaded(Splits):
+    """The splits of a data set, read-only, and where they come from.
 
-    `revision` is a hash of the rows: equal revisions are equal data. `kind`, `note` and
-    `test_groups` are those of the source, `notes` those of the splits.
+    `revision` is a hash of the rows: equal revisions are equal data.
     """
 
-    train: Rows
-    validation: Rows
-    test: Rows
     revision: str
-    kind: Kind
-    note: str
-    notes: Mapping[str, object]
-    test_groups: Callable[[NDArray[np.int64]], NDArray[np.int64]] | None = None
+    source: Source
 
 
 def load(dataset: Dataset, root: Path) -> Loaded:
@@ -85,7 +75,7 @@ def load(dataset: Dataset, root: Path) -> Loaded:
         raise missing(dataset, root)
     entry = _entry(dataset, source, root)
     if entry is None:
-        return _in_memory(source, read(dataset, source, root))
+        return in_memory(source, read(dataset, source, root))
     if found := _open(entry, source):
         return found
     splits = None
@@ -104,7 +94,7 @@ def load(dataset: Dataset, root: Path) -> Loaded:
             "are read into memory instead. Set BENCH_CACHE to a writable folder.",
             stacklevel=2,
         )
-    return _in_memory(source, splits or read(dataset, source, root))
+    return in_memory(source, splits or read(dataset, source, root))
 
 
 def is_new(dataset: Dataset, root: Path) -> bool:
@@ -126,10 +116,9 @@ def missing(dataset: Dataset, root: Path) -> DataError:
     )
 
 
-def archived(dataset: Dataset) -> tuple[str, ...]:
-    """Return the files of a data set that are in the archive; empty if it is not there."""
-    sources = (s.files for s in dataset.sources if s.files and DOWNLOADABLE.issuperset(s.files))
-    return next(sources, ())
+def archived(dataset: Dataset) -> Source | None:
+    """Return the source of a data set whose files are in the archive, if there is one."""
+    return next((s for s in dataset.sources if s.files and DOWNLOADABLE.issuperset(s.files)), None)
 
 
 def _entry(dataset: Dataset, source: Source, root: Path) -> Path | None:
@@ -209,11 +198,10 @@ def _store(entry: Path, splits: Splits) -> None:
     """Write a cache entry: a temporary folder, then one rename."""
     folder = Path(tempfile.mkdtemp(prefix=f".{entry.name}.", dir=entry.parent))
     try:
-        card: dict[str, Any] = {"revision": revision(splits), "notes": dict(splits.notes)}
         for name in SPLITS:
-            file = folder / f"{name}.npy"
-            np.save(file, np.ascontiguousarray(getattr(splits, name)), allow_pickle=False)
-            card[name] = {"shape": getattr(splits, name).shape, "bytes": file.stat().st_size}
+            rows = np.ascontiguousarray(getattr(splits, name))
+            np.save(folder / f"{name}.npy", rows, allow_pickle=False)
+        card = {"revision": revision(splits), "notes": dict(splits.notes)}
         (folder / "card.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
         shutil.rmtree(entry, ignore_errors=True)  # a damaged entry, if any
         os.rename(folder, entry)
@@ -225,33 +213,16 @@ def _open(entry: Path, source: Source) -> Loaded | None:
     """Map a cache entry; None if it is missing or damaged."""
     try:
         card = json.loads((entry / "card.json").read_text(encoding="utf-8"))
-        splits: dict[str, Rows] = {}
-        for name in SPLITS:
-            file = entry / f"{name}.npy"
-            rows = np.load(file, mmap_mode="r", allow_pickle=False)
-            state = {"shape": list(rows.shape), "bytes": file.stat().st_size}
-            if state != card[name] or rows.dtype != np.float32:
-                return None
-            splits[name] = rows
-        return _loaded(source, Splits(**splits, notes=card["notes"]), str(card["revision"]))
+        rows = {name: np.load(entry / f"{name}.npy", mmap_mode="r") for name in SPLITS}
+        if any(each.dtype != np.float32 for each in rows.values()):
+            return None
+        return Loaded(**rows, **{k: card[k] for k in ("notes", "revision")}, source=source)
     except (OSError, EOFError, KeyError, TypeError, ValueError):
         return None
 
 
-def _in_memory(source: Source, splits: Splits) -> Loaded:
+def in_memory(source: Source, splits: Splits) -> Loaded:
+    """The splits of a source as a loaded data set; their rows become read-only."""
     for name in SPLITS:
         getattr(splits, name).setflags(write=False)
-    return _loaded(source, splits, revision(splits))
-
-
-def _loaded(source: Source, splits: Splits, revision: str) -> Loaded:
-    return Loaded(
-        train=splits.train,
-        validation=splits.validation,
-        test=splits.test,
-        revision=revision,
-        kind=source.kind,
-        note=source.note,
-        notes=dict(splits.notes),
-        test_groups=source.test_groups,
-    )
+    return Loaded(**vars(splits), revision=revision(splits), source=source)

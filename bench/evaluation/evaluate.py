@@ -92,7 +92,7 @@ def evaluate(method: Method, data: Loaded, judge: Judge, report: Report) -> Meas
         cost,
         samples.float().numpy(),
         log_prob.float().cpu().numpy(),
-        data.test_groups(scored) if data.test_groups else None,
+        data.source.test_groups(scored) if data.source.test_groups else None,
     )
 
 
@@ -134,7 +134,7 @@ def likelihood(
     report({"event": "stage", "stage": "density"})
     index = choose(len(data.test), judge.test_rows, judge.seed)
     x = torch.from_numpy(np.array(data.test[index]))
-    groups = torch.from_numpy(data.test_groups(index)) if data.test_groups else None
+    groups = torch.from_numpy(data.source.test_groups(index)) if data.source.test_groups else None
     start = now(flow)
     log_prob = flow.log_prob(x)
     cost = {"density_seconds": now(flow) - start, "nfe_density": flow.nfe}

@@ -113,10 +113,10 @@ def _run(session: Session) -> None:
     if session.timer:
         draft["environment"]["arithmetic"] = arithmetic()
     draft["dataset"] |= {
-        "kind": data.kind,
-        "note": data.note,
+        "kind": data.source.kind,
+        "note": data.source.note,
         "notes": dict(data.notes),
-        "subset": data.kind == "subset",
+        "subset": data.source.kind == "subset",
         "d": dataset.d,
         "entropy": dataset.entropy,
         "rows": {split: len(getattr(data, split)) for split in ("train", "validation", "test")},

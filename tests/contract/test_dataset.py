@@ -38,7 +38,11 @@ NORMAL = Dataset(
     log_density=log_density,
     entropy=ENTROPY,
 )
-ROWS = Loaded(draws(20_000, 0), draws(500, 1), draws(500, 2), "0" * 12, "generated", "", {})
+ROWS = Loaded(
+    *(draws(n, seed) for seed, n in enumerate((20_000, 500, 500))),
+    revision="0" * 12,
+    source=NORMAL.sources[0],
+)
 
 
 def codes(dataset: Dataset, loaded: Loaded = ROWS) -> dict[str, str]:

@@ -49,7 +49,7 @@ def test_description(dataset: Dataset) -> None:
 
 def test_rows(dataset: Dataset, loaded: Loaded) -> None:
     sizes = tuple(len(getattr(loaded, name)) for name in arrays.SPLITS)
-    if loaded.kind != "subset":
+    if loaded.source.kind != "subset":
         assert sizes == dataset.rows
     for name in arrays.SPLITS:
         rows = getattr(loaded, name)
@@ -72,7 +72,7 @@ def test_it_keeps_the_contract(dataset: Dataset, loaded: Loaded) -> None:
 
 
 def test_subset_says_so(dataset: Dataset, loaded: Loaded) -> None:
-    if loaded.kind == "subset":
+    if loaded.source.kind == "subset":
         assert dataset.rows is not None
         assert len(loaded.train) < dataset.rows[0]
 

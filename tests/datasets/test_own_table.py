@@ -72,8 +72,8 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, kind: str) -> None:
     loaded = load(path)
     assert plugins.dataset(str(path)).name == path.name
     assert (len(loaded.train), len(loaded.validation), len(loaded.test)) == (163, 20, 20)
-    assert loaded.kind == "own"
-    assert loaded.kind != "subset"
+    assert loaded.source.kind == "own"
+    assert loaded.source.kind != "subset"
     # Each row of the file is there once, up to the standardisation, which is affine.
     rows = together(loaded)
     slope = ROWS.std(axis=0) / rows.std(axis=0)

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.data
 
 def load(name: str, kind: str, root: Path) -> Loaded:
     loaded = arrays.load(plugins.dataset(name), root)
-    if loaded.kind != kind:
-        pytest.skip(f"{name} is there as {loaded.kind}, not as {kind}")
+    if loaded.source.kind != kind:
+        pytest.skip(f"{name} is there as {loaded.source.kind}, not as {kind}")
     return loaded
 
 

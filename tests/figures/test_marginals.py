@@ -71,7 +71,7 @@ def test_the_distance_of_columns_is_kolmogorov_s() -> None:
 def table(monkeypatch: pytest.MonkeyPatch) -> Loaded:
     rows = np.random.default_rng(0).standard_normal((500, 6)).astype(np.float32)
     source = Source(lambda root: Splits(rows, rows, rows), "whole", "made here")
-    loaded = Loaded(rows, rows, rows, "0123456789ab", "whole", "", {})
+    loaded = Loaded(rows, rows, rows, revision="0123456789ab", source=source)
     monkeypatch.setattr(request.plugins, "dataset", lambda name: Dataset(name, 6, "", (source,)))
     monkeypatch.setattr(request, "load", lambda dataset, root: loaded)
     return loaded

@@ -85,7 +85,7 @@ def patches(monkeypatch: pytest.MonkeyPatch) -> Loaded:
     rows = np.random.default_rng(0).standard_normal((90, 5)).astype(np.float32)
     source = Source(lambda root: Splits(rows, rows, rows), "subset", "made here")
     dataset = Dataset("patches", 5, "pictures", (source,), pictures=pictures)
-    loaded = Loaded(rows, rows, rows, "0123456789ab", "subset", "", {})
+    loaded = Loaded(rows, rows, rows, revision="0123456789ab", source=source)
     monkeypatch.setattr(request.plugins, "dataset", lambda name: dataset)
     monkeypatch.setattr(request, "load", lambda dataset, root: loaded)
     return loaded

@@ -84,6 +84,7 @@ def test_memory_is_what_the_method_took(tmp_path: Path) -> None:
 #: All test rows of BSDS300's size and dimension, scored and certified by the judge.
 SCORE = """
 import numpy as np, torch
+from bench.api.dataset import Source
 from bench.data.arrays import Loaded
 from bench.training.session import peak_rss_bytes
 from bench.evaluation.flow import Flow
@@ -94,7 +95,8 @@ from bench_methods.ffjord import FFJORD, FFJORDConfig
 
 torch.set_num_threads(1)
 rows = np.random.default_rng(0).normal(size=(250_000, 63)).astype(np.float32)
-data = Loaded(rows[:2], rows[:2], rows, "r", "generated", "", {}, lambda index: index % 100)
+source = Source(None, "generated", "", test_groups=lambda index: index % 100)
+data = Loaded(rows[:2], rows[:2], rows, revision="r", source=source)
 judge = Judge(test_rows=250_000)
 method = FFJORD(63, FFJORDConfig(hidden=3, width=32))
 flow = Flow(method, reference_solver(judge), torch.float32, judge.rows_at_once)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.api.dataset import Source, Splits
 from bench.api.method import Continuous, ContractBroken, Discrete, Field, Log, Options, Piece
 from bench.api.stream import Stream
 from bench.data.arrays import Loaded
@@ -68,7 +69,9 @@ def rows(n: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(0, 0.3, (n, 2)).astype(np.float32)
 
 
-DATA = Loaded(rows(300, 0), rows(100, 1), rows(200, 2), "r", "generated", "", {})
+SPLITS = Splits(rows(300, 0), rows(100, 1), rows(200, 2))
+SOURCE = Source(lambda root: SPLITS, "generated", "")
+DATA = Loaded(**vars(SPLITS), revision="r", source=SOURCE)
 
 
 def metrics(method: Continuous) -> dict[str, object]:
@@ -256,7 +259,7 @@ def test_a_tighter_solve_that_fails_gives_its_reason() -> None:
 
 
 def test_the_standard_error_is_clustered_where_the_data_have_groups() -> None:
-    grouped = replace(DATA, test_groups=lambda index: index % 20)
+    grouped = replace(DATA, source=replace(SOURCE, test_groups=lambda index: index % 20))
     found = evaluate(Chain([None, None]), grouped, JUDGE, lambda event: None)
     log_prob = torch.from_numpy(found.log_prob).double()
     sums = [float((log_prob - log_prob.mean())[g::20].sum()) for g in range(20)]
@@ -273,10 +276,8 @@ def test_all_tests_reject_wide_samples_and_accept_true_ones() -> None:
     for factor, rejected in ((1.0, False), (2.0, True)):
         data = Loaded(
             *(factor * spread / 0.3 * s for s in (rows(900, 0), rows(900, 1), rows(900, 2))),
-            "r",
-            "generated",
-            "",
-            {},
+            revision="r",
+            source=SOURCE,
         )
         found = evaluate(Chain([None, None]), data, replace(JUDGE, mmd_n=800), lambda e: None)
         for name in ("p_m", "p_aggregated", "p_c2st"):
