@@ -15,7 +15,6 @@ from bench.cli.options import (
     data_option,
     datasets_option,
     format_of,
-    include_all,
     include_option,
     methods_option,
     write_whole,
@@ -57,7 +56,7 @@ ENDINGS = {".txt": "text", ".md": "markdown"}
 @click.option("-j", "--jobs", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), default=300, show_default=True)
 @click.option("--study", "name", default="check", show_default=True, metavar="NAME|FILE.toml")
-@include_option
+@include_option()
 @click.option("--results", metavar="DIR", help="Keep the runs in this folder.")
 @click.option("--no-run", is_flag=True, help="Compare the runs in --results; run nothing.")
 @data_option
@@ -73,7 +72,6 @@ def check(
     form: str | None,
     output: str | None,
     name: str,
-    include: tuple[str, ...],
     results: str | None,
     no_run: bool,
     **running: Any,
@@ -110,7 +108,6 @@ def check(
     from bench.paths import commit
     from bench.records.store import read_all
 
-    include_all(include)
     path, part = Path(file) if file else DEFAULT, bool(methods or datasets)
     file_form = format_of(output, form, ENDINGS, "text")
     if no_run and not results:

@@ -14,8 +14,8 @@ from pathlib import Path
 import click
 
 from bench.cli.options import data_option, results_option
-from bench.paths import array_cache, data_root
-from bench.records.bundle import results_dir
+from bench.paths import array_cache
+from bench.records.format import memory
 
 #: extra -> what needs it
 OPTIONAL = {"parquet": ".parquet tables", "cluster": "--scheduler and --cluster"}
@@ -25,9 +25,9 @@ Problems = dict[str, str]
 
 
 @click.command()
-@results_option
+@results_option()
 @data_option
-def doctor(results: str | None, data: str | None) -> None:
+def doctor(results: Path, data: Path) -> None:
     """Check the installation: exit 0 if it is healthy, 1 if something is broken.
 
     Data that are not downloaded and a missing GPU are not problems.
@@ -38,11 +38,11 @@ def doctor(results: str | None, data: str | None) -> None:
       bench doctor --data ~/data --results results/runs
     """
     problems: Problems = {}
-    folders = {"Data": data_root(data), "Results": results_dir(results), "Cache": array_cache()}
+    folders = {"Data": data, "Results": results, "Cache": array_cache()}
     details = {
         "System": _system(problems),
         "Packages": _packages(problems),
-        "Plug-ins": _plugins(problems, folders["Data"]),
+        "Plug-ins": _plugins(problems, data),
         "Folders": {name: _folder(problems, name, path) for name, path in folders.items()},
     }
     if problems:
@@ -73,11 +73,11 @@ def _system(problems: Problems) -> dict[str, str]:
     except Exception as error:  # a broken build can raise anything
         problems["imports"] = f"{type(error).__name__}: {error}"
         return found
-    memory = psutil.virtual_memory()
-    found["Memory"] = f"{_gib(memory.available)} of {_gib(memory.total)} available"
+    ram = psutil.virtual_memory()
+    found["Memory"] = f"{memory(ram.available)} of {memory(ram.total)} available"
     gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU"
-    names = "; ".join(f"cuda:{i} {g.name}, {_gib(g.total_memory)}" for i, g in enumerate(gpus))
+    names = "; ".join(f"cuda:{i} {g.name}, {memory(g.total_memory)}" for i, g in enumerate(gpus))
     return found | {"GPU": names or f"none (torch is built for {build})"}
 
 
@@ -104,16 +104,15 @@ def _plugins(problems: Problems, root: Path) -> dict[str, str]:
     from bench.registry import plugins
 
     found: dict[str, list[str]] = {"Methods": [], "Data sets": [], "Not here": []}
-    named = [("method", name) for name in sorted(plugins.methods())]
-    named += [("data set", name) for name in sorted({*plugins.datasets()} - {plugins.PATH})]
-    for kind, name in named:
-        try:
-            if kind == "method":
-                plugins.method(name)
-            missing = kind == "data set" and not plugins.dataset(name).find(root)
-            found["Not here" if missing else f"{kind.capitalize()}s"].append(name)
-        except Exception as error:  # a contributor's module can raise anything
-            problems[f"{kind} {name}"] = str(error)
+    for kind, names in {"method": plugins.methods(), "data set": plugins.datasets()}.items():
+        for name in sorted({*names} - {plugins.PATH}):
+            try:
+                here = (
+                    plugins.method(name) if kind == "method" else plugins.dataset(name).find(root)
+                )
+                found[f"{kind.capitalize()}s" if here else "Not here"].append(name)
+            except Exception as error:  # a contributor's module can raise anything
+                problems[f"{kind} {name}"] = str(error)
     if found["Not here"]:
         found["Not here"][-1] += " (see bench data status)"
     return {what: ", ".join(names) for what, names in found.items() if names}
@@ -125,8 +124,4 @@ def _folder(problems: Problems, name: str, path: Path) -> str:
     if name != "Data" and not (existing.is_dir() and os.access(existing, os.W_OK)):
         problems[f"{name.lower()} folder"] = f"{path} can't be written; choose another"
     state = "" if path.exists() else " (does not exist yet)"
-    return f"{path}{state}, {_gib(shutil.disk_usage(existing).free)} free"
-
-
-def _gib(size: float) -> str:
-    return f"{size / 2**30:.1f} GiB"
+    return f"{path}{state}, {memory(shutil.disk_usage(existing).free)} free"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, asdict, fields
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -12,18 +12,12 @@ from typing import Any
 import click
 
 from bench.api.dataset import Dataset
-from bench.cli.options import data_option, include_all, include_option, json_option, results_option
-from bench.errors import BenchError, DataError, unknown
-from bench.paths import data_root
-from bench.records.bundle import results_dir
+from bench.cli.options import data_option, include_option, json_option, results_option
+from bench.errors import BenchError, DataError, UsageError, unknown
 from bench.registry import plugins
 
 #: What is known of one item.
 Line = dict[str, Any]
-
-#: What options give.
-Files = tuple[str, ...]
-Text = str | None
 
 KINDS = ("methods", "datasets", "metrics", "budgets", "studies", "runs")
 
@@ -31,69 +25,64 @@ KINDS = ("methods", "datasets", "metrics", "budgets", "studies", "runs")
 def methods() -> Iterator[Line]:
     """The methods; those of other distributions are imported, to see whether they can be."""
 
-    def describe(name: str, plugin: EntryPoint) -> Line:
-        plugins.look(name)
+    def describe(plugin: EntryPoint) -> Line:
+        plugins.look(plugin.name)
         if plugins.from_elsewhere(plugin):
-            plugins.method(name)
+            plugins.method(plugin.name)
         return {"summary": plugins.summary(plugin)}
 
-    yield from _plugins("methods", describe)
+    return _plugins("methods", describe)
 
 
 def datasets(root: Path) -> Iterator[Line]:
     """The data sets with their best available source, or what is missing."""
 
-    def describe(name: str, plugin: EntryPoint) -> Line:
-        if name == plugins.PATH:
+    def describe(plugin: EntryPoint) -> Line:
+        if plugin.name == plugins.PATH:
             summary = plugins.summary(plugin)
             return {"name": "FILE", "kind": "own", "note": "", "summary": summary}
-        dataset = plugins.dataset(name)
+        dataset = plugins.dataset(plugin.name)
         about = {"d": dataset.d, "summary": dataset.summary}
         if source := dataset.find(root):
             return about | {"kind": source.kind, "note": source.note}
         return about | {"unavailable": needs(dataset, root)}
 
-    yield from _plugins("datasets", describe)
+    return _plugins("datasets", describe, d=None, kind=None, note=None)
 
 
 def metrics() -> Iterator[Line]:
     """The built-in columns that a table can show, and the metrics that plug-ins bring."""
     from bench.records import catalogue
 
-    def describe(name: str, plugin: EntryPoint) -> Line:
-        columns = plugins.metric(name).columns
+    def describe(plugin: EntryPoint) -> Line:
+        columns = plugins.metric(plugin.name).columns
         return {"summary": " ".join(f"{column.name}: {column.doc}" for column in columns)}
 
     for name, column in catalogue.built_in()[0].items():
         if column.title:
-            yield _line(name, "cnf-bench", column.doc) | {"title": column.title}
+            yield _line(name, "cnf-bench", summary=column.doc, title=column.title)
     yield from _plugins("metrics", describe)
 
 
-def _plugins(kind: str, describe: Callable[[str, EntryPoint], Line]) -> Iterator[Line]:
+def _plugins(group: str, describe: Callable[[EntryPoint], Line], **more: None) -> Iterator[Line]:
     """A line for each plug-in, also for those that can't be used; your own table comes last."""
-    found = plugins.entries(kind)
-    unknown = {"d": None, "kind": None, "note": None} if kind == "datasets" else {}
-    for name in sorted(found, key=lambda name: (name == plugins.PATH, name)):
-        line = _line(name, _from(found[name])) | unknown
+    found = plugins.entries(group)
+    names = sorted(found, key=lambda name: (name == plugins.PATH, name))
+    for plugin in [*map(found.__getitem__, names), *plugins.clashes(group)]:
+        dist = plugin.dist
+        maker = f"{dist.name} {dist.version}" if dist else str(plugins.source(plugin))
+        line = _line(plugin.name, maker, **more)
         try:
-            line |= describe(name, found[name])
+            if plugin != found[plugin.name]:
+                raise UsageError(f"{plugin.value} of {maker}: another has this name")
+            line |= describe(plugin)
         except (BenchError, SyntaxError) as error:
             line["unavailable"] = str(error)
         yield line
-    for plugin in plugins.clashes(kind):
-        reason = f"{plugin.value} of {_from(plugin)}: another has this name"
-        yield _line(plugin.name, _from(plugin)) | unknown | {"unavailable": reason}
 
 
-def _line(name: str, maker: str, summary: str = "") -> Line:
-    return {"name": name, "summary": summary, "from": maker, "unavailable": None}
-
-
-def _from(plugin: EntryPoint) -> str:
-    """The distribution that a plug-in belongs to, or the file that was included."""
-    dist = plugin.dist
-    return f"{dist.name} {dist.version}" if dist else str(plugins.source(plugin))
+def _line(name: str, maker: str, **more: str | None) -> Line:
+    return {"name": name, "summary": "", "from": maker, "unavailable": None} | more
 
 
 def needs(dataset: Dataset, root: Path) -> str:
@@ -124,39 +113,40 @@ def runs(folder: Path) -> Iterator[Line]:
 
 
 def _rows(kind: str, line: Line) -> Iterator[tuple[str, ...]]:
-    """The rows of text for an item, in the columns of its kind."""
+    """The rows of text for an item, in the columns of its kind; the first names it."""
     if kind == "runs":
         reason = " ".join((line["reason"] or "").split())[:60]
         nll = reason if line["nll"] is None else f"NLL {line['nll']:.2f}"
         yield line["run"], line["status"], nll
+        return
+    about = line["summary"]
+    if problem := line.get("unavailable"):
+        about = problem if kind == "datasets" else f"unavailable: {problem}"
+    if kind == "datasets":
+        d = f"d={line['d']}" if line.get("d") else ""
+        yield line["name"], d, line.get("kind") or "missing", about
+        return
+    yield line["name"], about
+    if kind == "studies":
+        yield "", f"{', '.join(line['methods'])} on {', '.join(line['datasets'])}"
+        yield "", f"budget {line['budget']}, seeds {', '.join(map(str, line['seeds']))}"
     elif kind == "budgets":
-        yield line["name"], line["summary"]
         for method, amounts in {"": line["amounts"], **line["methods"]}.items():
             for name, amount in amounts.items():
                 who = f"{method} on {name}" if method else name
                 rows = f"{amount['minibatches']} mini-batches of {amount['batch_size']} rows"
                 yield "", f"{who}: {rows}"
-    elif kind == "studies":
-        yield line["name"], line["summary"]
-        yield "", f"{', '.join(line['methods'])} on {', '.join(line['datasets'])}"
-        yield "", f"budget {line['budget']}, seeds {', '.join(map(str, line['seeds']))}"
-    elif kind == "datasets":
-        d = f"d={line['d']}" if line.get("d") else ""
-        about = line["unavailable"] or line["summary"]
-        yield line["name"], d, line.get("kind") or "missing", about
-    else:
-        maker = "" if line["from"].startswith("cnf-bench") else f" ({line['from']})"
-        about = f"{line['summary']}{maker}".lstrip()
-        yield line["name"], f"unavailable: {line['unavailable']}" if line["unavailable"] else about
 
 
 @click.command()
 @click.argument("kind", required=False, type=click.Choice(KINDS))
-@include_option
+@include_option(register=False)
 @json_option
-@results_option
+@results_option()
 @data_option
-def list(kind: str | None, include: Files, as_json: bool, results: Text, data: Text) -> None:
+def list(
+    kind: str | None, include: tuple[str, ...], as_json: bool, results: Path, data: Path
+) -> None:
     """List methods, data sets, metrics, budgets, studies and runs, and what is unavailable and why.
 
     Metrics are listed by `bench list metrics` and with --json.
@@ -178,11 +168,11 @@ def list(kind: str | None, include: Files, as_json: bool, results: Text, data: T
             broken.append(_line(file, file) | {"unavailable": error.problem})
     readers: dict[str, Callable[[], Iterable[Line]]] = {
         "methods": methods,
-        "datasets": lambda: datasets(data_root(data)),
+        "datasets": lambda: datasets(data),
         "metrics": metrics,
         "budgets": lambda: map(asdict, budgets().values()),
         "studies": studies,
-        "runs": lambda: runs(results_dir(results)),
+        "runs": lambda: runs(results),
     }
     chosen = [kind] if kind else [k for k in KINDS if as_json or k != "metrics"]
     found = {k: [*readers[k](), *(broken if k in plugins.KINDS else ())] for k in chosen}
@@ -190,16 +180,15 @@ def list(kind: str | None, include: Files, as_json: bool, results: Text, data: T
         click.echo(json.dumps(found[kind] if kind else found, indent=1))
         return
     indent = "" if kind else "  "
-    for name in chosen:
+    for name, lines in found.items():
         if not kind:
             click.secho(name.replace("datasets", "data sets"), bold=True)
-        if name == "datasets" and any(line["unavailable"] for line in found[name]):
-            click.echo(f"{indent}(DATA is {data_root(data)})")
-        if not found[name]:
-            where = f" in {results_dir(results)}; type `bench run`" if name == "runs" else ""
+        if name == "datasets" and any(line["unavailable"] for line in lines):
+            click.echo(f"{indent}(DATA is {data})")
+        if not lines:
+            where = f" in {results}; type `bench run`" if name == "runs" else ""
             click.echo(f"{indent}none{where}")
-            continue
-        rows = [row for line in found[name] for row in _rows(name, line)]
+        rows = [row for line in lines for row in _rows(name, line)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             click.echo(f"{indent}{'  '.join(map(str.ljust, row, widths))}".rstrip())
@@ -207,11 +196,11 @@ def list(kind: str | None, include: Files, as_json: bool, results: Text, data: T
 
 @click.command()
 @click.argument("name", metavar="METHOD|DATASET|RUN")
-@include_option
+@include_option()
 @json_option
-@results_option
+@results_option()
 @data_option
-def info(name: str, include: Files, as_json: bool, results: Text, data: Text) -> None:
+def info(name: str, as_json: bool, results: Path, data: Path) -> None:
     """Show a method's hyper-parameters and presets, a data set's rows and sources, a run's record.
 
     RUN is a run's name, or any unambiguous start of it. A name shared by several is taken as a
@@ -227,18 +216,16 @@ def info(name: str, include: Files, as_json: bool, results: Text, data: Text) ->
     """
     from bench.records import store
 
-    include_all(include)
-    folder = results_dir(results)
     known = {*plugins.datasets()} - {plugins.PATH}
     if name in plugins.methods():
         about = _method(name)
     elif name in known or Path(name).is_file():
-        about = _dataset(name, data_root(data))
+        about = _dataset(name, data)
     else:
-        recorded = store.names(folder)
+        recorded = store.names(results)
         if not any(run.startswith(name) for run in recorded):
             raise unknown("method, data set or run", name, [*plugins.methods(), *known, *recorded])
-        about = store.content(folder, store.find(folder, name).run)
+        about = store.content(results, store.find(results, name).run)
     if as_json:
         click.echo(json.dumps(about, indent=1, default=str))
     else:
@@ -301,31 +288,32 @@ def _dataset(name: str, root: Path) -> Line:
     return about | {"here": here | {"notes": dict(loaded.notes)}}
 
 
-def _print_nested(content: Mapping[str, Any], indent: int = 0) -> None:
+def _print_nested(content: Mapping[str, Any], margin: str = "") -> None:
     """Print nested names and values, one per line; empty values are left out."""
     shown = {key: text for key, value in content.items() if (text := _text(value))}
-    width = max((len(k) for k, v in shown.items() if isinstance(v, str)), default=0)
-    margin = " " * indent
-    for key, value in shown.items():
-        if isinstance(value, str):
-            click.echo(f"{margin}{key.ljust(width)}  {value}")
+    width = max((len(key) for key, text in shown.items() if isinstance(text, str)), default=0)
+    for key, text in shown.items():
+        if isinstance(text, str):
+            click.echo(f"{margin}{key.ljust(width)}  {text}")
             continue
-        click.secho(f"{margin}{key}", bold=indent == 0)
-        if isinstance(value, Mapping):
-            _print_nested(value, indent + 2)
-            continue
-        for item in value:
-            _print_nested(item, indent + 2)
-            click.echo()
+        click.secho(f"{margin}{key}", bold=not margin)
+        for block in [text] if isinstance(text, Mapping) else text:
+            _print_nested(block, f"{margin}  ")
+            if block is not text:
+                click.echo()
 
 
 def _text(value: Any) -> Any:
     """A value as text, empty for None; mappings and sequences of mappings as they are."""
-    if isinstance(value, Mapping) and value.keys() == {"default", "meaning"}:
-        return f"{str(value['default']).ljust(10)}  {value['meaning']}"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        nested = any(isinstance(item, Mapping) for item in value)
-        return value if nested else ", ".join(map(str, value))
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return value if isinstance(value, Mapping) else "" if value is None else str(value)
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case {"default": default, "meaning": meaning}:
+            return f"{default!s:<10}  {meaning}"
+        case [*items] if not any(isinstance(item, Mapping) for item in items):
+            return ", ".join(map(str, items))
+        case Mapping() | [*_]:
+            return value
+    return str(value)

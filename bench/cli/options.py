@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from bench.errors import UsageError
+from bench.paths import data_root
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -73,29 +74,43 @@ def seeds_option(help: str = "Include only this seed. Repeatable.") -> Decorator
 settings_option: Decorator = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Hyper-parameter. Repeatable."
 )
-include_option: Decorator = click.option(
-    "--include", multiple=True, metavar="FILE.py", help="File with your own plug-ins. Repeatable."
-)
-results_option: Decorator = click.option(
-    "--results", metavar="DIR", help="Results folder [default: BENCH_RESULTS or results/runs]."
-)
-data_option: Decorator = click.option(
-    "--data", metavar="DIR", help="Data folder [default: BENCH_DATA or a cache folder]."
-)
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+data_option: Decorator = click.option(
+    "--data",
+    metavar="DIR",
+    callback=lambda ctx, param, value: data_root(value),
+    help="Data folder [default: BENCH_DATA or a cache folder].",
+)
 
 
-def include_all(files: tuple[str, ...]) -> None:
-    """Register the plug-ins of these files.
+def results_option(write: bool = False) -> Decorator:
+    """Return `--results`; the parameter is the folder, as by `bench.records.bundle.results_dir`."""
 
-    Raises:
-        UsageError: a file can't be imported.
-    """
-    if files:
+    def folder(ctx: click.Context, param: click.Parameter, value: str | None) -> Path:
+        from bench.records.bundle import results_dir
+
+        return results_dir(value, write=write)
+
+    text = "Results folder [default: BENCH_RESULTS or results/runs]."
+    return click.option("--results", metavar="DIR", callback=folder, help=text)
+
+
+def include_option(register: bool = True) -> Decorator:
+    """Return `--include`, which registers plug-ins; if not, the files are `include`."""
+
+    def read(ctx: click.Context, param: click.Parameter, files: tuple[str, ...]) -> Any:
         from bench.registry import plugins
 
-        for file in files:
-            plugins.include(file)
+        return [plugins.include(file) for file in files] if register else files
+
+    return click.option(
+        "--include",
+        multiple=True,
+        metavar="FILE.py",
+        callback=read,
+        expose_value=not register,
+        help="File with your own plug-ins. Repeatable.",
+    )
 
 
 def format_of(

@@ -12,7 +12,6 @@ from bench.cli.options import (
     data_option,
     datasets_option,
     format_of,
-    include_all,
     include_option,
     listed,
     methods_option,
@@ -21,7 +20,6 @@ from bench.cli.options import (
 )
 from bench.errors import unknown
 from bench.figures import KINDS, draw
-from bench.records.bundle import results_dir
 
 #: The formats of a figure, by the ending of the file's name.
 FORMATS = {".pdf": "pdf", ".svg": "svg", ".png": "png"}
@@ -58,15 +56,14 @@ class _Help(click.Command):
     "[default: the first that ended well].",
 )
 @listed("--columns", item=click.INT, metavar="I,J,...", help="Columns to show, counted from 0.")
-@include_option
-@results_option
+@include_option()
+@results_option()
 @data_option
 def plot(
     kind: str,
     output: str | None,
-    results: str | None,
-    data: str | None,
-    include: tuple[str, ...],
+    results: Path,
+    data: Path,
     **requested: Any,
 ) -> None:
     """Draw a figure, and print its caption. KIND is one of those below.
@@ -88,9 +85,7 @@ def plot(
     from bench.figures.request import Request
     from bench.figures.style import save
 
-    include_all(include)
-    root = Path(data) if data else None
-    drawn = draw(kind, Request(results_dir(results), data=root, **requested))
+    drawn = draw(kind, Request(results, data=data, **requested))
     for sentence in drawn.left_out:
         click.echo(f"Left out: {sentence}.", err=True)
     write_whole(path, lambda temporary: save(drawn.figure, temporary, form))

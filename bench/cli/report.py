@@ -12,14 +12,12 @@ import click
 from bench.cli.options import (
     budgets_option,
     datasets_option,
-    include_all,
     include_option,
     methods_option,
     results_option,
     write_whole,
 )
 from bench.errors import NothingMeasured, UsageError
-from bench.records.bundle import results_dir
 
 #: The name of the page in its folder.
 PAGE = "index.html"
@@ -32,14 +30,13 @@ _NICE = 10
 @click.option("-o", "--output", metavar="DIR", help="Folder of the page [default: results/report].")
 @click.option("--title", metavar="TEXT", help="Title of the page.")
 @click.option("--published", is_flag=True, help="Add columns with the literature's numbers.")
-@include_option
-@results_option
+@include_option()
+@results_option()
 def report(
     output: str | None,
     title: str | None,
     published: bool,
-    include: tuple[str, ...],
-    results: str | None,
+    results: Path,
 ) -> None:
     """Write the whole comparison as one HTML page, DIR/index.html, that needs no other file.
 
@@ -62,12 +59,11 @@ def report(
     from bench.report.page import page
     from bench.report.setting import gather
 
-    include_all(include)
-    source = results_dir(results)
-    gathered = gather(source)
+    gathered = gather(results)
     if not gathered.records:
         raise NothingMeasured(
-            f"There are no runs in {source}.", "Type `bench run`, or name their folder (--results)."
+            f"There are no runs in {results}.",
+            "Type `bench run`, or name their folder (--results).",
         )
     for sentence in gathered.left_out:
         click.echo(f"Left out of the comparison: {sentence}.", err=True)
@@ -93,9 +89,9 @@ def report(
     metavar="N",
     help="Port [default: any that is free].",
 )
-@include_option
-@results_option
-def watch(port: int, include: tuple[str, ...], results: str | None) -> None:
+@include_option()
+@results_option()
+def watch(port: int, results: Path) -> None:
     """Serve the report to this machine alone (127.0.0.1) and update it as runs finish.
 
     The page in the browser updates itself and keeps its place, its order and its filters; it lists
@@ -109,15 +105,13 @@ def watch(port: int, include: tuple[str, ...], results: str | None) -> None:
     from bench.report.watch import LOOPBACK, Watched, server
     from bench.report.watch import watch as serve
 
-    include_all(include)
-    folder = results_dir(results)
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file.", "Name a results folder (--results).")
+    if results.exists() and not results.is_dir():
+        raise UsageError(f"{results} is a file.", "Name a results folder (--results).")
     if hasattr(os, "nice"):
         os.nice(_NICE)
     try:
         try:
-            watched = Watched(folder)
+            watched = Watched(results)
             watched.look()
             serving = server(watched, port)
         except OSError as error:
@@ -125,7 +119,7 @@ def watch(port: int, include: tuple[str, ...], results: str | None) -> None:
                 f"Port {port} of {LOOPBACK} can't be used: {error.strerror or error}.",
                 "Name another (--port), or none for any that is free.",
             ) from error
-        click.echo(f"http://{LOOPBACK}:{serving.server_port}/ shows {folder}; Ctrl-C ends it.")
+        click.echo(f"http://{LOOPBACK}:{serving.server_port}/ shows {results}; Ctrl-C ends it.")
         # A shell starts background commands with SIGINT ignored.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         serve(watched, serving, lambda line: click.echo(line, err=True))
@@ -142,8 +136,8 @@ def watch(port: int, include: tuple[str, ...], results: str | None) -> None:
 @click.option("--models", is_flag=True, help="Include the trained flows (model.pt).")
 @click.option("--no-figures", is_flag=True, help="Leave out the figures.")
 @click.option("--force", is_flag=True, help="Replace an earlier bundle at DIR.")
-@include_option
-@results_option
+@include_option()
+@results_option()
 def export(
     folder: str,
     methods: tuple[str, ...],
@@ -152,8 +146,7 @@ def export(
     models: bool,
     no_figures: bool,
     force: bool,
-    include: tuple[str, ...],
-    results: str | None,
+    results: Path,
 ) -> None:
     """Bundle runs, failed ones too, with their tables and figures in the folder DIR.
 
@@ -171,12 +164,10 @@ def export(
     from bench.records.frame import chosen, runs_in
     from bench.report.export import write_bundle
 
-    include_all(include)
-    source = results_dir(results)
-    runs = chosen(runs_in(source), source, methods, datasets, budgets)
+    runs = chosen(runs_in(results), results, methods, datasets, budgets)
     written = write_bundle(
         Path(folder),
-        source,
+        results,
         runs,
         chosen={"methods": methods, "datasets": datasets, "budgets": budgets},
         models=models,

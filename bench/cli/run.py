@@ -89,9 +89,9 @@ if TYPE_CHECKING:
     metavar="N",
     help="Score at most N test rows [default: 20,000; the quick study: 5,000].",
 )
-@include_option
+@include_option(register=False)
 @click.option("--dry-run", is_flag=True, help="Show the plan, run nothing.")
-@results_option
+@results_option(write=True)
 @data_option
 def run(dry_run: bool, **options: Any) -> None:
     """Run methods on data sets, each with each seed, and compare them.

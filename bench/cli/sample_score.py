@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +10,25 @@ import click
 
 from bench.cli.options import format_of, include_option, results_option, write_whole
 from bench.errors import NothingMeasured
-from bench.records.bundle import results_dir
 
 if TYPE_CHECKING:
-    from bench.data.row_files import Units
     from bench.evaluation.flow import Flow
 
 UNITS = {"preprocessed": "in preprocessed units", "own": "in the table's own units"}
 FORMATS = {".npy": ".npy", ".csv": ".csv"}
 
+
+def _rows_file(ctx: click.Context, param: click.Parameter, value: str) -> Path:
+    format_of(value, None, FORMATS)
+    return Path(value)
+
+
 _output_option = click.option(
-    "-o", "--output", metavar="FILE", required=True, help="A .npy or .csv file."
+    *("-o", "--output"),
+    metavar="FILE",
+    required=True,
+    callback=_rows_file,
+    help="A .npy or .csv file.",
 )
 _units_option = click.option(
     "--units",
@@ -42,17 +49,9 @@ _units_option = click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the noise."
 )
 @_units_option
-@include_option
-@results_option
-def sample(
-    run: str,
-    n: int,
-    output: str,
-    seed: int,
-    units: str,
-    include: tuple[str, ...],
-    results: str | None,
-) -> None:
+@include_option()
+@results_option()
+def sample(run: str, n: int, output: Path, seed: int, units: str, results: Path) -> None:
     """Draw N rows from the flow of a run, by the solver that evaluated it.
 
     Rows are in the units of the preprocessed data set (see `bench info RUN`), or in those of your
@@ -63,25 +62,21 @@ def sample(
       bench sample flow-matching-moons-s0 -n 10000 -o samples.npy
       bench sample flow-matching-wine -n 100 -o wines.csv --seed 1 --units own
     """
-    path, form = Path(output), format_of(output, None, FORMATS)
-    from bench.data.row_files import write
-
-    flow, own = _load(run, results, include, units)
-    names = [f"x{k}" for k in range(flow.method.d)]
-    write_whole(path, lambda file: write(file, form, _samples(flow, n, seed, own), n, names))
-    click.echo(f"{n} rows of {flow.method.d} columns, {UNITS[units]}: {path}")
+    flow, shift, scale = _load(run, results, units)
+    _write(
+        output, _samples(flow, n, seed, shift, scale), n, [f"x{k}" for k in range(flow.method.d)]
+    )
+    click.echo(f"{n} rows of {flow.method.d} columns, {UNITS[units]}: {output}")
 
 
 @click.command()
 @click.argument("run", metavar="RUN")
-@click.argument("file", metavar="FILE")
+@click.argument("file", metavar="FILE", callback=_rows_file)
 @_output_option
 @_units_option
-@include_option
-@results_option
-def score(
-    run: str, file: str, output: str, units: str, include: tuple[str, ...], results: str | None
-) -> None:
+@include_option()
+@results_option()
+def score(run: str, file: Path, output: Path, units: str, results: Path) -> None:
     """Write the log-density of each row of FILE, in nats, in the order of the rows.
 
     FILE is a .npy or a .csv; the first line of a .csv may name the columns. Rows and log-density
@@ -94,34 +89,38 @@ def score(
       bench score flow-matching-moons-s0 rows.csv -o log_density.csv
       bench score flow-matching-wine new_wines.csv -o log_density.npy --units own
     """
-    rows, path = Path(file), Path(output)
-    format_of(rows, None, FORMATS)
-    form = format_of(path, None, FORMATS)
-    from bench.data.row_files import count, write
+    from bench.data.row_files import count
 
-    flow, own = _load(run, results, include, units)
-    n = count(rows, flow.method.d)
-    write_whole(path, lambda to: write(to, form, _scores(flow, rows, own), n, ["log_prob"]))
-    click.echo(f"Log-density of {n} rows, in nats, {UNITS[units]}: {path}")
+    flow, shift, scale = _load(run, results, units)
+    n = count(file, flow.method.d)
+    _write(output, _scores(flow, file, shift, scale), n, ["log_prob"])
+    click.echo(f"Log-density of {n} rows, in nats, {UNITS[units]}: {output}")
 
 
-def _load(
-    run: str, results: str | None, include: tuple[str, ...], units: str
-) -> tuple[Flow, Units | None]:
-    """Return a run's flow, and the units to convert to; None for preprocessed rows."""
+def _load(run: str, results: Path, units: str) -> tuple[Flow, Any, Any]:
+    """Return a run's flow, and what is added to and multiplies its rows in these units."""
     import bench
-
-    flow = bench.load(run, results, include)
-    if units == "preprocessed":
-        return flow, None
     from bench.data.row_files import units_of
     from bench.records import store
 
-    record = store.find(results_dir(results), run)
-    return flow, units_of(record.run, record.dataset.d or 0, record.dataset.notes)
+    flow = bench.load(run, results)
+    if units == "preprocessed":
+        return flow, 0.0, 1.0
+    record = store.find(results, run)
+    return flow, *units_of(record.run, record.dataset.d or 0, record.dataset.notes)
 
 
-def _samples(flow: Flow, n: int, seed: int, own: Units | None) -> Iterator[Any]:
+def _write(path: Path, blocks: Iterator[Any], n: int, names: Sequence[str]) -> None:
+    from bench.data.row_files import write
+    from bench.numerics.ode import SolverFailed
+
+    try:
+        write_whole(path, lambda file: write(file, path.suffix.lower(), blocks, n, names))
+    except SolverFailed as error:
+        raise NothingMeasured(f"The solver failed: {error}.") from error
+
+
+def _samples(flow: Flow, n: int, seed: int, shift: Any, scale: Any) -> Iterator[Any]:
     """Yield the samples in blocks; the first is that of `flow.sample`."""
     import torch
 
@@ -131,33 +130,16 @@ def _samples(flow: Flow, n: int, seed: int, own: Units | None) -> Iterator[Any]:
     for start in range(0, n, BLOCK):
         shape = min(BLOCK, n - start), flow.method.d
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)
-        with _solver_failure(f"samples {start + 1} to {start + shape[0]}"):
-            rows = flow.decode(noise).rows.cpu().numpy()
-        yield rows * own[1] + own[0] if own else rows
+        yield flow.decode(noise).rows.cpu().numpy() * scale + shift
 
 
-def _scores(flow: Flow, rows: Path, own: Units | None) -> Iterator[Any]:
+def _scores(flow: Flow, rows: Path, shift: Any, scale: Any) -> Iterator[Any]:
     """Yield the log-densities `(k,)` of each block of rows."""
     import numpy as np
     import torch
 
     from bench.data.row_files import blocks
 
-    done, gain = 0, -float(np.log(own[1]).sum()) if own else 0.0
+    gain = -float(np.log(scale).sum())
     for block in blocks(rows, flow.method.d):
-        x = (block - own[0]) / own[1] if own else block
-        with _solver_failure(f"rows {done + 1} to {done + len(block)}"):
-            log_prob = flow.log_prob(torch.from_numpy(x)).cpu().numpy()
-        yield log_prob + gain
-        done += len(block)
-
-
-@contextmanager
-def _solver_failure(where: str) -> Iterator[None]:
-    """Turn a failure of the solver into NothingMeasured."""
-    from bench.numerics.ode import SolverFailed
-
-    try:
-        yield
-    except SolverFailed as error:
-        raise NothingMeasured(f"The solver failed on {where}: {error}.") from error
+        yield flow.log_prob(torch.from_numpy((block - shift) / scale)).cpu().numpy() + gain

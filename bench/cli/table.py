@@ -13,7 +13,6 @@ from bench.cli.options import (
     budgets_option,
     datasets_option,
     format_of,
-    include_all,
     include_option,
     listed,
     methods_option,
@@ -21,7 +20,6 @@ from bench.cli.options import (
     write_whole,
 )
 from bench.errors import NothingMeasured, UsageError, unknown
-from bench.records.bundle import results_dir
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,8 +95,8 @@ _DEFAULTS = (None, False, "dataset", "nll")
 @click.option("--siunitx", is_flag=True, help="LaTeX: align numbers with siunitx's S columns.")
 @click.option("--caption", metavar="TEXT", help="LaTeX, HTML: replace the generated caption.")
 @click.option("--label", metavar="KEY", help="LaTeX: key for \\ref [default: tab:cnf-bench].")
-@include_option
-@results_option
+@include_option()
+@results_option()
 def table(
     form: str | None,
     output: str | None,
@@ -109,8 +107,7 @@ def table(
     budgets: tuple[str, ...],
     details: bool,
     mixed: bool,
-    include: tuple[str, ...],
-    results: str | None,
+    results: Path,
     **given: Any,
 ) -> None:
     """Compare the methods on each data set, over seeds.
@@ -141,7 +138,6 @@ def table(
     _refuse(form, details, columns=metrics or columns or None, **given)
     if metrics and columns:
         raise UsageError("--metric and --columns both choose the columns.", "Use one of them.")
-    include_all(include)
     from bench.records.frame import chosen, latest, runs_in
     from bench.tables.comparison import measured_column
     from bench.tables.render import TableOptions, details_page, page, usual_columns
@@ -149,8 +145,7 @@ def table(
     for name in (*metrics, given["sort"]):
         measured_column(name)
     shown = parse_columns(columns, usual_columns(form)) if columns else metrics
-    folder = results_dir(results)
-    frame = chosen(runs_in(folder), folder, methods, datasets, budgets)
+    frame = chosen(runs_in(results), results, methods, datasets, budgets)
     if not mixed:
         frame, left_out = latest(frame)
         for sentence in left_out:
@@ -159,9 +154,9 @@ def table(
         _require(frame, shown)
     options = TableOptions(shown, **given)
     if output is None and form == "text" and sys.stdout.isatty():
-        _show(frame, options, details, folder)
+        _show(frame, options, details, results)
         return
-    content = details_page(frame, folder) if details else page(frame, form, options, folder)
+    content = details_page(frame, results) if details else page(frame, form, options, results)
     if output is None:
         click.echo(content, nl=False)
     else:

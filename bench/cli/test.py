@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.options import include_all, include_option, json_option, listed, settings_option
+from bench.cli.options import include_option, json_option, listed, settings_option
 from bench.errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _COLOURS = {"ok": "green", "failed": "red", "skipped": "yellow"}
     metavar="SECONDS",
     help="Processor time per check.",
 )
-@include_option
+@include_option()
 @json_option
 def test(
     name: str,
@@ -43,7 +43,6 @@ def test(
     checks: tuple[str, ...],
     device: str,
     limit: float,
-    include: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Check that a method or a data set keeps its contract.
@@ -62,7 +61,6 @@ def test(
       bench test flow-matching --check resume --check "same seed"
       bench test my_rows.py --json
     """
-    include_all(include)
     subject = _subject(name, settings, device)
     import torch
 
