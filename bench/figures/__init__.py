@@ -7,9 +7,11 @@ Matplotlib and torch are imported when a figure is drawn.
 from __future__ import annotations
 
 import importlib
+import textwrap
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bench.errors import unknown
+from bench.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from bench.figures.request import Plot, Request
@@ -29,9 +31,16 @@ KINDS = {
     "steps and by the reference solver; a panel for each data set.",
 }
 
+#: option -> the kinds on which it has an effect
+EFFECTIVE = {
+    "metric": ("samples", "marginals", "density", "pareto", "ranks", "quality"),
+    "seed": ("samples", "marginals", "density", "trajectories", "curves"),
+    "columns": ("samples", "marginals", "trajectories"),
+}
+
 
 def draw(kind: str, request: Request) -> Plot:
-    """Return the figure of that kind.
+    """Return the figure of that kind; lines of its caption have at most 100 characters.
 
     Raises:
         UsageError: there is no such kind, or it can't be drawn as requested.
@@ -39,8 +48,15 @@ def draw(kind: str, request: Request) -> Plot:
     """
     if kind not in KINDS:
         raise unknown("kind of plot", kind, KINDS)
+    for option, kinds in EFFECTIVE.items():
+        if kind not in kinds and getattr(request, option) not in (None, ()):
+            raise UsageError(f"--{option} has no effect on {kind}.", f"Leave out --{option}.")
     plot: Plot = importlib.import_module(f"bench.figures.{kind}").draw(request)
-    return plot
+    lines = (  # of a table, columns are parted by several spaces
+        line if "  " in line else textwrap.fill(line, 100, break_on_hyphens=False)
+        for line in plot.lines
+    )
+    return replace(plot, lines=tuple(lines))
 
 
 def defect(error: Exception) -> str:

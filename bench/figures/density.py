@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from bench.errors import NothingMeasured
+from bench.errors import BenchError, DataError, NothingMeasured
 from bench.figures import style
 from bench.figures.request import (
+    ACROSS,
     Array,
     Group,
     Plot,
-    RealRows,
     Request,
-    Unusable,
+    Strip,
     frame_around,
-    metric_column,
-    name_of,
     plot_strips,
-    samples,
     select,
+    set_limits,
 )
+from bench.tables.comparison import measured_column
 
 if TYPE_CHECKING:
     from bench.evaluation.flow import Flow
@@ -40,8 +37,7 @@ TRUE = "true density"
 
 def draw(request: Request) -> Plot:
     """Draw a strip for each two-dimensional data set, on one scale of colours."""
-    request.reject("density", "columns")
-    metric_column(request.metric or "nll")
+    measured_column(request.metric or "nll")
     others: list[str] = []
 
     def planar(frame: pd.DataFrame) -> pd.DataFrame:
@@ -59,67 +55,77 @@ def draw(request: Request) -> Plot:
     if others:
         note = f"Not two-dimensional, and not shown: {', '.join(others)}."
         selection = replace(selection, not_shown=(*selection.not_shown, note))
-    missing = "has a trained flow whose density can be drawn"
-    return plot_strips(request, selection, POINTS, partial(_strip, request), missing)
+    return plot_strips(selection, _strip, "has a trained flow whose density can be drawn")
 
 
-def _strip(
-    request: Request, group: Group, real: RealRows
-) -> tuple[style.Strip | None, Group, list[str]]:
-    """The strip of a group, if it has one; what it shows, and lines of the caption."""
+def _strip(group: Group, lines: list[str]) -> Strip | None:
+    """The strip of a group, if a row has a density."""
+    request, title, real = group.request, group.title, group.real_rows(POINTS)
     box = real.rows
     if box is None:
-        kept = samples(request.results, group, POINTS)
+        kept = group.samples(POINTS)
         if not kept:
-            return None, group, [f"Not shown: {group.title}. {real.reason}"]
+            lines.append(f"Not shown: {title}. {real.reason}")
+            return None
         box = np.concatenate([*kept.values()])
     low, high = frame_around(box)
     points = grid(low, high)
-    densities, lines = {}, []
+    densities = {}
     for one in group.rows:
         try:
             densities[one.label] = density(one.flow(request.results), points)
-        except Unusable as error:
-            lines.append(f"Not shown on {group.title}: {one.label}. {error}")
+        except BenchError as error:
+            lines.append(f"Not shown on {title}: {one.label}. {error.problem}")
     if not densities:
-        return None, group, lines
-    group, metric = group.only(densities), request.metric or "nll"
-    scale, titles = [*densities.values()], {one.label: one.metric(metric) for one in group.rows}
+        return None
+    group = group.only(densities)
+    titles = [f"{one.label}\n{one.metric(request.metric or 'nll')}" for one in group.rows]
+    scale = [*densities.values()]
     if real.dataset is not None and real.dataset.log_density is not None:
         scale = [np.exp(real.dataset.log_density(points))]
-        entropy = real.dataset.entropy
-        titles[TRUE] = "" if entropy is None else f"entropy {entropy:.3f}"
         densities = {TRUE: scale[0], **densities}
+        entropy = real.dataset.entropy
+        titles.insert(0, f"{TRUE}\n{'' if entropy is None else f'entropy {entropy:.3f}'}")
     top = float(max(np.quantile(values, 0.999) for values in scale))
-    lines += _about(group, densities, top, float(np.prod((high - low) / CELLS)))
+    area = float(np.prod((high - low) / CELLS))
+    mass = [f"{label} {values.sum() * area:.3f}" for label, values in densities.items()]
+    lines.append(
+        f"{title}: densities by the reference solver ({group.rows[0].run['judge']}) at the "
+        f"centres of {CELLS}x{CELLS} cells; mass within the frame: {', '.join(mass)}."
+    )
+    peaks = {label: float(values.max()) for label, values in densities.items()}
+    if above := [f"{label} up to {peak:.3g}" for label, peak in peaks.items() if peak > 1.05 * top]:
+        lines.append(f"Beyond the end of the colour scale, {top:.3g}: {', '.join(above)}.")
+    if TRUE not in densities:
+        lines.append(f"The true density of {title} is not known.")
 
     def paint(part: style.SubFigure, grid: list[list[style.Axes]]) -> None:
         """Draw the densities on a scale of colours from 0 to `top`."""
         for axes, values in zip(itertools.chain(*grid), densities.values(), strict=True):
             image = axes.imshow(
-                values.reshape(CELLS, CELLS), cmap="magma_r", vmin=0.0, vmax=top, origin="lower",
+                values.reshape(CELLS, CELLS), "magma_r", vmin=0.0, vmax=top, origin="lower",
                 extent=(low[0], high[0], low[1], high[1]), aspect="auto", interpolation="bilinear",
             )  # fmt: skip
-        style.share_axes(grid, low, high, name_of(0, 2), name_of(1, 2))
-        above = any(values.max() > top for values in densities.values())
-        style.colour_bar(part, grid, image, "density (1/unit²)", "max" if above else "neither")
+        set_limits(grid, low, high)
+        style.name_axes(grid, group.name_of(0), group.name_of(1))
+        extend = "max" if max(peaks.values()) > top else "neither"
+        style.colour_bar(part, grid, image, "density (1/unit²)", extend)
 
-    rows = style.in_rows([f"{label}\n{titles[label]}" for label in densities])
-    return style.Strip(group.title, rows, paint), group, lines
+    return Strip(group, style.in_rows(titles, ACROSS), paint)
 
 
 def grid(low: Array, high: Array) -> Array:
     """Return the centres `(CELLS², 2)` of the cells of a frame; the first column runs fastest."""
     centres = (np.arange(CELLS) + 0.5) / CELLS
-    x, y = (a + (b - a) * centres for a, b in zip(low, high, strict=True))
-    return np.stack([np.tile(x, CELLS), np.repeat(y, CELLS)], axis=1)
+    axes = (a + (b - a) * centres for a, b in zip(low, high, strict=True))
+    return np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
 
 
 def density(flow: Flow, points: Array) -> Array:
     """Return the density `(n,)` at points `(n, d)`, by the run's reference solver.
 
     Raises:
-        Unusable: the solver gave up.
+        DataError: the solver gave up.
     """
     import torch
 
@@ -128,18 +134,5 @@ def density(flow: Flow, points: Array) -> Array:
     try:
         log_prob = flow.log_prob(torch.from_numpy(points)).double().cpu()
     except SolverFailed as error:
-        raise Unusable(f"Its density can't be computed: {error}.") from error
+        raise DataError(f"Its density can't be computed: {error}.") from error
     return np.asarray(np.exp(log_prob.numpy()))
-
-
-def _about(group: Group, densities: dict[str, Array], top: float, area: float) -> Iterator[str]:
-    mass = ", ".join(f"{label} {values.sum() * area:.3f}" for label, values in densities.items())
-    yield (
-        f"{group.title}: densities by the reference solver ({group.rows[0].run['judge']}) at the "
-        f"centres of {CELLS}x{CELLS} cells; mass within the frame: {mass}."
-    )
-    peaks = {label: float(values.max()) for label, values in densities.items()}
-    if above := [f"{label} up to {peak:.3g}" for label, peak in peaks.items() if peak > 1.05 * top]:
-        yield f"Beyond the end of the colour scale, {top:.3g}: {', '.join(above)}."
-    if TRUE not in densities:
-        yield f"The true density of {group.title} is not known."

@@ -6,28 +6,14 @@ it takes milliseconds where a sum over all rows takes seconds.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from bench.errors import NothingMeasured
 from bench.figures import style
-from bench.figures.request import (
-    Array,
-    Plot,
-    Request,
-    columns_of,
-    frame_around,
-    name_of,
-    outside,
-    real_rows,
-    samples,
-    select,
-)
+from bench.figures.request import Array, Group, Plot, Request, frame_around, outside, select
 
 #: Methods, columns and rows of a sample at most; columns where none are named.
 ROWS, COLUMNS, POINTS, CHOSEN = 4, 5, 10_000, 4
@@ -38,19 +24,6 @@ SHARES, CELLS = (0.9, 0.5), 96
 _GREYS, _GREY = ("#dedede", "#b4b4b4"), "#8a8a8a"
 
 
-@dataclass(frozen=True)
-class Corners:
-    """What the corner plots of a data set share: test rows `(n, k)` of k columns, or None.
-
-    `names`, `low` and `high` are those of the axes, `(k,)`.
-    """
-
-    data: Array | None
-    names: list[str]
-    low: Array
-    high: Array
-
-
 def draw(request: Request) -> Plot:
     """Draw a corner plot for each method on one data set, the first of more than two dimensions."""
 
@@ -59,18 +32,23 @@ def draw(request: Request) -> Plot:
         return frame[frame["dataset"].isin(many)] if many else frame
 
     selection = select(request, 1, ROWS, tables_first)
-    (group,) = selection.groups
-    kept = samples(request.results, group, POINTS)
+    ((group, figure),), lines = selection.parts(_corners, "keeps samples that can be drawn")
+    return selection.plot(figure, lines, [group])
+
+
+def _corners(group: Group, lines: list[str]) -> tuple[Group, style.Figure] | None:
+    """The corner plots of a group, if a run keeps samples."""
+    from scipy.stats import ks_2samp
+
+    kept, request, d = group.samples(POINTS), group.request, group.d
     if not kept:
-        raise NothingMeasured(
-            f"No run on {group.title} in {request.results} keeps samples that can be drawn.",
-            "Run them again: bench run keeps samples.npz beside the record.",
-        )
-    real = real_rows(group, request.data, POINTS)
-    if request.columns or real.rows is None or group.d <= CHOSEN:
-        columns, why = columns_of(request, group, COLUMNS if request.columns else CHOSEN), ""
+        return None
+    real, why = group.real_rows(POINTS), ""
+    if request.columns or real.rows is None or d <= CHOSEN:
+        columns = group.columns(COLUMNS if request.columns else CHOSEN)
     else:
-        far = np.mean([distance(rows, real.rows) for rows in kept.values()], axis=0)
+        each = [ks_2samp(rows, real.rows, method="asymp").statistic for rows in kept.values()]
+        far = np.mean(each, axis=0)
         columns = sorted(np.argsort(-far, kind="stable")[:CHOSEN].tolist())
         why = (
             ", those in which the methods are furthest from the data (mean Kolmogorov-Smirnov "
@@ -78,35 +56,39 @@ def draw(request: Request) -> Plot:
         )
     data = None if real.rows is None else real.rows[:, columns]
     sets = {label: rows[:, columns] for label, rows in kept.items()}
-    frame = _frame(data, np.concatenate(list(sets.values())))
-    shared = Corners(data, [name_of(column, group.d) for column in columns], *frame)
-    shown, styles, metric = group.only(kept), selection.styles(), request.metric or "mmd_m"
+    limits = _frame(data, np.concatenate([*sets.values()]))
     sizes = sorted({len(rows) for rows in kept.values()})
-    each = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
+    sample = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
     test = "" if data is None else f" and of {len(data):,} of {real.total:,} test rows (grey)"
-    lines = [
-        f"{group.title}: columns {', '.join(map(str, columns))} of {group.d}, counted from 0{why}.",
-        f"Contours enclose 90 % and 50 % of {each} samples of a method (lines){test}; Gaussian "
+    lines += [
+        f"{group.title}: columns {', '.join(map(str, columns))} of {d}, counted from 0{why}.",
+        f"Contours enclose 90 % and 50 % of {sample} samples of a method (lines){test}; Gaussian "
         "kernels, Scott's bandwidth. A contour that would extend far beyond the axes is omitted.",
     ]
     if data is None:
         lines.append(f"No test rows of {group.title}: {real.reason}")
-    if beyond := [f"{label} {n / len(sets[label]):.1%}" for label, n in outside(sets, *frame)]:
+    if beyond := [f"{label} {n / len(sets[label]):.1%}" for label, n in outside(sets, *limits)]:
         lines.append(f"Outside the axes: {', '.join(beyond)}.")
     if missing := [one.label for one in group.rows if one.label not in kept]:
         lines.append(f"No samples: {', '.join(missing)}.")
-    corners = [
-        (f"{one.label}, {one.metric(metric)}", styles[one.label].colour, sets[one.label])
-        for one in shown.rows
-    ]
-    return selection.plot(diagram(group.title, corners, shared), lines, [shown])
-
-
-def distance(a: Array, b: Array) -> Array:
-    """Return the Kolmogorov-Smirnov distance `(d,)` of each column of rows `(n, d)`, `(m, d)`."""
-    from scipy.stats import ks_2samp
-
-    return np.asarray(ks_2samp(a, b, method="asymp").statistic)
+    group = group.only(kept)
+    # The panels are narrow: units go on a line of their own.
+    names = [group.name_of(column).replace(" (", "\n(") for column in columns]
+    across = min(2, len(sets))
+    down = math.ceil(len(sets) / across)
+    width = style.PAGE / 2 if len(names) > 1 else 2.4
+    with style.canvas(width * across, (width + 0.15) * down + 0.5) as figure:
+        style.heading(figure, group.title)
+        parts = figure.subfigures(down, across, squeeze=False)
+        for part, one in zip(parts.flat, group.rows, strict=False):
+            style.heading(part, f"{one.label}, {one.metric(request.metric or 'mmd_m')}", 8.5)
+            _corner(part, names, limits, data, sets[one.label], one.look.colour)
+        handles = {"the method: contours of 90 % and 50 %": {"color": style.INK, "lw": 1.2}}
+        if data is not None:
+            grey = style.DOT | {"marker": "s", "ms": 8, "mfc": _GREYS[1], "mec": _GREY}
+            handles = {"data: 90 % and 50 % of the rows": grey, **handles}
+        style.legend(figure, handles)
+    return group, figure
 
 
 def _frame(data: Array | None, drawn: Array) -> tuple[Array, Array]:
@@ -119,79 +101,47 @@ def _frame(data: Array | None, drawn: Array) -> tuple[Array, Array]:
     return np.clip(least, low - span, low), np.clip(most, high, high + span)
 
 
-def diagram(title: str, corners: Sequence[tuple[str, str, Array]], shared: Corners) -> style.Figure:
-    """Draw a corner plot for each method's title, colour and samples `(n, k)`, two side by side."""
-    from matplotlib.patches import Patch
-
-    k, across = len(shared.names), min(2, len(corners))
-    down = math.ceil(len(corners) / across)
-    width = style.PAGE / 2 if k > 1 else 2.4
-    with style.canvas(width * across, (width + 0.15) * down + 0.5) as figure:
-        style.heading(figure, title)
-        parts = figure.subfigures(down, across, squeeze=False)
-        for part, (name, colour, rows) in zip(parts.flat, corners, strict=False):
-            style.heading(part, name, 8.5)
-            _corner(part, colour, rows, shared)
-        handles = {"the method: contours of 90 % and 50 %": style.key_line(color=style.INK, lw=1.2)}
-        if shared.data is not None:
-            grey = Patch(facecolor=_GREYS[1], edgecolor=_GREY)
-            handles = {"data: 90 % and 50 % of the rows": grey, **handles}
-        style.legend(figure, handles)
-    return figure
-
-
-def _corner(part: style.SubFigure, colour: str, rows: Array, shared: Corners) -> None:
-    k = len(shared.names)
-    # The panels are narrow: units go on a line of their own.
-    names = [name.replace(" (", "\n(") for name in shared.names]
-    grid = part.subplots(k, k, squeeze=False, sharex="col")
-    for i, j in itertools.product(range(k), repeat=2):
-        axes = grid[i, j]
-        if j > i:
-            axes.remove()
-            continue
-        style.dress(axes)
-        axes.tick_params(labelsize=6, labelbottom=i == k - 1, labelleft=j == 0 < i)
-        axes.set_xlim(shared.low[j], shared.high[j])
-        if i == j:
-            _single(axes, colour, rows, shared, j)
-        else:
-            _pair(axes, colour, rows, shared, [j, i])
-        axes.xaxis.set_major_locator(style.few_ticks(3))
-        left = "" if j else names[i] if i else "density\n(1/unit)"
-        style.name_axes(axes, names[j] if i == k - 1 else "", left)
-        axes.xaxis.label.set_fontsize(6.5)
-        axes.yaxis.label.set_fontsize(6.5)
+def _corner(
+    part: style.SubFigure,
+    names: Sequence[str],
+    limits: tuple[Array, Array],
+    data: Array | None,
+    rows: Array,
+    colour: str,
+) -> None:
+    """Draw samples `(n, k)` before test rows `(m, k)`, if any: k columns and their pairs."""
+    k = len(names)
+    grid = style.panels(part, [[""] * (i + 1) for i in range(k)], sharex="col")
+    for i, row in enumerate(grid):
+        row[0].set_ylabel(names[i] if i else "density\n(1/unit)", fontsize=6.5)
+        for j, axes in enumerate(row):
+            pair = [j] if i == j else [j, i]
+            low, high = (end[pair] for end in limits)
+            behind = None if data is None else smooth(data[:, pair], low, high)
+            paint = _single if i == j else _pair
+            paint(axes, colour, centres(low, high), behind, smooth(rows[:, pair], low, high))
+            axes.set_xlim(low[0], high[0])
+            axes.tick_params(labelsize=6, left=i != j or k == 1, labelleft=j == 0 < i)
+            axes.locator_params(nbins=3)
+    for axes, name in zip(grid[-1], names, strict=True):
+        axes.set_xlabel(name, fontsize=6.5)
 
 
-def _single(axes: style.Axes, colour: str, rows: Array, shared: Corners, j: int) -> None:
-    low, high = shared.low[[j]], shared.high[[j]]
-    (x,) = centres(low, high)
-    if shared.data is not None:
-        density = smooth(shared.data[:, [j]], low, high)
-        axes.fill_between(x, density, color=_GREYS[0], lw=0)
-        axes.plot(x, density, color=_GREY, lw=0.8)
-    axes.plot(x, smooth(rows[:, [j]], low, high), color=colour, lw=1.2)
+def _single(axes: style.Axes, colour: str, x: Array, data: Array | None, density: Array) -> None:
+    if data is not None:
+        axes.fill_between(x[0], data, color=_GREYS[0], lw=0)
+        axes.plot(x[0], data, color=_GREY, lw=0.8)
+    axes.plot(x[0], density, color=colour, lw=1.2)
     axes.set_ylim(bottom=0)
-    if len(shared.names) > 1:
-        axes.set_yticks([])
-        axes.spines["left"].set_visible(False)
 
 
-def _pair(axes: style.Axes, colour: str, rows: Array, shared: Corners, pair: list[int]) -> None:
-    low, high = shared.low[pair], shared.high[pair]
-    x, y = centres(low, high)
-    cell = float(np.prod((high - low) / CELLS))
-    axes.set_ylim(low[1], high[1])
-    axes.yaxis.set_major_locator(style.few_ticks(3))
-    if shared.data is not None:
-        density = smooth(shared.data[:, pair], low, high).T
-        if ends := levels(density, cell):
-            axes.contourf(x, y, density, [*ends, np.inf], colors=_GREYS[-len(ends) :])
-    density = smooth(rows[:, pair], low, high).T
+def _pair(axes: style.Axes, colour: str, xy: Array, data: Array | None, density: Array) -> None:
+    cell = float(np.prod(xy[:, 1] - xy[:, 0]))
+    if data is not None and (ends := levels(data, cell)):
+        axes.contourf(*xy, data.T, [*ends, np.inf], colors=_GREYS[-len(ends) :])
     if ends := levels(density, cell):
         widths = (0.8, 1.2)[-len(ends) :]
-        axes.contour(x, y, density, ends, colors=colour, linewidths=widths)
+        axes.contour(*xy, density.T, ends, colors=colour, linewidths=widths)
 
 
 def centres(low: Array, high: Array) -> Array:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bench.errors import NothingMeasured, UsageError
 from bench.figures import style
-from bench.figures.request import Plot, Request, titles_of, wrapped
+from bench.figures.request import Plot, Request, titles_of
 from bench.records.frame import latest
 from bench.tables.sample_quality import QualityCurve, QualityPanel, panels
 
-#: The width of a panel in inches where there are one, two, three or more; its height.
-_WIDTHS, _HEIGHT = (4.4, 3.1, 2.35), 2.25
-
-#: The line of the threshold, and the marker of the reference solver.
+#: The line of the threshold, that of Euler's method, and the marker of the reference solver.
 _TAU: dict[str, Any] = {"color": style.PALE, "lw": 1.0, "ls": (0, (5, 2))}
+_EULER: dict[str, Any] = {"ms": 4, "mew": 0, "lw": 1.4}
 _HOLLOW: dict[str, Any] = {"ms": 5.5, "mfc": "white", "mew": 1.1}
 
 
@@ -26,7 +25,6 @@ def draw(request: Request) -> Plot:
             f"Quality by evaluations is measured by mmd_m only, got {request.metric}.",
             "Leave out --metric.",
         )
-    request.reject("quality", "seed", "columns")
     frame, left_out = latest(request.frame())
     found = panels(frame, request.results)
     shown = [panel for panel in found if panel.curves]
@@ -41,7 +39,7 @@ def draw(request: Request) -> Plot:
         if panel.missing
     )
     lines = (" ".join(_caption(shown)), *missing, "The numbers: bench table --details")
-    return Plot(diagram(shown), tuple(map(wrapped, lines)), tuple(left_out))
+    return Plot(diagram(shown), lines, tuple(left_out))
 
 
 def _caption(shown: Sequence[QualityPanel]) -> Iterator[str]:
@@ -78,13 +76,11 @@ def diagram(shown: Sequence[QualityPanel]) -> style.Figure:
     A line is the mean over seeds, by Euler's method; each of several seeds is a thin line. The
     hollow marker is the reference solver. Both axes are logarithmic.
     """
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    titles = titles_of([panel.heading for panel in shown])
+    rows = style.in_rows(titles_of([panel.heading for panel in shown]), 3)
     looks = style.styles((curve.label, curve.method) for panel in shown for curve in panel.curves)
-    shares = {"sharex": True, "sharey": "row"}
-    with style.panel_grid(titles, _WIDTHS, _HEIGHT, 0.0, **shares) as (figure, grid):
-        for place, (axes, panel) in enumerate(zip(grid, shown, strict=True)):
+    known = any(panel.tau == panel.tau for panel in shown)
+    with style.panel_grid(rows, sharex=True, sharey="row") as (figure, grid):
+        for axes, panel in zip(itertools.chain(*grid), shown, strict=True):
             axes.set_xscale("log", base=2)
             axes.set_yscale("log")
             axes.margins(x=0.06, y=0.09)
@@ -92,31 +88,20 @@ def diagram(shown: Sequence[QualityPanel]) -> style.Figure:
                 _curve(axes, curve, looks[curve.label])
             if panel.tau == panel.tau:
                 axes.axhline(panel.tau, **_TAU, zorder=1.5, gid="tau")
-            if place + len(_WIDTHS) >= len(shown):
-                axes.tick_params(labelbottom=True)
-                style.name_axes(axes, "evaluations per sample (NFE)")
-            style.name_axes(axes, y="" if place % len(_WIDTHS) else "MMD-m (squared)")
-        shared = grid[0].xaxis
-        shared.set_major_locator(LogLocator(base=2))
-        shared.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        shared.set_minor_locator(NullLocator())
-        handles = {
-            label: style.key_line(**look.line, ms=4, mew=0, lw=1.4) for label, look in looks.items()
-        }
-        hollow = style.key_marker(color=style.PALE, **_HOLLOW)
+        axes.xaxis.set_major_formatter("{x:g}")
+        style.name_axes(grid, "evaluations per sample (NFE)", "MMD-m (squared)")
+        handles = {label: {**look.line, **_EULER} for label, look in looks.items()}
+        hollow = {**style.DOT, "color": style.PALE, **_HOLLOW}
         handles[f"hollow: reference solver ({_solvers(shown)})"] = hollow
-        if any(panel.tau == panel.tau for panel in shown):
-            handles["τ: threshold, from true data"] = style.key_line(**_TAU)
-        style.legend(figure, handles)
+        style.legend(figure, handles | ({"τ: threshold, from true data": _TAU} if known else {}))
     return figure
 
 
 def _curve(axes: style.Axes, curve: QualityCurve, look: style.Style) -> None:
     nfe, mmd = curve.nfe.mean(axis=1), curve.mmd.mean(axis=1, skipna=False)
-    euler, line = mmd.index > 0, {**look.line, "ms": 3.6, "mew": 0, "lw": 1.4}
-    axes.plot(nfe[euler], mmd[euler], **line, zorder=3, label=curve.label)
-    for seed in curve.mmd.columns if len(curve.mmd.columns) > 1 else ():
-        thin = curve.nfe.loc[euler, seed], curve.mmd.loc[euler, seed]
-        axes.plot(*thin, color=look.colour, lw=0.5, alpha=0.6)
+    euler = mmd.index > 0
+    axes.plot(nfe[euler], mmd[euler], **look.line, **_EULER, zorder=3, label=curve.label)
+    if len(curve.mmd.columns) > 1:
+        axes.plot(curve.nfe[euler], curve.mmd[euler], color=look.colour, lw=0.5, alpha=0.6)
     hollow = {**look.line, "ls": "none", **_HOLLOW}
     axes.plot(nfe[~euler], mmd[~euler], **hollow, zorder=4)

@@ -1,28 +1,28 @@
-"""Which runs a figure shows, and what is read beside their records: samples, models, test rows."""
+"""What a figure shows: the runs chosen for it, their samples and models, test rows, its caption."""
 
 from __future__ import annotations
 
-import textwrap
+import itertools
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.api.declarations import Column
 from bench.data.arrays import load
-from bench.errors import BenchError, NothingMeasured, UsageError, unknown
-from bench.figures.style import Strip, Style, draw_strips, styles
+from bench.errors import BenchError, DataError, NothingMeasured, UsageError
+from bench.figures import style
 from bench.paths import data_root
-from bench.records import catalogue
+from bench.records.catalogue import number
 from bench.records.frame import Cell, chosen, latest, runs_in
 from bench.records.run_files import UNREADABLE
 from bench.records.store import read
 from bench.registry import plugins
+from bench.tables.comparison import measured_column
 from bench.tables.layout import labels
 from bench.tables.marks import groups_of, heading_of
 
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from bench.evaluation.flow import Flow
 
 Array = NDArray[np.float64]
+Part = TypeVar("Part")
 
 #: The unit of a data set's columns.
 UNIT = "data units"
 
-
-class Unusable(Exception):
-    """A trained flow that can't be loaded or solved; the message says why."""
+#: Panels of a strip side by side at most; the size of a panel in inches; a title's line length.
+ACROSS, _WIDTH, _HEIGHT, _LETTERS = 4, 1.75, 1.95, 26
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,6 @@ class Request:
         seed: the seed of the run that represents a method, where a figure shows one run of each.
         columns: column numbers, from 0.
         data: the data folder.
-
-    Raises:
-        UsageError: a column is repeated or negative.
     """
 
     results: Path
@@ -80,13 +77,6 @@ class Request:
     columns: tuple[int, ...] = ()
     data: Path | None = None
 
-    def __post_init__(self) -> None:
-        if len(set(self.columns)) < len(self.columns) or any(c < 0 for c in self.columns):
-            raise UsageError(
-                f"Can't show the columns {', '.join(map(str, self.columns))}.",
-                "Columns are counted from 0; name each one once.",
-            )
-
     def frame(self) -> pd.DataFrame:
         """The runs of these methods on these data sets under this budget.
 
@@ -97,79 +87,134 @@ class Request:
         budgets = (self.budget,) if self.budget else ()
         return chosen(runs, self.results, self.methods, self.datasets, budgets)
 
-    def reject(self, kind: str, *names: str) -> None:
-        """Reject those of the options metric, seed and columns that a kind does not use.
-
-        Raises:
-            UsageError: one of them was given.
-        """
-        for name in names:
-            if getattr(self, name) not in (None, ()):
-                raise UsageError(f"--{name} has no effect on {kind}.", f"Leave out --{name}.")
-
-
-def metric_column(name: str) -> Column:
-    """Return the column of a metric.
-
-    Raises:
-        UsageError: there is no such metric.
-    """
-    known = catalogue.measures()
-    if name not in known:
-        raise unknown("metric", name, known)
-    return known[name]
-
 
 @dataclass(frozen=True)
 class SelectedRun:
-    """A row of the comparison and the run that represents it, as a row of the frame of runs."""
+    """A row of the comparison, its look, and the run that represents it, of the frame of runs."""
 
     label: str
-    method: str
     run: pd.Series[Any]
     cell: Cell
+    look: style.Style
 
     @property
     def name(self) -> str:
         """The name of the run."""
         return str(self.run["run"])
 
+    @property
+    def method(self) -> str:
+        """The name of its method."""
+        return str(self.run["method"])
+
     def metric(self, name: str) -> str:
         """The title of a metric and its value in this run, a dash where it has none."""
-        title, value = metric_column(name).title, self.run[name]
-        return f"{title} {catalogue.number(name, value) if pd.notna(value) else '–'}"
+        title, value = measured_column(name).title, self.run[name]
+        return f"{title} {number(name, value) if pd.notna(value) else '–'}"
 
     def flow(self, results: Path) -> Flow:
         """The trained flow of the run.
 
         Raises:
-            Unusable: its model can't be read, or its method has changed since.
-            DataError: its record can't be read.
+            DataError: its record or its model can't be read, or its method has changed since.
+            UsageError: its method is not installed.
         """
         from bench.training.run import load_flow
 
         record = read(results, self.name)
         if record is None:
-            raise Unusable(f"The run {self.name} is no longer in {results}.")
-        try:
-            return load_flow(record, results)
-        except BenchError as error:
-            raise Unusable(error.problem) from error
+            raise DataError(f"The run {self.name} is no longer in {results}.")
+        return load_flow(record, results)
+
+
+@dataclass(frozen=True)
+class RealRows:
+    """Test rows `(n, d)` of a data set, at most as many as were asked for, out of `total`.
+
+    None where they can't be read, for the `reason`; `dataset` is None where it is not installed.
+    """
+
+    rows: Array | None
+    total: int = 0
+    reason: str = ""
+    dataset: Dataset | None = None
 
 
 @dataclass(frozen=True)
 class Group:
     """Rows that may be compared: on one revision of a data set, under one budget."""
 
+    request: Request
     title: str
-    dataset: str
-    revision: str
-    d: int
     rows: tuple[SelectedRun, ...]
+
+    @property
+    def dataset(self) -> str:
+        """The name of the data set."""
+        return str(self.rows[0].run["dataset"])
+
+    @property
+    def d(self) -> int:
+        """Its number of columns."""
+        return int(self.rows[0].run["d"])
 
     def only(self, shown: Container[str]) -> Group:
         """The group with the rows of these labels alone."""
         return replace(self, rows=tuple(one for one in self.rows if one.label in shown))
+
+    def real_rows(self, most: int) -> RealRows:
+        """Test rows of the revision that the runs used; the same ones for every figure."""
+        dataset, revision = None, self.rows[0].run["dataset_revision"]
+        try:
+            dataset = plugins.dataset(self.dataset)
+            loaded = load(dataset, data_root(self.request.data))
+        except BenchError as error:
+            return RealRows(None, reason=error.problem, dataset=dataset)
+        if loaded.revision != revision:
+            why = f"The data on disk are revision {loaded.revision}; the runs used revision"
+            return RealRows(None, reason=f"{why} {revision}.")
+        rows = loaded.test
+        if len(rows) > most:
+            rows = rows[np.sort(np.random.default_rng(0).choice(len(rows), most, replace=False))]
+        return RealRows(np.asarray(rows, dtype=np.float64), len(loaded.test), dataset=dataset)
+
+    def samples(self, most: int) -> dict[str, Array]:
+        """The first samples `(n, d)` kept by each run, by label, if they can be drawn."""
+        found = {}
+        for one in self.rows:
+            path = self.request.results / one.name / "samples.npz"
+            try:
+                with np.load(path, allow_pickle=False) as kept:
+                    rows = np.asarray(kept["samples"][:most], dtype=np.float64)
+            except (KeyError, *UNREADABLE):
+                continue
+            if rows.ndim == 2 and len(rows) and np.isfinite(rows).all():
+                found[one.label] = rows
+        return found
+
+    def columns(self, most: int) -> list[int]:
+        """The columns requested, or the first ones, at most `most`.
+
+        Raises:
+            UsageError: the data set has no such column, or too many are requested.
+        """
+        columns = self.request.columns
+        if len(columns) > most:
+            raise UsageError(
+                f"This figure shows at most {most} columns, got {len(columns)}.",
+                "Name fewer columns.",
+            )
+        for column in columns:
+            if not 0 <= column < self.d:
+                raise UsageError(
+                    f"{self.dataset} has no column {column}.",
+                    f"Its columns are 0 to {self.d - 1}.",
+                )
+        return list(columns) or list(range(min(self.d, most)))
+
+    def name_of(self, column: int) -> str:
+        """The axis name of a column; in two dimensions they are counted as in papers."""
+        return f"x{'₁₂'[column]} ({UNIT})" if self.d == 2 else f"column {column} ({UNIT})"
 
 
 @dataclass(frozen=True)
@@ -180,31 +225,39 @@ class Selection:
     not_shown: tuple[str, ...]
     left_out: tuple[str, ...] = ()
 
-    def styles(self) -> dict[str, Style]:
-        """The style of each row, by its label."""
-        return styles((one.label, one.method) for group in self.groups for one in group.rows)
+    def parts(
+        self, make: Callable[[Group, list[str]], Part | None], missing: str
+    ) -> tuple[list[Part], list[str]]:
+        """What is drawn of each group, and lines of the caption.
 
-    def plot(
-        self, figure: Figure, caption: Iterable[str], drawn: Sequence[Group] | None = None
-    ) -> Plot:
+        `make` takes a group and the lines, to which it may add; it returns None where it has
+        nothing to draw. `missing` is what no run has, where none has it.
+
+        Raises:
+            NothingMeasured: there is nothing to draw of any group.
+        """
+        lines: list[str] = []
+        made = [make(group, lines) for group in self.groups]
+        found = [part for part in made if part is not None]
+        if not found:
+            results = self.groups[0].request.results
+            raise NothingMeasured(f"No run in {results} {missing}.", " ".join(lines[:3]))
+        return found, lines
+
+    def plot(self, figure: Figure, lines: Iterable[str], drawn: Sequence[Group] = ()) -> Plot:
         """The plot; its caption names the runs of the groups drawn, where one represents others."""
-        lines = [*caption]
-        if drawn is not None:
-            runs = [one for group in drawn for one in group.rows]
+        lines = [*lines]
+        runs = [one for group in drawn for one in group.rows]
+        if runs:
             seeds = sorted({int(one.run["seed"]) for one in runs})
-            named = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
+            named = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
             lines.append(f"Runs ({named}): {', '.join(one.name for one in runs)}.")
-            for dataset, run in {group.dataset: group.rows[0].run for group in drawn}.items():
-                if pd.notna(run["subset"]) and run["subset"]:
-                    lines.append(f"{dataset} is a subset of the real data set.")
-                elif run["data_kind"] == "redrawn":
-                    lines.append(f"{dataset} is drawn anew from the real source material.")
-        return Plot(figure, tuple(map(wrapped, (*lines, *self.not_shown))), self.left_out)
-
-
-def wrapped(text: str) -> str:
-    """A paragraph as lines of at most 100 characters."""
-    return textwrap.fill(text, 100, break_on_hyphens=False)
+        for dataset, run in {group.dataset: group.rows[0].run for group in drawn}.items():
+            if pd.notna(run["subset"]) and run["subset"]:
+                lines.append(f"{dataset} is a subset of the real data set.")
+            elif run["data_kind"] == "redrawn":
+                lines.append(f"{dataset} is drawn anew from the real source material.")
+        return Plot(figure, (*lines, *self.not_shown), self.left_out)
 
 
 def select(
@@ -222,25 +275,48 @@ def select(
         NothingMeasured: no row has one.
     """
     frame, left_out = latest(request.frame())
-    found: list[Group] = []
-    not_shown: list[str] = []
     every = groups_of(keep(frame))
-    headings = [heading_of(members[0]) for members in every]
-    titles = titles_of(headings)
+    titles = titles_of([heading_of(members[0]) for members in every])
+    found: list[tuple[str, list[tuple[str, pd.Series[Any], Cell]]]] = []
+    not_shown: list[str] = []
     for place, (members, title) in enumerate(zip(every, titles, strict=True)):
         if len(found) == groups:
             fit = f"{groups} data {'set fits' if groups == 1 else 'sets fit'}"
-            how = "-d, -b" if len({dataset for dataset, *_ in headings}) < len(every) else "-d"
+            how = (
+                "-d, -b" if len({cells[0].key["dataset"] for cells in every}) < len(every) else "-d"
+            )
             beyond = _first(titles[place:])
             not_shown.append(f"Only {fit}; not shown: {beyond} (choose with {how}).")
             break
-        group, missing = _group(request, title, members, rows)
-        not_shown += missing
-        if group is not None:
-            found.append(group)
+        known, missing = [], []
+        for cell, label in zip(members, labels(members), strict=True):
+            ok, runs = cell.ok, cell.runs
+            if request.seed is not None:
+                ok, runs = (each[each["seed"] == request.seed] for each in (ok, runs))
+            if len(ok):
+                known.append((str(label), ok.iloc[0], cell))
+            else:
+                why = ", ".join(dict.fromkeys(map(str, runs["status"])))
+                missing.append(f"{label} ({why or f'no run of seed {request.seed}'})")
+        if missing:
+            not_shown.append(f"Not shown on {title}: {_first(missing)}.")
+        if len(known) > rows:
+            beyond = _first([label for label, *_ in known[rows:]])
+            not_shown.append(
+                f"Only {rows} methods fit on {title}; not shown: {beyond} (choose with -m)."
+            )
+        if known:
+            found.append((title, known[:rows]))
     if not found:
         raise NothingMeasured("None of these runs ended well.", " ".join(not_shown[:3]))
-    return Selection(tuple(found), tuple(not_shown), tuple(left_out))
+    looks = style.styles(
+        (label, str(run["method"])) for _, known in found for label, run, _ in known
+    )
+    chosen_groups = (
+        Group(request, title, tuple(SelectedRun(*row, looks[row[0]]) for row in known))
+        for title, known in found
+    )
+    return Selection(tuple(chosen_groups), tuple(not_shown), tuple(left_out))
 
 
 def titles_of(headings: Sequence[tuple[Any, Any, Any]]) -> list[str]:
@@ -252,33 +328,6 @@ def titles_of(headings: Sequence[tuple[Any, Any, Any]]) -> list[str]:
     ]
 
 
-def _group(
-    request: Request, title: str, members: Sequence[Cell], most: int
-) -> tuple[Group | None, list[str]]:
-    """The group of these cells, if one has a run; sentences on the cells that are not shown."""
-    dataset, revision, _ = heading_of(members[0])
-    rows, missing = [], []
-    for cell, label in zip(members, labels(members), strict=True):
-        ok, runs = cell.ok, cell.runs
-        if request.seed is not None:
-            ok, runs = (each[each["seed"] == request.seed] for each in (ok, runs))
-        if len(ok):
-            rows.append(SelectedRun(str(label), str(cell.key["method"]), ok.iloc[0], cell))
-        else:
-            why = ", ".join(dict.fromkeys(map(str, runs["status"])))
-            missing.append(f"{label} ({why or f'no run of seed {request.seed}'})")
-    sentences = [f"Not shown on {title}: {_first(missing)}."] if missing else []
-    if len(rows) > most:
-        names = _first([one.label for one in rows[most:]])
-        sentences.append(
-            f"Only {most} methods fit on {title}; not shown: {names} (choose with -m)."
-        )
-    if not rows:
-        return None, sentences
-    d = int(rows[0].run["d"])
-    return Group(title, str(dataset), str(revision), d, tuple(rows[:most])), sentences
-
-
 def _first(names: Sequence[str], most: int = 8) -> str:
     """The first of the names, and how many more there are."""
     listed = ", ".join(names[:most])
@@ -286,100 +335,47 @@ def _first(names: Sequence[str], most: int = 8) -> str:
 
 
 @dataclass(frozen=True)
-class RealRows:
-    """Test rows `(n, d)` of a data set, at most as many as were asked for, out of `total`.
+class Strip:
+    """A group's strip of square panels: the titles of each row of panels, and what draws on them.
 
-    None where they can't be read, for the `reason`; `dataset` is None where it is not installed.
+    `paint` takes the part of the figure that holds the strip, and its panels by row; `handles` are
+    the strip's entries of the legend.
     """
 
-    rows: Array | None
-    total: int = 0
-    reason: str = ""
-    dataset: Dataset | None = None
-
-
-def real_rows(group: Group, root: Path | None, most: int) -> RealRows:
-    """Return test rows of the revision that a group's runs used; the same ones for every figure."""
-    dataset = None
-    try:
-        dataset = plugins.dataset(group.dataset)
-        loaded = load(dataset, data_root(root))
-    except BenchError as error:
-        return RealRows(None, reason=error.problem, dataset=dataset)
-    if loaded.revision != group.revision:
-        return RealRows(
-            None,
-            reason=f"The data on disk are revision {loaded.revision}; the runs used revision "
-            f"{group.revision}.",
-        )
-    rows = loaded.test
-    if len(rows) > most:
-        rows = rows[np.sort(np.random.default_rng(0).choice(len(rows), most, replace=False))]
-    return RealRows(np.asarray(rows, dtype=np.float64), len(loaded.test), dataset=dataset)
-
-
-def samples(results: Path, group: Group, most: int) -> dict[str, Array]:
-    """Return the first samples `(n, d)` kept by each run, by label, if they can be drawn."""
-    found = {}
-    for one in group.rows:
-        try:
-            with np.load(results / one.name / "samples.npz", allow_pickle=False) as kept:
-                rows = np.asarray(kept["samples"][:most], dtype=np.float64)
-        except (KeyError, *UNREADABLE):
-            continue
-        if rows.ndim == 2 and len(rows) and np.isfinite(rows).all():
-            found[one.label] = rows
-    return found
+    group: Group
+    rows: Sequence[Sequence[str]]
+    paint: Callable[[style.SubFigure, list[list[style.Axes]]], None]
+    handles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def plot_strips(
-    request: Request,
-    selection: Selection,
-    most: int,
-    make: Callable[[Group, RealRows], tuple[Strip | None, Group, list[str]]],
-    missing: str,
-    handles: Mapping[str, Any] | None = None,
+    selection: Selection, make: Callable[[Group, list[str]], Strip | None], missing: str
 ) -> Plot:
-    """Draw a strip for each group that has one.
-
-    `make` takes a group and at most `most` of its test rows; it returns the strip, or None, the
-    group as it is shown, and lines of the caption. `missing` is what no run has, where none has it;
-    `handles` are those of the legend, to which `make` may add.
-    """
-    strips, shown, lines = [], [], []
-    for group in selection.groups:
-        strip, kept, about = make(group, real_rows(group, request.data, most))
-        lines += about
-        if strip is not None:
-            strips.append(strip)
-            shown.append(kept)
-    if not strips:
-        raise NothingMeasured(f"No run in {request.results} {missing}.", " ".join(lines[:3]))
-    return selection.plot(draw_strips(strips, handles or {}), lines, shown)
-
-
-def columns_of(request: Request, group: Group, most: int) -> list[int]:
-    """Return the columns requested, or the first ones, at most `most`.
-
-    Raises:
-        UsageError: the data set has no such column, or too many are requested.
-    """
-    if len(request.columns) > most:
-        raise UsageError(
-            f"This figure shows at most {most} columns, got {len(request.columns)}.",
-            "Name fewer columns.",
-        )
-    for column in request.columns:
-        if column >= group.d:
-            raise UsageError(
-                f"{group.dataset} has no column {column}.", f"Its columns are 0 to {group.d - 1}."
-            )
-    return list(request.columns) or list(range(min(group.d, most)))
+    """Draw the strips of a selection's `parts` below one another, above their legend, if any."""
+    strips, lines = selection.parts(make, missing)
+    handles = {label: each for strip in strips for label, each in strip.handles.items()}
+    across = max(len(row) for strip in strips for row in strip.rows)
+    heights = [len(strip.rows) * _HEIGHT + 0.35 for strip in strips]
+    width = max(across * _WIDTH, 2.4) + 0.4
+    with style.canvas(width, sum(heights) + 0.3 * bool(handles)) as figure:
+        # With less, the title of a strip may touch those of its panels.
+        figure.set_layout_engine("constrained", h_pad=0.07)
+        places = figure.subfigures(len(strips), 1, squeeze=False, height_ratios=heights)
+        for place, strip in zip(places[:, 0], strips, strict=True):
+            style.heading(place, strip.group.title)
+            shared = {"sharex": True, "sharey": True}
+            strip.paint(place, style.panels(place, strip.rows, _LETTERS, across, **shared))
+        if handles:
+            style.legend(figure, handles)
+    return selection.plot(figure, lines, [strip.group for strip in strips])
 
 
-def name_of(column: int, d: int) -> str:
-    """Return the axis name of a column; in two dimensions they are counted as in papers."""
-    return f"x{'₁₂'[column]} ({UNIT})" if d == 2 else f"column {column} ({UNIT})"
+def set_limits(grid: list[list[style.Axes]], low: Array, high: Array) -> None:
+    """Limit square panels that share their axes to a frame `(2,)`."""
+    grid[0][0].set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    for axes in itertools.chain(*grid):
+        axes.set_box_aspect(1)
+        axes.locator_params(nbins=5)
 
 
 def frame_around(values: Array) -> tuple[Array, Array]:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from functools import partial
 
 import numpy as np
 
 from bench.figures import style
 from bench.figures.request import (
+    ACROSS,
     UNIT,
     Array,
     Group,
     Plot,
-    RealRows,
     Request,
-    columns_of,
+    Strip,
     frame_around,
-    name_of,
     outside,
     plot_strips,
-    samples,
     select,
+    set_limits,
 )
 
 #: Data sets, methods, and points in a panel at most; images along each side of a panel.
@@ -33,35 +31,33 @@ DATA = "data (test rows)"
 
 def draw(request: Request) -> Plot:
     """Draw a strip for each data set: test rows, then each method's samples, on the same axes."""
-    selection = select(request, GROUPS, ROWS)
-    make = partial(_strip, request, selection.styles())
-    return plot_strips(request, selection, POINTS, make, "keeps samples to draw")
+    return plot_strips(select(request, GROUPS, ROWS), _strip, "keeps samples to draw")
 
 
-def _strip(
-    request: Request, styles: dict[str, style.Style], group: Group, real: RealRows
-) -> tuple[style.Strip | None, Group, list[str]]:
-    """The strip of a group, if a row keeps samples; what it shows, and lines of the caption."""
-    kept = samples(request.results, group, POINTS)
-    missing = ", ".join(one.label for one in group.rows if one.label not in kept)
-    lines = [f"No samples on {group.title}: {missing}."] if missing else []
+def _strip(group: Group, lines: list[str]) -> Strip | None:
+    """The strip of a group, if a row keeps samples."""
+    kept, real = group.samples(POINTS), group.real_rows(POINTS)
+    if missing := [one.label for one in group.rows if one.label not in kept]:
+        lines.append(f"No samples on {group.title}: {', '.join(missing)}.")
     if not kept:
-        return None, group, lines
+        return None
     group = group.only(kept)
-    metric = request.metric or "mmd_m"
+    metric = group.request.metric or "mmd_m"
     titles = [f"{one.label}\n{one.metric(metric)}" for one in group.rows]
-    colours = [styles[one.label].colour for one in group.rows]
+    colours = [one.look.colour for one in group.rows]
+    beside = ""
     if real.rows is not None:
         kept = {DATA: real.rows, **kept}
         titles, colours = [f"{DATA}\n", *titles], [style.PALE, *colours]
     n = min(map(len, kept.values()))
     pictures = real.dataset.pictures if real.dataset is not None else None
-    if pictures is not None and not request.columns:
-        n = min(n, SIDE * SIDE)
+    if group.request.columns:
+        pictures = None
+    if pictures is not None:
+        n, columns = min(n, SIDE * SIDE), []
         sets = {label: pictures(rows[:n]) for label, rows in kept.items()}
     else:
-        pictures, columns = None, columns_of(request, group, 2)
-        columns = columns * 2 if len(columns) == 1 else columns
+        columns = (group.columns(2) * 2)[:2]  # the only column of a line against itself
         sets = {label: rows[:n, columns] for label, rows in kept.items()}
     basis = sets[DATA] if DATA in sets else np.concatenate([*sets.values()])
     beside = f" and {n:,} of {real.total:,} test rows" if DATA in sets else ""
@@ -89,23 +85,22 @@ def _strip(
                 x, y = drawn.T
                 axes.scatter(x, y, s=2.2, color=colour, alpha=0.5, lw=0, rasterized=True)
             else:
-                image = axes.imshow(
-                    sheet_of(drawn), cmap="gray", interpolation="nearest", vmin=low, vmax=high
-                )
+                sheet = sheet_of(drawn)
+                image = axes.imshow(sheet, "gray", interpolation="nearest", vmin=low, vmax=high)
                 axes.set_axis_off()
         if pictures is None:
-            style.share_axes(grid, low, high, *(name_of(column, group.d) for column in columns))
+            set_limits(grid, low, high)
+            style.name_axes(grid, *map(group.name_of, columns))
         else:
             style.colour_bar(part, grid, image, f"grey value ({UNIT})", "both")
 
-    return style.Strip(group.title, style.in_rows(titles), paint), group, lines
+    return Strip(group, style.in_rows(titles, ACROSS), paint)
 
 
 def sheet_of(images: Array, side: int = SIDE) -> Array:
     """Return the first `side`² images `(n, height, width)` as one, row by row, parted by NaN."""
     n, height, width = images.shape
-    sheet = np.full((side * (height + 1) - 1, side * (width + 1) - 1), np.nan)
-    for place in range(min(n, side * side)):
-        top, left = place // side * (height + 1), place % side * (width + 1)
-        sheet[top : top + height, left : left + width] = images[place]
-    return sheet
+    tiles = np.full((side * side, height + 1, width + 1), np.nan)
+    tiles[:n, :-1, :-1] = images[: side * side]
+    rows = tiles.reshape(side, side, height + 1, width + 1).swapaxes(1, 2)
+    return rows.reshape(side * (height + 1), -1)[:-1, :-1]

@@ -1,4 +1,4 @@
-"""How every figure looks: the methods' colours, sizes of text, axes, legends, strips, files."""
+"""How every figure looks: the methods' colours, sizes of text, panels, legends, files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import colorsys
 import itertools
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,8 +30,35 @@ INK, PALE = "#222222", "#767676"
 #: Font sizes in points: of titles, of axis names and legends, of tick labels.
 TITLE, NAME, TICK = 8.5, 7.5, 7
 
+#: Matplotlib's settings while a figure is made.
+RC: Any = {
+    "font.size": 8,
+    "text.color": INK,
+    "axes.labelsize": NAME,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": "#e3e3e3",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": NAME,
+    "legend.handlelength": 2.4,
+    "legend.columnspacing": 1.4,
+}
+
+#: The ticks; Matplotlib makes some of them when it draws, after the settings have ended.
+TICKS: dict[str, Any] = {"color": INK, "labelsize": TICK, "width": 0.6}
+
+#: A marker in a legend, without a line.
+DOT: dict[str, Any] = {"ls": "none", "marker": "o", "ms": 5}
+
 #: The width of a two-column page, in inches.
 PAGE = 7.2
+
+#: The width in inches of a panel where one, two or three are side by side; its height.
+WIDTHS, HEIGHT = (4.2, 3.1, 2.4), 2.2
 
 #: How lines and markers of one method differ that ran with several settings.
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)))
@@ -45,12 +72,6 @@ PALETTE = (
 
 #: Colours nearer than this in RGB (each channel from 0 to 255) are hard to tell apart.
 _NEAR = 50.0
-
-#: Panels of a strip side by side at most; the size of a panel in inches; a title's line length.
-ACROSS, _WIDTH, _HEIGHT, _LETTERS = 4, 1.75, 1.95, 26
-
-#: Inches around titles; with less, the title of a strip may touch those of its panels.
-_PAD = 0.07
 
 #: Metadata that would date a file, by format.
 _UNDATED: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
@@ -157,173 +178,113 @@ def axis_name(column: Column, title: str = "") -> str:
 
 
 @contextmanager
-def canvas(width: float, height: float) -> Iterator[Figure]:
+def canvas(width: float, height: float, layout: Any = "constrained") -> Iterator[Figure]:
     """A figure of this size in inches, to be drawn on in the `with` block."""
     import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({"font.size": 8, "axes.linewidth": 0.7}):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasAgg(figure)
-        yield figure
+    with matplotlib.rc_context(RC):
+        yield Figure(figsize=(width, height), layout=layout)
 
 
-def dress(axes: Axes, title: str = "", letters: int = 0) -> None:
-    """Style a panel; `letters` is the line length at which its title is wrapped, 0 for never."""
+def dress(axes: Axes, title: str, letters: int = 0) -> None:
+    """Style a panel; the title of a small one is wrapped at that many letters."""
     lines = title.split("\n")
     if letters:
         lines = [textwrap.fill(line, letters, break_on_hyphens=False) for line in lines]
-    size = NAME if letters else TITLE
-    axes.set_title("\n".join(lines), fontsize=size, color=INK, parse_math=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(which="both", color=INK, labelsize=TICK, width=0.6)
+    axes.set_title("\n".join(lines), fontsize=NAME if letters else TITLE, parse_math=False)
+    axes.tick_params(which="both", **TICKS)
 
 
 def heading(part: Figure | SubFigure, title: str, size: float = 9.5) -> None:
     """The title above several panels."""
-    part.suptitle(title, fontsize=size, color=INK).set_parse_math(False)
+    part.suptitle(title, fontsize=size).set_parse_math(False)
 
 
-def horizontal_grid(axes: Axes) -> None:
-    """Pale lines at the ticks of the vertical axis, behind what is drawn."""
-    axes.grid(axis="y", which="major", color="#e3e3e3", lw=0.6)
-    axes.set_axisbelow(True)
+def in_rows(titles: Sequence[str], across: int) -> list[Sequence[str]]:
+    """Return the titles of panels in rows of at most `across`."""
+    return [titles[k : k + across] for k in range(0, len(titles), across)]
 
 
-def name_axes(axes: Axes, x: str = "", y: str = "") -> None:
-    """The names of the axes, each with its unit."""
-    if x:
-        axes.set_xlabel(x, fontsize=NAME, color=INK)
-    if y:
-        axes.set_ylabel(y, fontsize=NAME, color=INK)
+def panels(
+    part: Figure | SubFigure,
+    rows: Sequence[Sequence[str]],
+    letters: int = 0,
+    across: int = 0,
+    **shared: Any,
+) -> list[list[Axes]]:
+    """Return panels with these titles by row, in a grid at least `across` wide.
 
-
-def few_ticks(n: int, **settings: Any) -> Any:
-    """A locator of at most `n` intervals."""
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(n, **settings)
-
-
-def log_ticks(axis: Axis) -> None:
-    """Tick a logarithmic axis at powers of ten; a shorter one at 1, 2, 5, a short one evenly."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    low, high = axis.get_view_interval()
-    steps = LogLocator(subs=(1,) if high / low > 100 else (1, 2, 5))
-    axis.set_major_locator(steps if high / low > 5 else few_ticks(5))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def key_line(**keywords: Any) -> Any:
-    """A line or a marker for a legend, with matplotlib's keywords."""
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], **keywords)
-
-
-def key_marker(marker: str = "o", **keywords: Any) -> Any:
-    """A marker for a legend, without a line."""
-    return key_line(**{"ls": "none", "marker": marker, "ms": 5, **keywords})
-
-
-def legend(figure: Figure | SubFigure, handles: Mapping[str, Any]) -> None:
-    """A legend below the panels, in as many columns as the width allows."""
-    longest = max(map(len, handles))
-    room = int(figure.bbox.width / figure.dpi / 0.066) // (longest + 9)
-    found = figure.legend(
-        list(handles.values()), list(handles), loc="outside lower center",
-        ncol=max(1, min(4, len(handles), room)), frameon=False, fontsize=NAME, handlelength=2.4,
-        columnspacing=1.4,
-    )  # fmt: skip
-    for text in found.get_texts():
-        text.set_parse_math(False)
-
-
-@dataclass(frozen=True)
-class Strip:
-    """A strip of square panels: the titles of each row of panels, and what draws on them.
-
-    `paint` takes the part of the figure that holds the strip, and its panels by row.
+    `letters` is that of `dress`; `shared` is what Matplotlib's `subplots` takes.
     """
-
-    title: str
-    rows: Sequence[Sequence[str]]
-    paint: Callable[[SubFigure, list[list[Axes]]], None]
-
-
-def in_rows(titles: Sequence[str]) -> list[Sequence[str]]:
-    """Return the titles of panels in rows of at most `ACROSS`."""
-    return [titles[k : k + ACROSS] for k in range(0, len(titles), ACROSS)]
-
-
-def draw_strips(strips: Sequence[Strip], handles: Mapping[str, Any]) -> Figure:
-    """Draw strips below one another, above a legend of the handles if there are any."""
-    across = max(len(row) for strip in strips for row in strip.rows)
-    heights = [len(strip.rows) * _HEIGHT + 0.35 for strip in strips]
-    with canvas(max(across * _WIDTH, 2.4) + 0.4, sum(heights) + 0.3 * bool(handles)) as figure:
-        figure.set_layout_engine("constrained", h_pad=_PAD)
-        parts = figure.subfigures(len(strips), 1, squeeze=False, height_ratios=heights)
-        for part, strip in zip(parts[:, 0], strips, strict=True):
-            heading(part, strip.title)
-            panels = part.subplots(len(strip.rows), across, squeeze=False)
-            grid = []
-            for row, titles in zip(panels, strip.rows, strict=True):
-                grid.append(list(row[: len(titles)]))
-                for axes, title in zip(row, titles, strict=False):
-                    dress(axes, title, _LETTERS)
-                for axes in row[len(titles) :]:
-                    axes.remove()
-            strip.paint(part, grid)
-        if handles:
-            legend(figure, handles)
-    return figure
-
-
-def share_axes(grid: list[list[Axes]], low: Any, high: Any, x: str, *y: str) -> None:
-    """Limit all panels alike; number and name their axes at the left and at the foot alone.
-
-    `low` and `high` are `(2,)`; `y` names the vertical axis of each row, or of all.
-    """
-    for i, row in enumerate(grid):
-        for j, axes in enumerate(row):
-            lowest = i + 1 == len(grid) or j >= len(grid[i + 1])
-            axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), box_aspect=1)
-            axes.locator_params(nbins=5)
-            axes.tick_params(labelleft=j == 0, labelbottom=lowest)
-            name_axes(axes, x if lowest else "", "" if j else y[i % len(y)])
-
-
-def colour_bar(part: SubFigure, grid: list[list[Axes]], image: Any, name: str, extend: str) -> None:
-    """Draw a bar for the colours that the panels share."""
-    panels = list(itertools.chain(*grid))
-    bar = part.colorbar(image, ax=panels, shrink=0.85, pad=0.01, extend=extend)
-    bar.set_label(name, fontsize=NAME, color=INK)
-    bar.ax.tick_params(labelsize=TICK, color=INK, width=0.6)
+    across = max(across, *map(len, rows))
+    grid = part.subplots(len(rows), across, squeeze=False, **shared)
+    for row, titles in zip(grid, rows, strict=True):
+        for axes, title in zip(row, titles, strict=False):
+            dress(axes, title, letters)
+        for axes in row[len(titles) :]:
+            axes.remove()
+    return [list(row[: len(titles)]) for row, titles in zip(grid, rows, strict=True)]
 
 
 @contextmanager
 def panel_grid(
-    titles: Sequence[str], widths: Sequence[float], height: float, foot: float, **shared: Any
-) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A figure with panels, at most `len(widths)` side by side, to be drawn on in the `with` block.
+    rows: Sequence[Sequence[str]], **shared: Any
+) -> Iterator[tuple[Figure, list[list[Axes]]]]:
+    """A figure of panels with pale horizontal lines, to be drawn on in the `with` block."""
+    across = len(rows[0])
+    with canvas(WIDTHS[across - 1] * across, HEIGHT * len(rows) + 0.3) as figure:
+        grid = panels(figure, rows, **shared)
+        for axes in itertools.chain(*grid):
+            axes.grid(axis="y")
+        yield figure, grid
 
-    `widths` are those of a panel in inches where one, two, ... are side by side; `foot` is the
-    height of the legend, `shared` what Matplotlib's `subplots` takes.
+
+def name_axes(grid: list[list[Axes]], x: str, *y: str) -> None:
+    """Name the axes below the lowest panel of each column and at the left of each row.
+
+    `y` names the vertical axis of each row, or of all.
     """
-    across = min(len(widths), len(titles))
-    down = math.ceil(len(titles) / across)
-    with canvas(widths[across - 1] * across, height * down + foot) as figure:
-        grid = figure.subplots(down, across, squeeze=False, **shared)
-        for axes in grid.flat[len(titles) :]:
-            axes.remove()
-        panels = list(grid.flat[: len(titles)])
-        for axes, title in zip(panels, titles, strict=True):
-            dress(axes, title)
-            horizontal_grid(axes)
-        yield figure, panels
+    for i, row in enumerate(grid):
+        row[0].set_ylabel(y[i % len(y)])
+        for axes in row if i + 1 == len(grid) else row[len(grid[i + 1]) :]:
+            axes.set_xlabel(x)
+            axes.tick_params(labelbottom=True)
+
+
+def log_ticks(axis: Axis) -> None:
+    """Tick a logarithmic axis at powers of ten; a shorter one at 1, 2, 5, a short one evenly."""
+    from matplotlib.ticker import LogLocator, MaxNLocator
+
+    low, high = axis.get_view_interval()
+    steps = LogLocator(subs=(1,) if high / low > 100 else (1, 2, 5))
+    axis.set_major_locator(steps if high / low > 5 else MaxNLocator(5))
+    axis.set_major_formatter("{x:,g}")
+    axis.set_minor_formatter("")
+
+
+def legend(figure: Figure, handles: Mapping[str, Mapping[str, Any]]) -> None:
+    """A legend below the panels, in as many columns as the width allows.
+
+    `handles` has the keywords of each label's line or marker.
+    """
+    from matplotlib.lines import Line2D
+
+    lines = [Line2D([], [], **keywords) for keywords in handles.values()]
+    room = int(figure.get_figwidth() / 0.066) // (max(map(len, handles)) + 9)
+    columns = max(1, min(4, len(handles), room))
+    found = figure.legend(lines, list(handles), loc="outside lower center", ncol=columns)
+    for text in found.get_texts():
+        text.set_parse_math(False)
+
+
+def colour_bar(
+    part: SubFigure, grid: list[list[Axes]], image: Any, label: str, extend: str
+) -> None:
+    """Draw a bar for the colours that the panels share."""
+    beside = list(itertools.chain(*grid))
+    bar = part.colorbar(image, ax=beside, shrink=0.85, pad=0.01, extend=extend, label=label)
+    bar.ax.tick_params(**TICKS)
 
 
 def save(figure: Figure, path: Path, form: str) -> None:

@@ -5,27 +5,23 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.errors import UsageError
+from bench.errors import BenchError, DataError, UsageError
 from bench.figures import style
 from bench.figures.request import (
     UNIT,
     Array,
     Group,
     Plot,
-    RealRows,
     Request,
-    Unusable,
-    columns_of,
+    Strip,
     frame_around,
-    name_of,
     plot_strips,
-    samples,
     select,
+    set_limits,
 )
 
 if TYPE_CHECKING:
@@ -68,48 +64,32 @@ class Plane:
 
 def draw(request: Request) -> Plot:
     """Draw a strip for each data set: a column for each method, one way above the other."""
-    request.reject("trajectories", "metric")
-    selection = select(request, GROUPS, ROWS)
-    handles = {
-        "start": style.key_marker(ms=4, mfc="white", mec=style.INK, mew=0.8),
-        "end": style.key_marker(ms=4, color=style.INK, mew=0),
-    }
-    make = partial(_strip, request, selection.styles(), handles, [])
-    missing = "has a flow with paths to draw"
-    return plot_strips(request, selection, CLOUD, make, missing, handles)
+    return plot_strips(select(request, GROUPS, ROWS), _strip, "has a flow with paths to draw")
 
 
-def _strip(
-    request: Request,
-    styles: dict[str, style.Style],
-    handles: dict[str, Any],
-    staged: list[str],
-    group: Group,
-    real: RealRows,
-) -> tuple[style.Strip | None, Group, list[str]]:
-    """The strip of a group, if it has one; what it shows, and lines of the caption."""
+def _strip(group: Group, lines: list[str]) -> Strip | None:
+    """The strip of a group, if a row has paths."""
     forth: dict[str, FlowPaths] = {}
     back: dict[str, FlowPaths] = {}
-    kept = samples(request.results, group, PATHS) if real.rows is None else {}
-    lines = []
+    real = group.real_rows(CLOUD)
+    kept = group.samples(PATHS) if real.rows is None else {}
     for one in group.rows:
         starts = kept.get(one.label) if real.rows is None else real.rows
         try:
-            flow = one.flow(request.results)
-            noise = flow.noise(PATHS, NOISE).numpy()
-            paths = paths_of(flow, noise, STEPS, to_data=True)
+            flow = one.flow(group.request.results)
+            paths = paths_of(flow, flow.noise(PATHS, NOISE).numpy(), STEPS, to_data=True)
             if starts is not None:
                 chosen = starts[:: max(1, len(starts) // PATHS)][:PATHS]
                 back[one.label] = paths_of(flow, chosen, STEPS, to_data=False)
             forth[one.label] = paths
-        except Unusable as error:
-            lines.append(f"Not shown on {group.title}: {one.label}. {error}")
+        except BenchError as error:
+            lines.append(f"Not shown on {group.title}: {one.label}. {error.problem}")
     if not forth:
-        return None, group, lines
+        return None
     group = group.only(forth)
     ends = [paths.points[-1] for paths in forth.values()]
     basis = np.concatenate(ends) if real.rows is None else real.rows
-    plane = plane_of(request, group, basis)
+    plane = plane_of(group, basis)
     starting = "samples" if real.rows is None else "test rows"
     lines.append(
         f"{group.title}: {PATHS} paths from noise, the same for every method, and {PATHS} from "
@@ -124,32 +104,30 @@ def _strip(
             "Noise is drawn in the data's coordinates, through the affine layer of "
             f"{', '.join(sorted(layers))}."
         )
-    handles.pop(f"end of a {style.stage_word(staged)}", None)
-    staged += [one.method for one in group.rows if forth[one.label].joints]
-    if staged:
-        mark = style.key_marker("d", ms=4, color=style.INK, mew=0)
-        handles[f"end of a {style.stage_word(staged)}"] = mark
+    mark = style.DOT | {"ms": 4, "mec": style.INK, "mew": 0.8}
+    handles = {"start": mark | {"mfc": "white"}, "end": mark | {"mfc": style.INK}}
+    if staged := [one.method for one in group.rows if forth[one.label].joints]:
+        handles[f"end of a {style.stage_word(staged)}"] = handles["end"] | {"marker": "d"}
     if real.rows is not None:
-        handles["test rows"] = style.key_marker(ms=3, color=style.PALE, mew=0)
+        handles["test rows"] = style.DOT | {"ms": 3, "color": style.PALE, "mew": 0}
     titles = [f"{one.label}\n{one.metric('straightness')}" for one in group.rows]
-    rows = [titles, [""] * len(titles)] if back else [titles]
-    colours = {one.label: styles[one.label].colour for one in group.rows}
 
     def paint(part: style.SubFigure, grid: list[list[style.Axes]]) -> None:
         """Draw the paths in the plane, one way above the other, before the test rows."""
         seen = [plane.project(paths.points).reshape(-1, 2) for paths in forth.values()]
-        low, high = frame_around(np.concatenate([plane.project(basis), *seen]))
         for row, way in zip(grid, (forth, back), strict=False):
-            for axes, (label, colour) in zip(row, colours.items(), strict=True):
+            for axes, one in zip(row, group.rows, strict=True):
                 if real.rows is not None:
                     x, y = plane.project(real.rows).T
                     axes.scatter(x, y, s=1.5, color="#d4d4d4", lw=0, zorder=0, rasterized=True)
-                if label in way:
-                    _draw_paths(axes, plane.project(way[label].points), way[label].joints, colour)
+                if one.label in way:
+                    paths = way[one.label]
+                    _draw_paths(axes, plane.project(paths.points), paths.joints, one.look.colour)
+        set_limits(grid, *frame_around(np.concatenate([plane.project(basis), *seen])))
         x, y = plane.names
-        style.share_axes(grid, low, high, x, f"noise → data\n{y}", f"data → noise\n{y}")
+        style.name_axes(grid, x, f"noise → data\n{y}", f"data → noise\n{y}")
 
-    return style.Strip(group.title, rows, paint), group, lines
+    return Strip(group, [titles, [""] * len(titles)] if back else [titles], paint, handles)
 
 
 def paths_of(flow: Flow, rows: Array, points: int, *, to_data: bool) -> FlowPaths:
@@ -158,7 +136,7 @@ def paths_of(flow: Flow, rows: Array, points: int, *, to_data: bool) -> FlowPath
     They have about `points` steps, at least 8 in each piece of the flow.
 
     Raises:
-        Unusable: the method has no velocity, or the solver gave up.
+        DataError: the method has no velocity, or the solver gave up.
     """
     import torch
 
@@ -167,7 +145,7 @@ def paths_of(flow: Flow, rows: Array, points: int, *, to_data: bool) -> FlowPath
 
     method = flow.method
     if not isinstance(method, Continuous) or flow.solver is None:
-        raise Unusable("Its method has no velocity.")
+        raise DataError("Its method has no velocity.")
     x = torch.from_numpy(rows).to(flow.dtype)
     legs = [(piece, piece.t_data, piece.t_noise) for piece in method.pieces()]
     if to_data:
@@ -188,22 +166,21 @@ def paths_of(flow: Flow, rows: Array, points: int, *, to_data: bool) -> FlowPath
                     states += integrate(velocity, (states[-1],), t0, t1, flow.solver)
             found = [method.affine.inverse(state).double().numpy() for state in states]
     except SolverFailed as error:
-        raise Unusable(f"Its paths can't be computed: {error}.") from error
+        raise DataError(f"Its paths can't be computed: {error}.") from error
     return FlowPaths(np.stack(found), tuple(each * k for k in range(1, len(legs))))
 
 
-def plane_of(request: Request, group: Group, rows: Array) -> Plane:
+def plane_of(group: Group, rows: Array) -> Plane:
     """Return the plane to see rows `(n, d)` in: two columns, or their two leading principal axes.
 
     Raises:
         UsageError: one column, or one that does not exist.
     """
-    d = group.d
-    if d == 1 or len(request.columns) == 1:
+    d, columns = group.d, group.columns(2)
+    if len(columns) == 1:
         raise UsageError("Paths are drawn in two columns, not in one.", "Name two columns.")
-    if request.columns or d == 2:
-        columns = columns_of(request, group, 2)
-        names = (name_of(columns[0], d), name_of(columns[1], d))
+    if group.request.columns or d == 2:
+        names = (group.name_of(columns[0]), group.name_of(columns[1]))
         about = "" if d == 2 else f", in columns {columns[0]} and {columns[1]} of {d}"
         return Plane(np.eye(d)[:, columns], np.zeros(d), names, about)
     origin = rows.mean(axis=0)
@@ -218,12 +195,8 @@ def plane_of(request: Request, group: Group, rows: Array) -> Plane:
 
 
 def _draw_paths(axes: style.Axes, points: Array, joints: Sequence[int], colour: str) -> None:
-    from matplotlib.collections import LineCollection
-
-    lines = LineCollection(
-        list(points.transpose(1, 0, 2)), colors=colour, linewidths=0.6, alpha=0.75, zorder=2
-    )
-    axes.add_collection(lines, autolim=False)
+    """Draw paths `(points, n, 2)` with their ends."""
+    axes.plot(points[..., 0], points[..., 1], color=colour, lw=0.6, alpha=0.75)
     axes.plot(*points[0].T, "o", ms=2.4, mfc="white", mec=colour, mew=0.6)
     axes.plot(*points[-1].T, "o", ms=2.4, color=colour, mew=0, zorder=3)
     for joint in joints:

@@ -19,7 +19,7 @@ from bench.errors import BenchError, NothingMeasured
 from bench.figures import KINDS, defect, draw
 from bench.figures.curves import outline
 from bench.figures.request import Plot, Request
-from bench.figures.style import INK, dress
+from bench.figures.style import INK, canvas, dress
 from bench.records.format import whole
 from bench.records.frame import CELL
 from bench.records.run_files import read_curve
@@ -203,8 +203,6 @@ def curves(folder: Path, kept: Kept) -> Picture | None:
 
 
 def _curves(folder: Path) -> Picture | NotDrawn:
-    from matplotlib.figure import Figure
-
     curve = read_curve(folder)
     if curve is None:
         return NotDrawn("curve", folder.name, "The run keeps no curve.")
@@ -214,16 +212,16 @@ def _curves(folder: Path) -> Picture | NotDrawn:
     panels = [p for p in (*panels, ("validation NLL (nats)", steps, nll, "o")) if len(p[1])]
     if not panels:
         return NotDrawn("curve", folder.name, "No value of its curve is finite.")
-    figure = Figure(figsize=(4.8, 1.2))
-    figure.subplots_adjust(0.08, 0.17, 0.99, 0.84, 0.2)
-    for i, (name, x, y, marker) in enumerate(panels):
-        axes = figure.add_subplot(1, 2, 1 + i)
-        dress(axes, name)
-        axes.plot(*outline(x, y, POINTS), color=INK, lw=0.8, marker=marker, ms=2.5)
-        # A first step that is far off must not press the rest flat.
-        low, most = np.quantile(y, (0, 0.95))
-        axes.set_ylim(top=low + 2 * (most - low) if most > low else None)
-        axes.locator_params(nbins=4)
+    with canvas(4.8, 1.2, layout=None) as figure:
+        figure.subplots_adjust(0.08, 0.17, 0.99, 0.84, 0.2)
+        for i, (name, x, y, marker) in enumerate(panels):
+            axes = figure.add_subplot(1, 2, 1 + i)
+            dress(axes, name)
+            axes.plot(*outline(x, y, POINTS), color=INK, lw=0.8, marker=marker, ms=2.5)
+            # A first step that is far off must not press the rest flat.
+            low, most = np.quantile(y, (0, 0.95))
+            axes.set_ylim(top=low + 2 * (most - low) if most > low else None)
+            axes.locator_params(nbins=4)
     words = ", ".join(f"{name} {y[-1]:.4g}" for name, _, y, _ in panels)
     alt = f"At mini-batch {whole(curve.minibatches[-1])}: {words}."
     return Picture("curve", "", *_embedded(figure, trim=False), (), alt)

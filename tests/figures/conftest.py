@@ -77,7 +77,7 @@ def moons(own_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
 def overlaps(figure: Figure) -> list[str]:
     """What is wrong with the places of texts: those that lie on another, or beyond the figure."""
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     texts = []
     for axes in figure.axes:
         texts += [axes.title, axes.xaxis.label, axes.yaxis.label]

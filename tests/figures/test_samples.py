@@ -122,12 +122,15 @@ def test_of_columns_asked_for_points_are_drawn(
     assert jko.get_xlabel() == "column 4 (data units)"
 
 
-def test_wrong_columns(call: Call, write: Write, keep: Keep) -> None:
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [("0,x", "'x'"), ("0,2", "0 to 1"), ("-1", "0 to 1"), ("0,1,2", "at most 2")],
+)
+def test_wrong_columns(call: Call, write: Write, keep: Keep, columns: str, said: str) -> None:
     keep(write("jko", "moons"), np.eye(2))
-    for columns, said in (("0,x", "'x'"), ("0,2", "0 to 1"), ("0,1,2", "at most 2")):
-        done = call("samples", "--columns", columns)
-        assert done.exit_code == 2, columns
-        assert said in done.stderr
+    done = call("samples", "--columns", columns)
+    assert done.exit_code == 2
+    assert said in done.stderr
 
 
 def test_a_sheet_of_fewer_pictures_is_empty_at_its_end() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import NothingMeasured, UsageError
+from bench.errors import NothingMeasured
 from bench.figures.request import Request, Selection, select
 
 from .conftest import Write
@@ -66,9 +66,3 @@ def test_budgets_are_told_apart(results: Path, write: Write) -> None:
     assert chosen(results, groups=1).not_shown == (
         f"Only 1 data set fits; not shown: {titles[1]} (choose with -d, -b).",
     )
-
-
-@pytest.mark.parametrize("columns", [(0, 0), (-1,)])
-def test_impossible_columns_are_refused(tmp_path: Path, columns: tuple[int, ...]) -> None:
-    with pytest.raises(UsageError, match="counted from 0"):
-        Request(tmp_path, columns=columns)

@@ -13,9 +13,10 @@ from torch import Tensor
 from bench.api.method import Continuous, Field, Log, Options, Piece
 from bench.api.stream import Stream
 from bench.data.arrays import Loaded
+from bench.errors import DataError
 from bench.evaluation.flow import Flow
 from bench.figures import density, trajectories
-from bench.figures.request import Request, Unusable, select
+from bench.figures.request import Request, select
 from bench.figures.trajectories import PATHS, draw, plane_of
 from bench.numerics.ode import Solver
 
@@ -76,18 +77,17 @@ def test_its_density_is_that_of_the_gaussian_it_makes(flow: Flow) -> None:
 
 def test_a_piece_that_can_not_be_solved_is_said(flow: Flow) -> None:
     flow.solver = Solver("dopri5", 1e-9, 1e-9, max_num_steps=1)
-    with pytest.raises(Unusable, match="can't be computed"):
+    with pytest.raises(DataError, match="can't be computed"):
         trajectories.paths_of(flow, np.ones((1, 2)), 8, to_data=True)
 
 
 def test_the_plane_of_a_table_is_that_of_its_leading_axes(results: Path, write: Write) -> None:
     write("jko", "table", dataset__d=4)
-    asked = Request(results)
-    (group,) = select(asked, 1, 1).groups
+    (group,) = select(Request(results), 1, 1).groups
     rng = np.random.default_rng(0)
     axes = np.linalg.qr(rng.standard_normal((4, 4)))[0]
     rows = rng.standard_normal((4_000, 4)) * [5.0, 2.0, 0.5, 0.1] @ axes.T + 3.0
-    plane = plane_of(asked, group, rows)
+    plane = plane_of(group, rows)
     assert np.abs(np.diag(plane.directions.T @ axes[:, :2])) == pytest.approx([1, 1], abs=1e-3)
     assert plane.project(rows).mean(0) == pytest.approx([0, 0], abs=1e-9)
     assert "hold 99% of their variance in 4 dimensions" in plane.about
@@ -111,13 +111,13 @@ def test_paths_of_a_method_are_drawn_both_ways(
     found = draw(Request(results))
     above, below = found.figure.axes
     assert above.get_title() == "flow-matching\nstraightness 1.25"
-    ways = [axes.collections[-1].get_segments() for axes in (above, below)]
+    ways = [[line.get_xydata() for line in axes.lines[:-2]] for axes in (above, below)]
     assert [len(way) for way in ways] == [PATHS, PATHS]
     noise = torch.randn(PATHS, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    starts = np.array([segment[0] for segment in ways[0]])
+    starts = np.array([path[0] for path in ways[0]])
     assert starts == pytest.approx(noise.numpy(), rel=1e-5)
     rows = {tuple(row) for row in moons.test}
-    assert all(tuple(np.float32(segment[0])) in rows for segment in ways[1])
+    assert all(tuple(np.float32(path[0])) in rows for path in ways[1])
     assert above.get_ylabel().startswith("noise → data")
     assert below.get_ylabel().startswith("data → noise")
     text = " ".join(" ".join(found.lines).split())
