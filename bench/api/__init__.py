@@ -9,10 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.api.affine import Affine
     from bench.api.dataset import Dataset, Source, Splits
     from bench.api.declarations import Column, Evaluated, Look, Metric, Watch
     from bench.api.method import (
+        Affine,
         Continuous,
         ContractBroken,
         Discrete,
@@ -29,18 +29,10 @@ __all__ = ["Affine", "Column", "Continuous", "ContractBroken", "Dataset", "Discr
 __all__ += ["Field", "Log", "Look", "Method", "Metric", "Options", "Piece", "Source", "Splits"]
 __all__ += ["Stream", "Watch", "option"]
 
-#: The module of each name; that of the others is `method`.
-_MODULES = {
-    "Affine": "affine",
-    **dict.fromkeys(("Dataset", "Source", "Splits"), "dataset"),
-    **dict.fromkeys(("Column", "Evaluated", "Look", "Metric", "Watch"), "declarations"),
-    "Stream": "stream",
-}
-
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(f"{__name__}.{_MODULES.get(name, 'method')}")
-    globals()[name] = getattr(module, name)
-    return globals()[name]
+    for module in ("dataset", "declarations", "method", "stream") if name in __all__ else ():
+        found = vars(importlib.import_module(f"{__name__}.{module}"))  # the first two lack torch
+        if name in found:
+            return found[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -103,7 +103,7 @@ class Column:
         path: its place in a record; empty if it is derived from other columns.
         type: what its values are.
         title: its heading; empty if no table shows it.
-        latex: its heading in LaTeX, if that is not the capitalised title.
+        latex: its heading in LaTeX; the capitalised title if none is given.
         unit: nats, s, bytes, rows, ...; for axes and the documentation.
         form: how its numbers are printed.
         better: `lower` or `higher`; empty if neither is better.
@@ -128,6 +128,10 @@ class Column:
     p: str = ""
     sets: tuple[str, ...] = ()
     watch: Watch | None = None
+
+    def __post_init__(self) -> None:
+        if not self.latex:
+            object.__setattr__(self, "latex", self.title[:1].upper() + self.title[1:])
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ class Flow:
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the noise `(n, d)` that rows `(n, d)` come from. Continuous methods only."""
-        return torch.cat([path.end for path in self._in_chunks(self._encode, x)])
+        return torch.cat(list(self._in_chunks(self._encode, x)))
 
     def decode(self, z: Tensor) -> Path:
         """Return the path of noise `(n, d)` to rows."""
@@ -140,18 +140,16 @@ class Flow:
     def _score(self, x: Tensor) -> Tensor:
         if self.solver is None:
             raise TypeError("a score needs a reference solver, and this flow has none")
-        z = self._encode(x).end
+        z = self._encode(x)
         state: State = (z, -z)
         for piece in reversed(self._pieces()):
             derivative = with_score(piece.field.with_divergence)
             state = integrate(derivative, state, piece.t_noise, piece.t_data, self.solver)
         return self.method.affine.pull(state[1])
 
-    def _encode(self, x: Tensor) -> Path:
+    def _encode(self, x: Tensor) -> Tensor:
         legs = [(p, p.t_data, p.t_noise) for p in self._pieces()]
-        start = self.method.affine(x)
-        end, kinetic = self._travel(start, legs)
-        return Path(start, end, end, kinetic)
+        return self._travel(self.method.affine(x), legs)[0]
 
     def _decode(self, z: Tensor) -> Path:
         if isinstance(self.method, Discrete):

@@ -16,7 +16,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from bench.api.declarations import Column, Evaluated, Metric, Watch
+import msgspec
+
+from bench.api.declarations import Column, Evaluated, Metric
 from bench.errors import UsageError, unknown
 from bench.records import format as forms
 from bench.records.format import Number
@@ -115,19 +117,8 @@ def built_in() -> tuple[dict[str, Column], tuple[Metric, ...]]:
     filled: dict[str, list[Column]] = defaultdict(list)
     for name, entry in tomllib.loads(text).items():
         measure = entry.pop("measure", "")
-        found[name] = _column(name, entry)
+        found[name] = msgspec.convert({"name": name} | entry, Column)
         if measure:
             filled[measure].append(found[name])
     made = (Metric(cells[0].name, measure, tuple(cells)) for measure, cells in filled.items())
     return found, tuple(made)
-
-
-def _column(name: str, entry: dict[str, Any]) -> Column:
-    title = entry.get("title", "")
-    derived = {
-        "path": tuple(entry["path"].split(".")) if "path" in entry else (),
-        "latex": entry.get("latex", title[:1].upper() + title[1:]),
-        "sets": tuple(entry.get("sets", ())),
-        "watch": Watch(**entry["watch"]) if "watch" in entry else None,
-    }
-    return Column(name=name, **entry | derived)

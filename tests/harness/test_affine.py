@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.func import jacrev
 
-from bench.api import affine
-from bench.api.affine import Affine
+from bench.api import method as methods_of_api
+from bench.api.method import Affine, AffineKind
 from bench.api.stream import Stream
 from bench.evaluation.flow import Flow
 from bench.numerics.ode import Solver
@@ -20,7 +20,7 @@ ROWS = (RNG.standard_normal((2_000, 3)) @ MIX.T + [5.0, -3.0, 0.1]).astype(np.fl
 KINDS = ["none", "diagonal", "full"]
 
 
-def fitted(kind: affine.Kind, rows: np.ndarray = ROWS) -> Affine:
+def fitted(kind: AffineKind, rows: np.ndarray = ROWS) -> Affine:
     layer = Affine(rows.shape[1], kind)
     layer.fit(rows)
     return layer.double()
@@ -54,13 +54,13 @@ def test_whitening_is_the_optimal_map() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_inverse(kind: affine.Kind) -> None:
+def test_the_inverse(kind: AffineKind) -> None:
     layer, x = fitted(kind), torch.from_numpy(ROWS[:50]).double()
     torch.testing.assert_close(layer.inverse(layer(x)), x, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_log_determinant_is_the_jacobians(kind: affine.Kind) -> None:
+def test_the_log_determinant_is_the_jacobians(kind: AffineKind) -> None:
     layer = fitted(kind)
     jacobian = jacrev(lambda x: layer(x[None])[0])(torch.from_numpy(ROWS[0]).double())
     expected = torch.linalg.slogdet(jacobian)[1]
@@ -68,19 +68,19 @@ def test_the_log_determinant_is_the_jacobians(kind: affine.Kind) -> None:
 
 
 @pytest.mark.parametrize(("kind", "size"), [("none", 0), ("diagonal", 6), ("full", 9)])
-def test_the_size_counts_fitted_values(kind: affine.Kind, size: int) -> None:
+def test_the_size_counts_fitted_values(kind: AffineKind, size: int) -> None:
     assert fitted(kind).size() == size
 
 
 def test_moments_are_those_of_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where they are summed in many parts."""
     whole = fitted("full").matrix
-    monkeypatch.setattr(affine, "ROWS_AT_ONCE", 77)
+    monkeypatch.setattr(methods_of_api, "ROWS_AT_ONCE", 77)
     torch.testing.assert_close(fitted("full").matrix, whole, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["diagonal", "full"])
-def test_constant_rows_are_refused(kind: affine.Kind) -> None:
+def test_constant_rows_are_refused(kind: AffineKind) -> None:
     rows = np.column_stack([ROWS, np.full(len(ROWS), 0.5, dtype=np.float32)])
     with pytest.raises(ValueError, match=f"affine={kind} divides by the spread.*variance is 0"):
         fitted(kind, rows)
@@ -103,7 +103,7 @@ def test_a_float64_split_keeps_its_digits() -> None:
 
 @pytest.mark.parametrize("kind", ["diagonal", "full"])
 @pytest.mark.parametrize("name", ["gaussian", "flow-matching"])
-def test_the_density_counts_the_layer(name: str, kind: affine.Kind) -> None:
+def test_the_density_counts_the_layer(name: str, kind: AffineKind) -> None:
     """Against the same method on rows that were mapped beforehand, by the change of variables."""
     found = plugins.method(name)
     methods = []
