@@ -135,7 +135,7 @@ def check(
         with tempfile.TemporaryDirectory(prefix="bench-check-") as temporary:
             at_least = (seeds or SEEDS) if update else 0
             now = _run(name, at_least, results=results or temporary, **running)
-    failed = [f"{cell.name}, {reason}" for cell in now.cells for reason in cell.failures()]
+    failed = [f"{cell.name}, {reason}" for cell in now.cells for reason in cell.failed.values()]
     if update and failed:  # a baseline holds none
         click.secho("\n".join(failed), fg="red", err=True)
         click.echo("Runs failed, so no baseline was written.", err=True)

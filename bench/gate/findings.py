@@ -6,7 +6,7 @@ The rules and their reasons are in `bench.gate`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean, median, stdev
@@ -124,15 +124,17 @@ def compare(
         problems = list(_obstacles(*pair, now.judge, baseline.judge))
         if not problems:
             pairs.append(pair)
-            problems = [("run-failed", reason) for reason in pair[0].failures()]
+            problems = [("run-failed", reason) for reason in pair[0].failed.values()]
         findings += [GateFinding(pair[0].name, "", "worse", *each) for each in problems]
-    kept = {name: watch for name, watch in watched().items() if _values(name, before.values())}
+    measured = {name for cell in now.cells for name in cell.figures}
+    known = {name for cell in baseline.cells for name in cell.figures}
+    kept = {name: watch for name, watch in watched().items() if name in known}
     quality = [name for name, watch in kept.items() if watch.kind == "quality"]
     exact = not place if rule == "auto" else rule == "exact"
     rules = Rules(
         exact=exact,
         strict_cost=strict_cost,
-        comparisons=max(1, sum(bool(_values(n, [old])) for _, old in pairs for n in quality)),
+        comparisons=max(1, sum(name in old.figures for _, old in pairs for name in quality)),
         machine=1.0 if exact else _machine(pairs),
     )
     for name, watch in kept.items():
@@ -143,7 +145,7 @@ def compare(
     return Comparison(
         findings=tuple(sorted(findings, key=lambda f: order.index(f.verdict))),
         notes=tuple(note for key in common for note in _notes(here[key], before[key])),
-        uncompared=tuple(n for n in watched() if n not in kept and _values(n, here.values())),
+        uncompared=tuple(name for name in watched() if name in measured - known),
         place=tuple(place),
         rules=rules,
         cells=(len(common), len(before)),
@@ -175,26 +177,29 @@ class Rules:
 
         None where the baseline has no value and neither has the check.
         """
-        seeds = [s for s in sorted(now.runs) if s in before.runs and now.runs[s].status == "ok"]
-        was = [v for s in seeds if (v := before.runs[s].numbers.get(name)) is not None]
-        values = [v for s in seeds if (v := now.runs[s].numbers.get(name)) is not None]
-
+        ran = {*before.seeds} & {*now.seeds} - now.failed.keys()
+        olds, news = (
+            {seed: value for seed, value in cell.values(name).items() if seed in ran}
+            for cell in (before, now)
+        )
         finding = partial(GateFinding, now.name, name)
-        if not was:
-            if not values:
+        if not olds:
+            if not news:
                 return None
-            return finding("new", "new-number", "not in the baseline", math.nan, fmean(values))
-        if len(values) < len(was):
+            mean = fmean(news.values())
+            return finding("new", "new-number", "not in the baseline", math.nan, mean)
+        if olds.keys() - news.keys():
             # A cost that this check does not measure is no change of the program.
             counts: Verdict = "noticed" if name == STEP else "worse"
-            return finding(counts, "missing-number", "no value", fmean(was))
+            return finding(counts, "missing-number", "no value", fmean(olds.values()))
+        was, values = [*olds.values()], [news[seed] for seed in olds]
         if watch.above is not None and min(values) <= watch.above:
             reason = f"impossible: it must be above {watch.above:g}"
             return finding("worse", "impossible", reason, fmean(was), min(values))
         if watch.kind == "cost":
             return finding(*self._cost(name, watch, median(was), median(values)))
         one, other = fmean(was), fmean(values)
-        change, known = other - one, _values(name, [before])
+        change, known = other - one, [*before.values(name).values()]
         spread = stdev(known) if len(known) > 1 else 0.0
         code, tolerance = "exact", 0.0
         if watch.kind == "control":
@@ -237,14 +242,14 @@ class Rules:
         from scipy.special import stdtrit
 
         quantile = float(stdtrit(len(known) - 1, 1 - ALPHA / self.comparisons))
-        solver = max(_values("nll_solver_error", [before]), default=0.0)
+        solver = max(before.values("nll_solver_error").values(), default=0.0)
         numerical = 2 * solver if name in ("nll", "validation_nll") else 0.0
         return quantile * stdev(known) * math.sqrt(2 / k) + numerical
 
 
 def _machine(pairs: Sequence[tuple[WatchedCell, WatchedCell]]) -> float | None:
     """The median over cells of a step's cost over the baseline's; None where there are too few."""
-    costs = [[_values(STEP, [cell]) for cell in pair] for pair in pairs]
+    costs = [[cell.values(STEP).values() for cell in pair] for pair in pairs]
     ratios = [_quotient(median(now), median(was)) for now, was in costs if now and was]
     return median(ratios) if len(ratios) >= ENOUGH else None
 
@@ -260,8 +265,8 @@ def _obstacles(
         yield "revision", f"other rows: revision {now.revision}, not {before.revision}"
     if differing := _differing(judge, its):
         yield "judge", f"evaluated otherwise: {differing}"
-    if not now.runs.keys() & before.runs.keys():
-        seeds = ", ".join(map(str, sorted(before.runs)))
+    if not {*now.seeds} & {*before.seeds}:
+        seeds = ", ".join(map(str, before.seeds))
         yield "no-common-seed", f"no seed in common with the baseline, which has {seeds}"
 
 
@@ -270,14 +275,13 @@ def _constant(
 ) -> Iterator[GateFinding]:
     """A number that depends on the run and is the same in all runs now, and was not: broken."""
     both = [
-        (value, old)
+        (value, olds[seed])
         for now, before in pairs
-        for seed in now.runs.keys() & before.runs.keys()
-        if (value := now.runs[seed].numbers.get(name)) is not None
-        and (old := before.runs[seed].numbers.get(name)) is not None
+        for seed, value in now.values(name).items()
+        if seed in (olds := before.values(name))
     ]
-    values, olds = {value for value, _ in both}, {old for _, old in both}
-    if watch.kind in ("quality", "bound") and len(both) > 1 and len(values) == 1 < len(olds):
+    values, were = {value for value, _ in both}, {old for _, old in both}
+    if watch.kind in ("quality", "bound") and len(both) > 1 and len(values) == 1 < len(were):
         reason = f"the same in all {len(both)} runs, so it measures nothing"
         yield GateFinding(ALL, name, "worse", "constant", reason, now=values.pop())
 
@@ -292,12 +296,6 @@ def _notes(now: WatchedCell, before: WatchedCell) -> Iterator[str]:
 def _differing(now: Mapping[str, Any], before: Mapping[str, Any]) -> str:
     names = sorted(n for n in now.keys() | before.keys() if now.get(n) != before.get(n))
     return ", ".join(f"{n} {now.get(n)}, not {before.get(n)}" for n in names)
-
-
-def _values(name: str, cells: Iterable[WatchedCell]) -> list[float]:
-    """The values of a number in all runs of these cells that have one."""
-    every = (run.numbers.get(name) for cell in cells for run in cell.runs.values())
-    return [value for value in every if value is not None]
 
 
 def _quotient(now: float, was: float) -> float:

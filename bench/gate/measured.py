@@ -42,19 +42,15 @@ _STEPS = 5
 
 
 @dataclass(frozen=True)
-class WatchedRun:
-    """The run of one seed: how it ended, and its watched numbers by name, None where missing."""
+class WatchedCell:
+    """A method with the user's settings on a data set: what ran, and what was measured.
 
-    status: str
-    reason: str | None
-    numbers: Mapping[str, float | None]
-
-
-@dataclass(frozen=True)
-class CellSetting:
-    """A method with the user's settings on a data set: what ran.
-
-    `version` is that of the method's source, `config` all its hyper-parameters.
+    Attributes:
+        version: that of the method's source; `config` has all its hyper-parameters.
+        seeds: a run each.
+        figures: the watched numbers that some run has, by name; a value for each seed, None where
+            it is missing.
+        failed: a sentence on each run that failed, by its seed; a baseline has no such runs.
     """
 
     method: str
@@ -65,6 +61,18 @@ class CellSetting:
     batch_size: int
     version: str
     config: Mapping[str, Any]
+    seeds: list[int]
+    figures: dict[str, list[int | float | None]]
+    failed: dict[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"{self.name} has no seeds, or one of them twice")
+        for number, values in self.figures.items():
+            if number not in watched():
+                raise ValueError(f"{self.name} has {number!r}, which this version does not watch")
+            if (n := len(values)) != (seeds := len(self.seeds)):
+                raise ValueError(f"{self.name} has {n} values of {number} for {seeds} seeds")
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -77,17 +85,10 @@ class CellSetting:
         settings = ", ".join(f"{k}={v}" for k, v in self.settings.items())
         return f"{self.method}{f' ({settings})' if settings else ''} on {self.dataset}"
 
-
-@dataclass(frozen=True)
-class WatchedCell(CellSetting):
-    """What ran, and its runs by seed."""
-
-    runs: Mapping[int, WatchedRun]
-
-    def failures(self) -> list[str]:
-        """Say for each run that failed how it ended."""
-        failed = [(seed, run) for seed, run in sorted(self.runs.items()) if run.status != "ok"]
-        return [f"seed {seed}: {run.status}: {run.reason}" for seed, run in failed]
+    def values(self, number: str) -> dict[int, float]:
+        """The values of a number by seed, of the runs that have one."""
+        row = zip(self.seeds, self.figures.get(number, ()), strict=False)
+        return {seed: value for seed, value in row if value is not None}
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,10 @@ class Measured:
     judge: Mapping[str, Any]
     cells: tuple[WatchedCell, ...]
     made: Mapping[str, str | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len({cell.key for cell in self.cells}) < len(self.cells):
+            raise ValueError("a cell is in it twice")
 
     def part(self, methods: Collection[str] = (), datasets: Collection[str] = ()) -> Measured:
         """Return only the cells of these methods and data sets, where any is named."""
@@ -185,8 +190,9 @@ def differences(now: EnvironmentRecord, before: EnvironmentRecord) -> list[str]:
 
 def _kept(environment: EnvironmentRecord) -> EnvironmentRecord:
     packages = {name: environment.packages.get(name) for name in LIBRARIES}
-    fields = {name: getattr(environment, name) for name in KEPT}
-    return EnvironmentRecord(**fields, packages=packages)
+    return EnvironmentRecord(
+        **{name: getattr(environment, name) for name in KEPT}, packages=packages
+    )
 
 
 def _latest(group: Sequence[Record]) -> list[Record]:
@@ -202,6 +208,8 @@ def _latest(group: Sequence[Record]) -> list[Record]:
 
 def _cell(group: Sequence[Record], results: Path) -> WatchedCell:
     last = max(group, key=lambda record: record.started)
+    numbers = [_numbers(record, results) for record in group]
+    figures = {name: [each[name] for each in numbers] for name in watched()}
     return WatchedCell(
         method=last.method.name,
         settings=last.method.settings or {},
@@ -211,11 +219,15 @@ def _cell(group: Sequence[Record], results: Path) -> WatchedCell:
         batch_size=last.budget.batch_size,
         version=last.method.version,
         config=last.method.config,
-        runs={r.seed: WatchedRun(r.status, r.reason, _numbers(r, results)) for r in group},
+        seeds=[record.seed for record in group],
+        figures={name: row for name, row in figures.items() if set(row) != {None}},
+        failed={
+            r.seed: f"seed {r.seed}: {r.status}: {r.reason}" for r in group if r.status != "ok"
+        },
     )
 
 
-def _numbers(record: Record, results: Path) -> dict[str, float | None]:
+def _numbers(record: Record, results: Path) -> dict[str, int | float | None]:
     """The watched numbers of a run; a step's cost is None where steps were not timed."""
     paths = {name: column.path for name, column in catalogue.columns().items() if column.watch}
     found = {name: getattr(record, table).get(key) for name, (table, key) in paths.items()}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from bench.gate.measured import Measured, WatchedCell, WatchedRun
+from bench.gate.measured import Measured, WatchedCell
 from bench.records.model import EnvironmentRecord
 
 ENVIRONMENT = EnvironmentRecord(
@@ -57,6 +57,8 @@ def numbers(seed: int, at: float = 0.0, **given: float | None) -> dict[str, floa
 
 def cell(method: str, dataset: str, seeds: int, at: float = 0.0, **given: Any) -> WatchedCell:
     """A cell with so many seeds; what is given of its numbers is the same in all."""
+    rows = [numbers(seed, at, **given) for seed in range(seeds)]
+    figures = {name: [row[name] for row in rows] for name in rows[0]}
     return WatchedCell(
         method=method,
         settings={},
@@ -66,7 +68,8 @@ def cell(method: str, dataset: str, seeds: int, at: float = 0.0, **given: Any) -
         batch_size=128,
         version="bbbbbbbbbbbb",
         config={"learning_rate": 0.005, "width": 64},
-        runs={s: WatchedRun("ok", None, numbers(s, at, **given)) for s in range(seeds)},
+        seeds=[*range(seeds)],
+        figures={name: values for name, values in figures.items() if set(values) != {None}},
     )
 
 

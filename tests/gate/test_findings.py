@@ -11,7 +11,7 @@ import pytest
 
 from bench.errors import NothingMeasured
 from bench.gate.findings import ALL, Comparison, Rules, compare
-from bench.gate.measured import Measured, WatchedRun, watched
+from bench.gate.measured import Measured, watched
 
 from .made import ENVIRONMENT, OFFSETS, baseline, cell, elsewhere, measured, with_cell
 
@@ -72,11 +72,9 @@ def test_a_clean_tree_elsewhere_is_seldom_found_worse() -> None:
         before, now = measured(8), measured(2)
         for k in range(4):
             for side, seeds in ((before, 8), (now, 2)):
-                runs = {
-                    s: WatchedRun("ok", None, {"nll": float(a), "mmd_m": float(math.exp(b / 9))})
-                    for s, (a, b) in enumerate(rng.standard_normal((seeds, 2)))
-                }
-                changed = with_cell(side, k, runs=runs)
+                nlls, logs = rng.standard_normal((seeds, 2)).T
+                figures = {"nll": nlls.tolist(), "mmd_m": np.exp(logs / 9).tolist()}
+                changed = with_cell(side, k, figures=figures)
                 before, now = (changed, now) if side is before else (before, changed)
         alarms += compare(elsewhere(now), before).worse
     assert 0.01 <= alarms / checks <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / checks)
@@ -122,10 +120,7 @@ def test_a_metric_that_became_constant_is_worse(constant: float) -> None:
     """An NLL of 0 where it was 2 or more would pass for better."""
     now = measured(2)
     for k, each in enumerate(now.cells):
-        runs = {
-            s: WatchedRun("ok", None, {**r.numbers, "nll": constant}) for s, r in each.runs.items()
-        }
-        now = with_cell(now, k, runs=runs)
+        now = with_cell(now, k, figures={**each.figures, "nll": [constant] * 2})
     found = compare(now, baseline())
     assert worse(found) == [(ALL, "nll")]
     assert (found.findings[0].code, found.findings[0].now) == ("constant", constant)
@@ -169,11 +164,8 @@ def test_a_count_is_exact_on_the_same_arithmetic_and_has_a_margin_elsewhere() ->
 
 def slower(now: Measured, factor: float) -> Measured:
     for k, each in enumerate(now.cells):
-        runs = {
-            s: WatchedRun("ok", None, {**r.numbers, "step": (r.numbers["step"] or 0) * factor})
-            for s, r in each.runs.items()
-        }
-        now = with_cell(now, k, runs=runs)
+        steps = [cost * factor for cost in each.values("step").values()]
+        now = with_cell(now, k, figures={**each.figures, "step": steps})
     return now
 
 
@@ -200,9 +192,8 @@ def test_elsewhere_a_few_cells_can_not_separate_the_machine_from_the_method() ->
 
 @pytest.mark.parametrize("status", ["diverged", "timeout", "oom", "error"])
 def test_a_run_that_failed_is_worse(status: str) -> None:
-    now = measured(2)
-    runs = {**now.cells[1].runs, 1: WatchedRun(status, "a reason", {})}
-    found = compare(with_cell(now, 1, runs=runs), baseline())
+    now = with_cell(measured(2), 1, failed={1: f"seed 1: {status}: a reason"})
+    found = compare(now, baseline())
     assert worse(found) == [("ffjord on moons", "")]
     assert found.findings[0].code == "run-failed"
     assert status in found.findings[0].reason
@@ -217,16 +208,22 @@ def test_a_number_that_is_gone_is_worse() -> None:
 def test_a_column_that_the_baseline_lacks_is_no_finding() -> None:
     before = baseline()
     for k, each in enumerate(before.cells):
-        runs = {
-            s: WatchedRun("ok", None, {**r.numbers, "mmd_m": None}) for s, r in each.runs.items()
-        }
-        before = with_cell(before, k, runs=runs)
+        figures = {name: row for name, row in each.figures.items() if name != "mmd_m"}
+        before = with_cell(before, k, figures=figures)
     found = compare(measured(2), before)
     assert "mmd_m" not in {f.column for f in found.findings}
     assert {f.verdict for f in found.findings} == {"same"}
     assert found.uncompared == ("mmd_m",)
     found = compare(measured(2, {"nll_native": 2.0}), baseline())
     assert found.uncompared == ("nll_native",)
+
+
+def test_seeds_that_the_baseline_has_no_value_of_are_not_compared() -> None:
+    rows = {"tau_m": [6e-3, None] + [6e-3] * 6}
+    before = with_cell(baseline(), 1, figures=baseline().cells[1].figures | rows)
+    assert not compare(measured(2), before).worse
+    now = with_cell(measured(2), 1, figures=measured(2).cells[1].figures | {"tau_m": [None, 6e-3]})
+    assert [f.code for f in compare(now, before).with_verdict("worse")] == ["missing-number"]
 
 
 def test_a_number_that_one_cell_of_the_baseline_lacks_is_new() -> None:
@@ -256,7 +253,7 @@ def test_a_cell_that_is_missing_is_worse_and_one_that_is_new_is_not() -> None:
     [
         ("minibatches", 50, "minibatches"),
         ("revision", "dddddddddddd", "revision"),
-        ("runs", {99: WatchedRun("ok", None, {})}, "no-common-seed"),
+        ("seeds", [98, 99], "no-common-seed"),
     ],
 )
 def test_what_can_not_be_compared_does_not_pass(field: str, value: Any, code: str) -> None:

@@ -23,14 +23,10 @@ def gathered(results: Path, **asked: Any) -> Measured:
 
 
 def test_every_watched_column_of_the_catalogue_is_gathered(tmp_path: Path) -> None:
-    write(tmp_path, "ffjord", "moons")
+    write(tmp_path, "ffjord", "moons", nll_native=2.5)
     (cell,) = gathered(tmp_path).cells
     columns = {name for name, column in catalogue.columns().items() if column.watch}
-    assert (
-        columns | {"integral_error", "step", "memory"}
-        == set(cell.runs[0].numbers)
-        == set(watched())
-    )
+    assert columns | {"integral_error", "step", "memory"} == set(cell.figures) == set(watched())
 
 
 def test_each_watched_number(tmp_path: Path) -> None:
@@ -39,7 +35,8 @@ def test_each_watched_number(tmp_path: Path) -> None:
     (cell,) = gathered(tmp_path).cells
     assert cell.name == "ffjord on moons"
     assert (cell.minibatches, cell.batch_size, cell.revision) == (100, 128, "aaaaaaaaaaaa")
-    assert cell.runs[1].numbers == {
+    assert cell.seeds == [1]
+    assert {name: value for name, (value,) in cell.figures.items()} == {
         "nll": 2.1,
         "nll_native": 2.5,
         "validation_nll": pytest.approx(2.2),
@@ -68,7 +65,7 @@ def test_a_curve_without_times_gives_no_step_cost(tmp_path: Path, curve: str | N
     path = tmp_path / write(tmp_path, "ffjord", "moons") / "curve.jsonl"
     path.unlink() if curve is None else path.write_text(curve)
     (cell,) = gathered(tmp_path).cells
-    assert cell.runs[0].numbers["step"] is None
+    assert "step" not in cell.figures
 
 
 def test_the_latest_run_of_a_seed_counts_and_the_latest_budget(tmp_path: Path) -> None:
@@ -76,17 +73,17 @@ def test_the_latest_run_of_a_seed_counts_and_the_latest_budget(tmp_path: Path) -
     write(tmp_path, "ffjord", "moons", nll=2.0, name="b", started="2026-01-03")
     write(tmp_path, "ffjord", "moons", nll=3.0, name="c", started="2026-01-01")
     (cell,) = gathered(tmp_path).cells
-    assert {seed: run.numbers["nll"] for seed, run in cell.runs.items()} == {0: 2.0}
+    assert cell.values("nll") == {0: 2.0}
     write(tmp_path, "ffjord", "moons", 1, name="d", started="2026-01-04", budget__minibatches=50)
     (cell,) = gathered(tmp_path).cells
-    assert (cell.minibatches, list(cell.runs)) == (50, [1])
+    assert (cell.minibatches, cell.seeds) == (50, [1])
 
 
 def test_settings_make_another_cell_and_hyper_parameters_do_not(tmp_path: Path) -> None:
     write(tmp_path, "ffjord", "moons", 0, name="a", method__config={"learning_rate": 0.5})
     write(tmp_path, "ffjord", "moons", 1, name="b")
     write(tmp_path, "ffjord", "moons", 0, name="c", method__settings={"width": 8})
-    assert [(c.name, list(c.runs)) for c in gathered(tmp_path).cells] == [
+    assert [(c.name, c.seeds) for c in gathered(tmp_path).cells] == [
         ("ffjord (width=8) on moons", [0]),
         ("ffjord on moons", [0, 1]),
     ]
@@ -109,7 +106,7 @@ def test_a_run_whose_process_died_does_not_decide_the_environment(tmp_path: Path
     path.write_text(json.dumps(died))
     found = gathered(tmp_path)
     assert found.environment.threads == 1
-    assert [cell.runs[0].status for cell in found.cells] == ["ok", "error"]
+    assert [cell.failed for cell in found.cells] == [{}, {0: "seed 0: error: SIGSEGV"}]
 
 
 def test_runs_of_two_machines_are_refused(tmp_path: Path) -> None:

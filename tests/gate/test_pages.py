@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 from bench.gate.findings import compare
-from bench.gate.measured import WatchedRun
 from bench.gate.pages import page
 
 from .made import baseline, elsewhere, measured, with_cell
@@ -45,11 +44,8 @@ def test_elsewhere_the_change_is_in_standard_deviations_too() -> None:
 
 
 def test_failures_and_changed_settings_are_sentences() -> None:
-    runs = {
-        0: WatchedRun("diverged", "the loss is nan | at 3", {}),
-        1: measured(2).cells[1].runs[1],
-    }
-    now = with_cell(measured(2), 1, runs=runs, config={"learning_rate": 0.05, "width": 64})
+    failed = {0: "seed 0: diverged: the loss is nan | at 3"}
+    now = with_cell(measured(2), 1, failed=failed, config={"learning_rate": 0.05, "width": 64})
     found = compare(now, baseline())
     assert "worse: ffjord on moons: seed 0: diverged: the loss is nan | at 3" in page(found)
     assert "ffjord on moons: learning_rate 0.05, not 0.005." in page(found)
