@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -67,10 +68,9 @@ def report(
         )
     for sentence in gathered.left_out:
         click.echo(f"Left out of the comparison: {sentence}.", err=True)
-    made = page(gathered, published=published, title=title or "")
-    for line in made.bugs:
+    text, bugs = page(gathered, published=published, title=title or "")
+    for line in bugs:
         click.echo(line, err=True)
-    text = made.html.encode("utf-8", "backslashreplace")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -102,8 +102,7 @@ def watch(port: int, results: Path) -> None:
       bench watch
       bench watch --port 8000 --results results/runs
     """
-    from bench.report.watch import LOOPBACK, Watched, server
-    from bench.report.watch import watch as serve
+    from bench.report.watch import LOOPBACK, ReportServer
 
     if results.exists() and not results.is_dir():
         raise UsageError(f"{results} is a file.", "Name a results folder (--results).")
@@ -111,18 +110,17 @@ def watch(port: int, results: Path) -> None:
         os.nice(_NICE)
     try:
         try:
-            watched = Watched(results)
-            watched.look()
-            serving = server(watched, port)
+            server = ReportServer(results, port)
         except OSError as error:
             raise UsageError(
                 f"Port {port} of {LOOPBACK} can't be used: {error.strerror or error}.",
                 "Name another (--port), or none for any that is free.",
             ) from error
-        click.echo(f"http://{LOOPBACK}:{serving.server_port}/ shows {results}; Ctrl-C ends it.")
+        server.look()
+        click.echo(f"http://{LOOPBACK}:{server.server_port}/ shows {results}; Ctrl-C ends it.")
         # A shell starts background commands with SIGINT ignored.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        serve(watched, serving, lambda line: click.echo(line, err=True))
+        server.watch(partial(click.echo, err=True))
     except KeyboardInterrupt:
         click.echo("\nEnded.", err=True)
         sys.exit(0)

@@ -75,14 +75,6 @@ class Answer:
     text: str
 
 
-@dataclass(frozen=True)
-class Page:
-    """A page, and a line for each figure that a bug kept from being drawn."""
-
-    html: str
-    bugs: tuple[str, ...]
-
-
 def page(
     gathered: Gathered,
     kept: pictures.Kept | None = None,
@@ -90,8 +82,8 @@ def page(
     watched: bool = False,
     published: bool = False,
     title: str = "",
-) -> Page:
-    """The page of these runs, if any.
+) -> tuple[bytes, list[str]]:
+    """The page of these runs, if any, and a line for each figure that a bug kept from being drawn.
 
     Args:
         gathered: the runs.
@@ -117,7 +109,7 @@ def page(
         "script": _file("page.js"),
         "policy": _policy(watched),
     }
-    return Page(_rendered("page.html.j2", content), tuple(bugs))
+    return _rendered("page.html.j2", content).encode("utf-8", "backslashreplace"), bugs
 
 
 def progress_list(results: Path) -> str:

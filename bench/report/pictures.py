@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import colorsys
 import io
 import math
 import re
 from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +86,7 @@ class NotDrawn:
 Pictures = list[Picture | NotDrawn]
 
 #: What was drawn before, by what it was drawn of.
-Kept = MutableMapping[tuple[Any, ...], Picture | NotDrawn]
+Kept = MutableMapping[tuple[Any, ...], Any]
 
 
 def pictures(gathered: Gathered, kept: Kept, dataset: str | None = None) -> tuple[Pictures, str]:
@@ -94,23 +94,32 @@ def pictures(gathered: Gathered, kept: Kept, dataset: str | None = None) -> tupl
 
     Several budgets are drawn apart.
     """
-    runs, remark = gathered.compared, ""
+    every, datasets = gathered.compared, () if dataset is None else (dataset,)
+    runs, most, limit = every, MOST_RUNS_ACROSS, ""
     if dataset is not None:
-        runs = runs[runs["dataset"] == dataset]
-    if len(runs) > (MOST_RUNS_ACROSS if dataset is None else MOST_RUNS):
-        chosen = _few(runs) if dataset is None else _few(runs, MOST_METHODS, MOST_SEEDS)
-        remark = (
-            f"The figures show {len(chosen):,} of {len(runs):,} runs: for each method and data set "
-            "the settings with the lowest validation NLL"
-        )
+        runs, most = every[every["dataset"] == dataset], MOST_RUNS
         limit = f", the first {MOST_METHODS} methods by name, and at most {MOST_SEEDS} seeds"
-        remark, runs = f"{remark}{'' if dataset is None else limit}.", chosen
-    found = [
-        _picture(kind, gathered, runs, budget, () if dataset is None else (dataset,), kept)
-        for kind in KINDS
-        if (kind in ACROSS) == (dataset is None)
-        for budget in budgets(runs)
-    ]
+    remark = ""
+    if len(runs) > most:
+        few = _few(runs) if dataset is None else _few(runs, MOST_METHODS, MOST_SEEDS)
+        remark = (
+            f"The figures show {len(few):,} of {len(runs):,} runs: for each method and data set "
+            f"the settings with the lowest validation NLL{limit}."
+        )
+        runs = few
+    found: Pictures = []
+    kinds = [kind for kind in KINDS if (kind in ACROSS) == (dataset is None)]
+    for kind, budget in product(kinds, budgets(runs)):
+        place = " ".join([*datasets, *([f"(budget {budget})"] if budget else [])])
+        if kind in SLOW and len(every) > MOST_RUNS_ACROSS:
+            why = f"Too slow for a page of {len(every):,} runs; use `bench plot {kind}`."
+            found.append(NotDrawn(kind, place, why))
+            continue
+        key = (kind, budget, datasets, *zip(runs["run"], runs["started"].fillna(""), strict=True))
+        if key not in kept:
+            request = Request(gathered.results, budget=budget, datasets=datasets, runs=runs)
+            kept[key] = _picture(kind, request, place)
+        found.append(kept[key])
     return found, remark
 
 
@@ -137,7 +146,7 @@ def caption(plot: Plot) -> list[str]:
     return [*plot.lines, *(f"Left out: {sentence}." for sentence in plot.left_out)]
 
 
-def _few(runs: pd.DataFrame, methods: int | None = None, seeds: int | None = None) -> pd.DataFrame:
+def _few(runs: pd.DataFrame, methods: int | None = None, seeds: float = math.inf) -> pd.DataFrame:
     """Of each method on each data set the row that validates best; so many methods and seeds."""
     row = runs.groupby(list(CELL), dropna=False)
     rows = runs.assign(
@@ -145,52 +154,28 @@ def _few(runs: pd.DataFrame, methods: int | None = None, seeds: int | None = Non
     ).sort_values(["_nll", "_row", "seed"], kind="stable")
     best = rows.groupby(["dataset", "method"], dropna=False)["_row"].transform("first")
     chosen = rows[rows["_row"] == best]
-    if methods is not None:
-        chosen = chosen[chosen["method"].isin(sorted(set(chosen["method"].dropna()))[:methods])]
-    if seeds is not None:
-        chosen = chosen[chosen.groupby("_row").cumcount() < seeds]
+    chosen = chosen[chosen["method"].isin(sorted(set(chosen["method"]))[:methods])]
+    chosen = chosen[chosen.groupby("_row").cumcount() < seeds]
     return runs.loc[sorted(chosen.index)]
 
 
-def _picture(
-    kind: str,
-    gathered: Gathered,
-    runs: pd.DataFrame,
-    budget: str | None,
-    datasets: tuple[str, ...],
-    kept: Kept,
-) -> Picture | NotDrawn:
-    place = " ".join([*datasets, *([f"(budget {budget})"] if budget else [])])
-    if kind in SLOW and len(gathered.compared) > MOST_RUNS_ACROSS:
-        number = f"{len(gathered.compared):,}"
-        why = f"Too slow for a page of {number} runs; use `bench plot {kind}`."
-        return NotDrawn(kind, place, why)
-    key = (kind, budget, datasets, *zip(runs["run"], runs["started"].fillna(""), strict=True))
-    if key not in kept:
-        request = Request(gathered.results, budget=budget, datasets=datasets, runs=runs)
-        plot = plotted(kind, request, place)
-        if isinstance(plot, NotDrawn):
-            kept[key] = plot
-        else:
-            lines, title = [f"Budget {budget}."] if budget else [], KINDS[kind]
-            parts = tuple(paragraphs([*lines, *caption(plot)]))
-            alt = " ".join([title[:1].upper() + title[1:], *(t for fixed, t in parts if not fixed)])
-            kept[key] = Picture(kind, title, *_embedded(plot.figure), parts, alt)
-    return kept[key]
+def _picture(kind: str, request: Request, place: str) -> Picture | NotDrawn:
+    plot = plotted(kind, request, place)
+    if isinstance(plot, NotDrawn):
+        return plot
+    budget, title = [f"Budget {request.budget}."] if request.budget else [], KINDS[kind]
+    parts = tuple(paragraphs([*budget, *caption(plot)]))
+    alt = " ".join([title[:1].upper() + title[1:], *(text for fixed, text in parts if not fixed)])
+    return Picture(kind, title, *_embedded(plot.figure), parts, alt)
 
 
 def paragraphs(lines: Sequence[str]) -> Iterator[tuple[bool, str]]:
     """The lines of a caption as paragraphs; lines with double spaces are kept as a table."""
-    columns: list[str] = []
-    for line in [*lines, ""]:
-        if "  " in line.strip():
-            columns.append(line)
-            continue
-        if columns:
-            yield True, "\n".join(columns)
-            columns = []
-        if line.strip():
-            yield False, " ".join(line.split())
+    for table, part in groupby(lines, lambda line: "  " in line.strip() if line.strip() else None):
+        if table:
+            yield True, "\n".join(part)
+        elif table is not None:
+            yield from ((False, " ".join(line.split())) for line in part)
 
 
 def curves(folder: Path, kept: Kept) -> Picture | None:
@@ -198,20 +183,23 @@ def curves(folder: Path, kept: Kept) -> Picture | None:
     key = ("curve", folder.name, folder.stat().st_mtime_ns)
     if key not in kept:
         kept[key] = _curves(folder)
-    found = kept[key]
-    return found if isinstance(found, Picture) else None
+    found: Picture | None = kept[key]
+    return found
 
 
-def _curves(folder: Path) -> Picture | NotDrawn:
+def _curves(folder: Path) -> Picture | None:
     curve = read_curve(folder)
     if curve is None:
-        return NotDrawn("curve", folder.name, "The run keeps no curve.")
+        return None
     losses = np.isfinite(curve.loss)
-    panels = [("loss", curve.minibatches[losses], curve.loss[losses], "")]
     steps, _, nll = curve.validation[np.isfinite(curve.validation[:, 2])].T
-    panels = [p for p in (*panels, ("validation NLL (nats)", steps, nll, "o")) if len(p[1])]
+    panels = [
+        ("loss", curve.minibatches[losses], curve.loss[losses], ""),
+        ("validation NLL (nats)", steps, nll, "o"),
+    ]
+    panels = [panel for panel in panels if len(panel[1])]
     if not panels:
-        return NotDrawn("curve", folder.name, "No value of its curve is finite.")
+        return None
     with canvas(4.8, 1.2, layout=None) as figure:
         figure.subplots_adjust(0.08, 0.17, 0.99, 0.84, 0.2)
         for i, (name, x, y, marker) in enumerate(panels):
@@ -232,48 +220,17 @@ def _embedded(figure: Figure, *, trim: bool = True) -> tuple[str, int, int]:
 
     It is a drawing, or pixels on white where that would be too large.
     """
-    drawing = _saved(figure, "svg", trim, metadata={"Date": None}, transparent=True)
-    width, height = (round(PIXELS * float(side) / 72) for side in _SIZE.findall(drawing)[0])
-    if len(drawing) <= VECTOR_BYTES:
-        drawing = with_night(drawing)
-        return f"data:image/svg+xml;base64,{base64.b64encode(drawing).decode()}", width, height
-    pixels = _saved(figure, "png", trim, dpi=DOTS_PER_INCH, facecolor="white")
-    return f"data:image/png;base64,{base64.b64encode(pixels).decode()}", width, height
-
-
-def _saved(figure: Figure, form: str, trim: bool, **options: Any) -> bytes:
     import matplotlib
 
-    file = io.BytesIO()
-    box = "tight" if trim else None
-    with matplotlib.rc_context({"svg.hashsalt": "bench"}):
+    def saved(form: str, **options: Any) -> bytes:
+        file = io.BytesIO()
+        box = "tight" if trim else None
         figure.savefig(file, format=form, bbox_inches=box, pad_inches=0.06, **options)
-    return file.getvalue()
+        return file.getvalue()
 
-
-#: A colour of an element as matplotlib writes it.
-_COLOUR = re.compile(rb"(?:fill|stroke): #[0-9a-f]{6}")
-
-
-def with_night(drawing: bytes) -> bytes:
-    """The SVG with a second set of colours for dark mode.
-
-    Greys change places with their opposites; other colours keep their hue and get lighter.
-    """
-    rules = ["svg { fill: #e6e6e6 }"]
-    for found in sorted({match[0].decode() for match in _COLOUR.finditer(drawing)}):
-        name, colour = found.split(": ")
-        rules.append(f'[style*="{found}"] {{ {name}: {_night(colour)} !important }}')
-    style = f"<style>@media (prefers-color-scheme: dark) {{ {' '.join(rules)} }}</style>"
-    start = drawing.index(b">", drawing.index(b"<svg ")) + 1
-    return drawing[:start] + style.encode() + drawing[start:]
-
-
-def _night(colour: str) -> str:
-    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    hue, light, saturation = colorsys.rgb_to_hls(red, green, blue)
-    # The card is not black (#1d1f23), and white on it would dazzle.
-    light = 0.9 - 0.77 * light if saturation < 0.1 else 0.35 + 0.6 * light
-    return "#" + "".join(
-        f"{round(255 * c):02x}" for c in colorsys.hls_to_rgb(hue, light, saturation)
-    )
+    with matplotlib.rc_context({"svg.hashsalt": "bench"}):
+        kind, content = "svg+xml", saved("svg", metadata={"Date": None}, transparent=True)
+    width, height = (round(PIXELS * float(side) / 72) for side in _SIZE.findall(content)[0])
+    if len(content) > VECTOR_BYTES:
+        kind, content = "png", saved("png", dpi=DOTS_PER_INCH, facecolor="white")
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}", width, height

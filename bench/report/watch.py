@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -34,47 +33,50 @@ LOOK = 1.0
 PAUSE = 9.0
 
 
-@dataclass
-class Watched:
-    """The page of a results folder, updated by `look` while other threads read it.
+class ReportServer(ThreadingHTTPServer):
+    """The page of a results folder, served on the loopback address and updated by `look`.
+
+    Port 0 is any that is free. Each request is answered in a thread of its own.
 
     Attributes:
-        results: the folder.
         number: how many pages there were; 0 before the first.
         html: the last page.
         bugs: a line for each of its figures that a bug kept from being drawn.
         trouble: why the last look made no page; empty where it did.
+
+    Raises:
+        OSError: the port is taken or not allowed.
     """
 
-    results: Path
-    number: int = 0
-    html: bytes = b""
-    bugs: tuple[str, ...] = ()
-    trouble: str = ""
-    _kept: pictures.Kept = field(default_factory=dict)
-    _seen: object = None
-    _ready: float = 0.0
+    def __init__(self, results: Path, port: int = 0) -> None:
+        super().__init__((LOOPBACK, port), _Handler)
+        self.results, self.number, self.html, self.trouble = results, 0, b"", ""
+        self.bugs: list[str] = []
+        self._kept: pictures.Kept = {}
+        self._seen: object = None
+        self._ready = 0.0
 
     def look(self) -> bool:
         """Make a new page if the finished runs have changed; return whether it was made.
 
         If the folder can't be read, the last page stays, and `trouble` says why.
+
+        Raises:
+            BenchError: it can't be read, and there is no page yet.
         """
-        now = fingerprint(self.results)
-        if (self.number and now == self._seen) or time.monotonic() < self._ready:
+        now, began = fingerprint(self.results), time.monotonic()
+        if (self.number and now == self._seen) or began < self._ready:
             return False
-        began = time.monotonic()
         self._seen = now
         try:
-            made = page(gather(self.results), self._kept, watched=True)
+            self.html, self.bugs = page(gather(self.results), self._kept, watched=True)
         except BenchError as error:
             self.trouble = str(error)
             if self.number:
                 return False
             raise
-        took = time.monotonic() - began
-        self._ready = time.monotonic() + (PAUSE * took if self.number else 0)
-        self.html, self.bugs = made.html.encode("utf-8", "backslashreplace"), made.bugs
+        ended = time.monotonic()
+        self._ready = ended + (PAUSE * (ended - began) if self.number else 0)
         self.trouble = ""
         self.number += 1
         return True
@@ -89,6 +91,28 @@ class Watched:
         }
         return json.dumps(news).encode("utf-8", "backslashreplace")
 
+    def watch(self, notify: Callable[[str], object]) -> None:
+        """Serve and look until interrupted; `notify` gets a line for each new page or trouble.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C.
+        """
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        shown = ""
+        try:
+            while True:
+                if self.look():
+                    notify(f"page {self.number}: {len(self.html) / 2**20:.1f} MiB")
+                    for line in self.bugs:
+                        notify(line)
+                if self.trouble not in ("", shown):
+                    notify(f"not up to date: {self.trouble}")
+                shown = self.trouble
+                time.sleep(LOOK)
+        finally:
+            self.shutdown()
+            self.server_close()
+
 
 def fingerprint(results: Path) -> tuple[tuple[str, int, int], ...]:
     """The finished runs, each with what changes when it is made again, without reading them."""
@@ -100,50 +124,10 @@ def fingerprint(results: Path) -> tuple[tuple[str, int, int], ...]:
     return tuple(found)
 
 
-def server(watched: Watched, port: int) -> ThreadingHTTPServer:
-    """A server of the page on the loopback address; port 0 is any that is free.
-
-    Raises:
-        OSError: the port is taken or not allowed.
-    """
-
-    class Handler(_Handler):
-        pages = watched
-
-    made = ThreadingHTTPServer((LOOPBACK, port), Handler)
-    made.daemon_threads = True
-    return made
-
-
-def watch(watched: Watched, serving: ThreadingHTTPServer, notify: Callable[[str], object]) -> None:
-    """Serve and look until interrupted; `notify` gets a line for each new page or trouble.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C.
-    """
-    thread = threading.Thread(target=serving.serve_forever, daemon=True)
-    thread.start()
-    shown = ""
-    try:
-        while True:
-            if watched.look():
-                notify(f"page {watched.number}: {len(watched.html) / 2**20:.1f} MiB")
-                for line in watched.bugs:
-                    notify(line)
-            if watched.trouble != shown:
-                shown = watched.trouble
-                if shown:
-                    notify(f"not up to date: {shown}")
-            time.sleep(LOOK)
-    finally:
-        serving.shutdown()
-        serving.server_close()
-
-
 class _Handler(BaseHTTPRequestHandler):
     """Two addresses, `/` and `/news.json`; anything else is 404."""
 
-    pages: Watched
+    server: ReportServer
     server_version = "bench"
     sys_version = ""
 
@@ -154,9 +138,9 @@ class _Handler(BaseHTTPRequestHandler):
         if host not in _HOSTS:
             status, kind, body = 403, "text/plain", b"Use 127.0.0.1.\n"
         elif path == "/":
-            status, kind, body = 200, "text/html", self.pages.html
+            status, kind, body = 200, "text/html", self.server.html
         elif path == "/news.json":
-            status, kind, body = 200, "application/json", self.pages.news()
+            status, kind, body = 200, "application/json", self.server.news()
         else:
             status, kind, body = 404, "text/plain", b"Not found. Try / or /news.json.\n"
         self.send_response(status)

@@ -157,7 +157,7 @@ def test_ten_thousand_records(tmp_path: Path, seeds: int) -> None:
     table_seconds = time.process_time() - start
     assert text.count("jko") >= len(TOYS) * len(judges)
     start = time.process_time()
-    html = page(gather(results)).html
+    html, _ = page(gather(results))
     report_seconds = time.process_time() - start
     print(
         f"{len(judges) * 50} cells: planned {planning_seconds:.2f} s, table {table_seconds:.2f} s, "

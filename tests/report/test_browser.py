@@ -13,7 +13,7 @@ import pytest
 
 from bench.report.page import page
 from bench.report.setting import gather
-from bench.report.watch import LOOPBACK, Watched, server
+from bench.report.watch import LOOPBACK, ReportServer
 
 from .conftest import SHOWN, Study, Write, curve
 
@@ -65,7 +65,7 @@ def opened(chrome: Chrome, study: Study, tmp_path: Path) -> Chrome:
     for run in sorted(folder.glob("ffjord-*")):
         curve(run, [5 / (1 + i / 9) for i in range(40)])
     path = tmp_path / "index.html"
-    path.write_text(page(gather(folder)).html, encoding="utf-8")
+    path.write_bytes(page(gather(folder))[0])
     clear(chrome)
     size(chrome, 1280, 900)
     chrome.get(path.as_uri())
@@ -301,14 +301,13 @@ def test_a_watched_page_renews_itself_and_keeps_order_filter_and_place(
     monkeypatch.setattr("bench.report.watch.PAUSE", 0.0)
     for method, nll in (("jko", 2.0), ("ffjord", 3.0), ("gaussian", 4.0)):
         write(method, "moons", nll=nll)
-    watched = Watched(results)
-    watched.look()
-    serving = server(watched, 0)
-    threading.Thread(target=serving.serve_forever, daemon=True).start()
+    server = ReportServer(results)
+    server.look()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         clear(chrome)
         size(chrome, 1280, 900)
-        chrome.get(f"http://{LOOPBACK}:{serving.server_port}/")
+        chrome.get(f"http://{LOOPBACK}:{server.server_port}/")
         chrome.find_element(By.XPATH, "//*[@id='grid']//th/button[.='NLL']").click()
         field = chrome.find_element(By.CSS_SELECTOR, "#filter-comparison input")
         field.send_keys("j")
@@ -319,7 +318,7 @@ def test_a_watched_page_renews_itself_and_keeps_order_filter_and_place(
         part = results / "jko-rings-s0-00000000.part"
         part.mkdir()
         (part / "log.txt").write_text("t mini-batch 150 of 300: loss 1\n")
-        assert watched.look()
+        assert server.look()
         WebDriverWait(chrome, 120).until(
             lambda _: "4 runs" in ask(chrome, "document.body.innerText")
         )
@@ -334,8 +333,8 @@ def test_a_watched_page_renews_itself_and_keeps_order_filter_and_place(
         assert abs(ask(chrome, "scrollY") - place) < 80  # what came above may shift it
         assert chrome.get_log("browser") == []
     finally:
-        serving.shutdown()
-        serving.server_close()
+        server.shutdown()
+        server.server_close()
     WebDriverWait(chrome, 120).until(
         lambda _: "has ended" in ask(chrome, "document.body.innerText")
     )

@@ -28,7 +28,8 @@ Call = Callable[..., Result]
 
 
 def page(gathered: Gathered, **options: Any) -> str:
-    return whole_page(gathered, **options).html
+    html, _ = whole_page(gathered, **options)
+    return html.decode()
 
 
 #: Elements without an end.

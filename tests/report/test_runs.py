@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.report.pictures import Picture, curves
+from bench.report.pictures import Kept, Picture, curves
 from bench.report.runs import in_progress, tail
 
 from .conftest import curve
@@ -40,9 +40,9 @@ def test_values_that_are_not_finite_are_left_out(tmp_path: Path) -> None:
 
 
 def test_a_curve_is_drawn_once(tmp_path: Path) -> None:
-    kept: dict[object, Picture] = {}
+    kept: Kept = {}
     curve(tmp_path, [4.0, 2.0])
-    assert curves(tmp_path, kept) is curves(tmp_path, kept)  # type: ignore[arg-type]
+    assert curves(tmp_path, kept) is curves(tmp_path, kept)
 
 
 def test_the_paths_of_long_curves_are_short(tmp_path: Path) -> None:

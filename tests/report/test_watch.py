@@ -18,7 +18,7 @@ import pytest
 
 from bench.errors import DataError
 from bench.report import watch
-from bench.report.watch import LOOPBACK, Watched, server
+from bench.report.watch import LOOPBACK, ReportServer
 
 from .conftest import Write
 
@@ -31,17 +31,15 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def watched(results: Path) -> Iterator[tuple[Watched, int]]:
-    """A watched folder that has no runs yet, and the port it is served at."""
-    watched = Watched(results)
-    watched.look()
-    serving = server(watched, 0)
-    thread = threading.Thread(target=serving.serve_forever)
-    thread.start()
-    yield watched, serving.server_port
-    serving.shutdown()
-    serving.server_close()
-    thread.join()
+def server(results: Path) -> Iterator[ReportServer]:
+    """The server of a folder that has no runs yet."""
+    with ReportServer(results) as server:
+        server.look()
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
 
 
 def get(port: int, path: str) -> str:
@@ -52,20 +50,20 @@ def get(port: int, path: str) -> str:
 
 
 def test_the_page_is_renewed_as_records_arrive(
-    watched: tuple[Watched, int], write: Write, results: Path
+    server: ReportServer, write: Write, results: Path
 ) -> None:
-    pages, port = watched
+    port = server.server_port
     assert "No run has finished yet." in get(port, "/")
     assert json.loads(get(port, "/news.json"))["page"] == 1
-    assert not pages.look()
+    assert not server.look()
     run = write("ffjord", "moons")
-    assert pages.look()
+    assert server.look()
     assert run in get(port, "/")
     news = json.loads(get(port, "/news.json"))
     assert news == {"page": 2, "in_progress": "", "message": "", "bad": False}
     (results / "jko-moons-s0-0.part").mkdir()
     (results / "jko-moons-s0-0.part" / "log.txt").write_text("t mini-batch 30 of 40: loss 1\n")
-    assert not pages.look()
+    assert not server.look()
     assert "30 of 40 mini-batches" in json.loads(get(port, "/news.json"))["in_progress"]
 
 
@@ -79,14 +77,14 @@ def test_a_run_that_is_made_again_is_a_change(results: Path, write: Write) -> No
 
 
 def test_a_damaged_record_leaves_the_last_page_and_is_told(
-    watched: tuple[Watched, int], write: Write, results: Path
+    server: ReportServer, write: Write, results: Path
 ) -> None:
-    pages, port = watched
+    port = server.server_port
     good = write("ffjord", "moons")
-    pages.look()
+    server.look()
     bad = write("ffjord", "moons", 1)
     (results / bad / "record.json").write_text("{")
-    assert not pages.look()
+    assert not server.look()
     assert good in get(port, "/")
     news = json.loads(get(port, "/news.json"))
     assert news["bad"]
@@ -94,18 +92,18 @@ def test_a_damaged_record_leaves_the_last_page_and_is_told(
     for path in (results / bad).iterdir():
         path.unlink()
     (results / bad).rmdir()
-    assert pages.look()
+    assert server.look()
     assert not json.loads(get(port, "/news.json"))["bad"]
 
 
 def test_the_first_page_needs_records_that_can_be_read(write: Write, results: Path) -> None:
     (results / write("ffjord", "moons") / "record.json").write_text("{")
-    with pytest.raises(DataError, match="is damaged"):
-        Watched(results).look()
+    with ReportServer(results) as server, pytest.raises(DataError, match="is damaged"):
+        server.look()
 
 
-def test_nothing_else_is_served_and_no_strangers_name(watched: tuple[Watched, int]) -> None:
-    _, port = watched
+def test_nothing_else_is_served_and_no_strangers_name(server: ReportServer) -> None:
+    port = server.server_port
     for path in ("/../etc/passwd", "/record.json", "/index.html"):
         with pytest.raises(urllib.error.HTTPError, match="404"):
             get(port, path)
