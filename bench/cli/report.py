@@ -17,6 +17,7 @@ from bench.cli.options import (
     methods_option,
     results_option,
     write_whole,
+    written,
 )
 from bench.errors import NothingMeasured, UsageError
 
@@ -71,12 +72,8 @@ def report(
     text, bugs = page(gathered, published=published, title=title or "")
     for line in bugs:
         click.echo(line, err=True)
-    try:
+    with written(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"The folder {folder} can't be made: {error.strerror or error}.", "Name another (-o)."
-        ) from error
     write_whole(folder / PAGE, lambda temporary: temporary.write_bytes(text))
     click.echo(f"Written: {folder / PAGE} ({len(text) / 2**20:.1f} MiB)")
 
@@ -163,7 +160,7 @@ def export(
     from bench.report.export import write_bundle
 
     runs = chosen(runs_in(results), results, methods, datasets, budgets)
-    written = write_bundle(
+    bundle = write_bundle(
         Path(folder),
         results,
         runs,
@@ -172,8 +169,8 @@ def export(
         figures=not no_figures,
         force=force,
     )
-    for name, why in written.not_drawn.items():
+    for name, why in bundle.not_drawn.items():
         click.echo(f"Not drawn: {name}: {why}", err=True)
-    number = "1 run" if written.runs == 1 else f"{written.runs} runs"
-    with_models = f", {written.models} of them with their models" if models else ""
-    click.echo(f"{folder}: {number}{with_models}; figures: {len(written.figures) // 2}.")
+    number = "1 run" if bundle.runs == 1 else f"{bundle.runs} runs"
+    with_models = f", {bundle.models} of them with their models" if models else ""
+    click.echo(f"{folder}: {number}{with_models}; figures: {len(bundle.figures) // 2}.")

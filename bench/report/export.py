@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -78,8 +78,7 @@ def write_bundle(
     _require_free(target, force)
     try:
         with TemporaryDirectory(".tmp", f".{target.name}.", target.parent) as temporary:
-            folder = Path(temporary) / "bundle"
-            folder.mkdir()
+            folder, replaced = Path(temporary) / "bundle", Path(temporary) / "replaced"
             written = _fill(folder, results, runs, models=models, figures=figures)
             about = {
                 "version": version("cnf-bench"),
@@ -89,7 +88,14 @@ def write_bundle(
                 "run_commits": sorted(runs["commit"].dropna().unique()),
             }
             write_manifest(folder, about | vars(written))
-            _place(folder, target)
+            if target.exists():
+                os.replace(target, replaced)
+            try:
+                os.replace(folder, target)
+            except BaseException:
+                if replaced.exists():
+                    os.replace(replaced, target)
+                raise
     except OSError as error:
         raise UsageError(
             f"The bundle {target} can't be written: {error.strerror or error}.",
@@ -114,62 +120,40 @@ def _require_free(target: Path, force: bool) -> None:
         )
 
 
-def _place(folder: Path, target: Path) -> None:
-    """Give a full folder its name; a bundle that has it goes once the new one is there."""
-    if not target.exists() or not any(target.iterdir()):
-        os.replace(folder, target)
-        return
-    before = target.with_name(f".{target.name}.{os.getpid()}.replaced")
-    os.replace(target, before)
-    try:
-        os.replace(folder, target)
-    except OSError:
-        os.replace(before, target)
-        raise
-    shutil.rmtree(before)
-
-
 def _fill(
     folder: Path, results: Path, runs: pd.DataFrame, *, models: bool, figures: bool
 ) -> Written:
     inside = folder / RECORDS
-    inside.mkdir()
-    kept = [_copy(results, inside, str(run), models) for run in runs["run"]]
+    inside.mkdir(parents=True)
+    for run in map(str, runs["run"]):
+        source, copy = results / run, inside / run
+        if not (source / "record.json").is_file():
+            raise DataError(
+                f"The run {run} says that it is in {source}, and is not.",
+                "Give its folder the name that its record has.",
+            )
+        copy.mkdir()
+        for name in (*FILES, MODEL) if models else FILES:
+            if (source / name).is_file():
+                shutil.copyfile(source / name, copy / name)
     frame, _ = latest(records(inside))
-    tables = [*_tables(folder / "tables", frame, inside)]
-    drawn, not_drawn = _figures(folder / "figures", results, frame) if figures else ([], {})
-    text = _README.format(runs=len(runs), manifest=MANIFEST, sums=SUMS)
-    (folder / "README.md").write_text(text, encoding="utf-8")
-    return Written(len(runs), sum(kept), tables, drawn, not_drawn)
-
-
-def _copy(results: Path, inside: Path, run: str, models: bool) -> bool:
-    """Copy what is kept of a run; whether that is a model too."""
-    source, copy = results / run, inside / run
-    copy.mkdir()
-    if not (source / "record.json").is_file():
-        raise DataError(
-            f"The run {run} says that it is in {source}, and is not.",
-            "Give its folder the name that its record has.",
-        )
-    for name in (*FILES, MODEL) if models else FILES:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, copy / name)
-    return (copy / MODEL).is_file()
-
-
-def _tables(folder: Path, frame: pd.DataFrame, results: Path) -> Iterator[str]:
-    """The tables as `bench table` gives them by the same runs."""
-    folder.mkdir()
+    # The tables as `bench table` gives them by the same runs.
     pages = {
-        f"table.{end}": page(frame, form, TableOptions(), results) for form, end in FORMS.items()
+        f"tables/table.{end}": page(frame, form, TableOptions(), inside)
+        for form, end in FORMS.items()
     }
-    pages["table-standalone.tex"] = page(frame, "latex", TableOptions(standalone=True), results)
-    pages["runs.csv"] = page(frame, "csv", TableOptions(by_run=True), results)
-    pages["details.txt"] = details_page(frame, results)
+    alone, by_run = TableOptions(standalone=True), TableOptions(by_run=True)
+    pages["tables/table-standalone.tex"] = page(frame, "latex", alone, inside)
+    pages["tables/runs.csv"] = page(frame, "csv", by_run, inside)
+    pages["tables/details.txt"] = details_page(frame, inside)
+    tables = list(pages)
+    pages["README.md"] = _README.format(runs=len(runs), manifest=MANIFEST, sums=SUMS)
+    (folder / "tables").mkdir()
     for name, content in pages.items():
         (folder / name).write_text(content, encoding="utf-8")
-        yield f"tables/{name}"
+    kept = len(list(inside.glob(f"*/{MODEL}")))
+    drawn, not_drawn = _figures(folder / "figures", results, frame) if figures else ([], {})
+    return Written(len(runs), kept, tables, drawn, not_drawn)
 
 
 def _figures(folder: Path, results: Path, frame: pd.DataFrame) -> tuple[list[str], dict[str, str]]:
@@ -184,10 +168,8 @@ def _figures(folder: Path, results: Path, frame: pd.DataFrame) -> tuple[list[str
     not_drawn: dict[str, str] = {}
     for kind, budget in itertools.product(KINDS, budgets(frame)):
         end = "".join(letter if letter.isalnum() else "_" for letter in budget or "")
-        name, runs = kind, frame
-        if budget is not None:
-            name, runs = f"{kind}-{end}", frame[frame["budget"] == budget]
-        plot = plotted(kind, Request(results, budget=budget, runs=runs))
+        name = f"{kind}-{end}" if budget else kind
+        plot = plotted(kind, Request(results, budget=budget, runs=frame))
         if isinstance(plot, NotDrawn):
             not_drawn[name] = plot.why
             continue

@@ -56,6 +56,10 @@ _UNSEEN = {
 }
 
 
+#: The label of each row of a group by the key of its cell.
+Names = Mapping[tuple[Any, ...], str]
+
+
 @dataclass(frozen=True)
 class Answer:
     """What the tests say of one data set under one budget.
@@ -92,14 +96,13 @@ def page(
         published: whether the table gets columns with the literature's numbers.
         title: in place of the usual one.
     """
-    content: dict[str, Any] = {"sections": ()}
-    bugs: list[str] = []
-    if gathered.records:
-        content, bugs = _content(gathered, {} if kept is None else kept, published)
+    records, content = gathered.records, {}
+    if records:
+        content = _content(gathered, {} if kept is None else kept, published)
     content |= {
         "title": title,
-        "count": len(gathered.records),
-        "failed": sum(record.status != "ok" for record in gathered.records),
+        "count": len(records),
+        "failed": sum(record.status != "ok" for record in records),
         "left_out": gathered.left_out,
         "in_progress": tuple(runs.in_progress(gathered.results)),
         "made": setting.minute(store.utc()),
@@ -109,6 +112,11 @@ def page(
         "script": _file("page.js"),
         "policy": _policy(watched),
     }
+    bugs = [
+        f"Not drawn: {kind} {where}: {why}"
+        for kind, where, why, bug in content.get("not_drawn", ())
+        if bug
+    ]
     return _rendered("page.html.j2", content).encode("utf-8", "backslashreplace"), bugs
 
 
@@ -118,48 +126,67 @@ def progress_list(results: Path) -> str:
     return _rendered("progress.html.j2", {"in_progress": known})
 
 
-def _content(
-    gathered: Gathered, kept: pictures.Kept, published: bool
-) -> tuple[dict[str, Any], list[str]]:
-    records = gathered.records
-    table = comparison(gathered.compared, COLUMNS, results=gathered.results)
-    found = answers(groups_of(gathered.compared), table.contests)
+def _content(gathered: Gathered, kept: pictures.Kept, published: bool) -> dict[str, Any]:
+    """What a page with runs shows beside what every page does."""
+    records, compared = gathered.records, gathered.compared
+    table = comparison(compared, COLUMNS, results=gathered.results)
+    found = answers(groups_of(compared), table.contests)
     if published:
-        table = with_published(table, gathered.compared)
+        table = with_published(table, compared)
     table, cut = shortened(table)
-    data = setting.datasets(records, gathered.compared)
-    across, across_remark = pictures.pictures(gathered, kept)
-    sections, drawn = _sections(gathered, data, kept)
-    missing = [each for each in (*across, *drawn) if isinstance(each, pictures.NotDrawn)]
+    data = setting.datasets(records, compared)
+    figures, remark = pictures.pictures(gathered, kept)
+    across = {"figures": figures, "remark": remark}
+    names = dict.fromkeys(each.record.name for each in data)
+    sections = [_section(gathered, name, data, kept) for name in names]
+    places = defaultdict(list)
+    for part in (across, *sections):
+        for each in part["figures"]:
+            if isinstance(each, pictures.NotDrawn):
+                places[each.kind, each.why, each.bug].append(each.place)
     listed = tuple(runs.listed(gathered, kept))
     commands = setting.commands(records)
-    content = {
+    return {
         "answers": found[:MOST_ANSWERS],
         "more_answers": found[MOST_ANSWERS:],
         "terms": tuple(setting.setting(records)),
         "grid": html_grid(table, caption="A part for each data set and budget"),
         "notes": html_notes(table),
         "cut": cut,
-        "names": sorted({record.dataset.name for record in records}),
+        "names": sorted(names),
         "statuses": sorted({record.status for record in records}),
-        "across": [each for each in across if isinstance(each, pictures.Picture)],
-        "across_remark": across_remark,
+        "across": across,
         "sections": sections,
-        "not_drawn": _grouped(missing),
+        "not_drawn": [
+            (kind, ", ".join(filter(None, where)), why, bug)
+            for (kind, why, bug), where in places.items()
+        ],
         "listed": listed,
         "numbers": [catalogue.column(name) for name in runs.NUMBERS],
-        "in_full": sum(run.full is not None for run in listed),
+        "in_full": sum(run.command is not None for run in listed),
         "curves": len(records) <= pictures.MOST_CURVES,
         "commands": commands[:MOST_COMMANDS],
-        "more_commands": (
-            len(commands[MOST_COMMANDS:]),
-            sum(command.runs for command in commands[MOST_COMMANDS:]),
-        ),
+        "more_commands": commands[MOST_COMMANDS:],
         "data": data,
         "columns": catalogue.measures().values(),
     }
-    bugs = [f"Not drawn: {kind} {where}: {why}" for kind, where, why in _grouped(missing, bug=True)]
-    return content, bugs
+
+
+def _section(
+    gathered: Gathered, name: str, data: Sequence[setting.Revision], kept: pictures.Kept
+) -> dict[str, Any]:
+    """A data set's revisions, figures and what each number rests on."""
+    figures, remark = pictures.pictures(gathered, kept, name)
+    mine = gathered.compared[gathered.compared["dataset"] == name]
+    lines = details(mine, gathered.results) if len(mine) <= MOST_DETAILED else []
+    return {
+        "name": name,
+        "revisions": [each for each in data if each.record.name == name],
+        "figures": figures,
+        "remark": remark,
+        "details": [(method, rows) for _, method, rows in lines],
+        "failed": sum(r.status != "ok" for r in gathered.records if r.dataset.name == name),
+    }
 
 
 def answers(groups: Sequence[Sequence[Cell]], compared: Sequence[Contest]) -> list[Answer]:
@@ -173,50 +200,49 @@ def answers(groups: Sequence[Sequence[Cell]], compared: Sequence[Contest]) -> li
     datasets, revisions = Counter(h[0] for h in headings), Counter((h[0], h[2]) for h in headings)
     found = []
     for (name, revision, budget), members in zip(headings, groups, strict=True):
-        told = [f"budget {budget}"] if datasets[name] > revisions[name, budget] else []
-        told += [f"revision {str(revision)[:8]}"] if revisions[name, budget] > 1 else []
-        place = f"{name} ({', '.join(told)})" if told else str(name)
+        apart = [f"budget {budget}"] if datasets[name] > revisions[name, budget] else []
+        apart += [f"revision {str(revision)[:8]}"] if revisions[name, budget] > 1 else []
+        place = f"{name} ({', '.join(apart)})" if apart else str(name)
+        names = dict(zip(map(_key, members), map(str, labels(members)), strict=True))
         mine = [c for c in compared if heading_of(c.cells[0]) == (name, revision, budget)]
-        for code, text in _told(members, mine):
-            found.append(Answer(str(name), place, code, f"{text}."))
+        if any(len(cell.well) for cell in members):
+            told = [_decided(contest, names) for contest in mine] or [_undecided(members, names)]
+            rest = [*_rest(members, names)]
+        else:
+            ended = Counter(str(s) for c in members for s in c.columns.plain("status")[c.rows])
+            counts = ", ".join(f"{n} {status}" for status, n in ended.items())
+            told, rest = [("failed", [f"every run failed ({counts})"])], []
+        for code, clauses in told:
+            found.append(Answer(str(name), place, code, f"{'; '.join([*clauses, *rest])}."))
     return found
 
 
-def _told(members: Sequence[Cell], compared: Sequence[Contest]) -> Iterator[tuple[str, str]]:
-    """The code and the sentence of each contest of a group; one where there is none."""
-    names = dict(zip((_key(c) for c in members), map(str, labels(members)), strict=True))
+def _undecided(members: Sequence[Cell], names: Names) -> tuple[str, list[str]]:
+    """The code and the clauses of an answer where no rows were tested against each other."""
     complete = [cell for cell in members if is_complete(cell)]
-    rest = _rest(members, names)
-    if not any(len(cell.well) for cell in members):
-        ended = Counter(str(s) for c in members for s in c.columns.plain("status")[c.rows])
-        yield "failed", f"every run failed ({', '.join(f'{n} {s}' for s, n in ended.items())})"
-    elif not complete:
-        yield "incomplete", f"no method has an NLL for all of its seeds{rest}"
-    elif not compared:
-        for cell in complete[:1]:
-            why = "no other method to compare with" if len(members) == 1 else "no test was possible"
-            yield "alone", f"{_lead(cell, names)}; {why}{rest}"
-    for contest in compared:
-        yield _decided(contest, names, rest)
+    if not complete:
+        return "incomplete", ["no method has an NLL for all of its seeds"]
+    why = "no other method to compare with" if len(members) == 1 else "no test was possible"
+    return "alone", [_lead(complete[0], names), why]
 
 
-def _decided(contest: Contest, names: dict[Any, str], rest: str) -> tuple[str, str]:
+def _decided(contest: Contest, names: Names) -> tuple[str, list[str]]:
+    """The code and the clauses of the answer that a contest gives."""
     decision, cells = contest.decision, contest.cells
-    best, level = cells[decision.best], f"({PERCENT} level)"
+    best = cells[decision.best]
     if decision.test == "none":
         why = "it can't be tested with one seed and no standard error"
-        return "untested", f"lowest NLL {_lead(best, names)}; {why}{rest}"
+        return "untested", [f"lowest NLL {_lead(best, names)}", why]
     tied = [cell for cell in contest.best if cell is not best]
     behind = [cell for cell in cells if cell is not best and cell not in tied]
-    worse = f"ahead of {_listed(behind, names, len(cells) - 1)} {level}" if behind else ""
-    if not tied:
-        return "ahead", f"{_lead(best, names)}; {worse}{rest}"
-    tie = f"no significant difference from {_listed(tied, names, len(cells) - 1)}"
-    tie += f"; {worse}" if behind else f" {level}"
-    return "tie", f"{_lead(best, names)}; {tie}{rest}"
+    clauses = [_lead(best, names)]
+    for words, others in (("no significant difference from", tied), ("ahead of", behind)):
+        clauses += [f"{words} {_listed(others, names, len(cells) - 1)}"] if others else []
+    clauses[-1] += f" ({PERCENT} level)"
+    return "tie" if tied else "ahead", clauses
 
 
-def _lead(cell: Cell, names: dict[Any, str]) -> str:
+def _lead(cell: Cell, names: Names) -> str:
     """The method, its NLL, and how far that is from the entropy where it is known."""
     nll, entropy = cell.mean("nll"), cell.shared("entropy")
     text = f"{names[_key(cell)]} {catalogue.number('nll', nll)}".replace(" -", " −")
@@ -232,25 +258,23 @@ def _lead(cell: Cell, names: dict[Any, str]) -> str:
     return f"{text}, {gap} nats below the best attainable, {why}"
 
 
-def _rest(members: Sequence[Cell], names: dict[Any, str]) -> str:
+def _rest(members: Sequence[Cell], names: Names) -> Iterator[str]:
     """What else must be known: rows that are worse than a Gaussian, that failed or have no NLL."""
-    floors = [c.mean("nll") for c in members if is_floor(str(c.key["method"]))]
-    floor = min((nll for nll in floors if math.isfinite(nll)), default=math.inf)
     flows = [cell for cell in members if not is_floor(str(cell.key["method"]))]
-    worse = [cell for cell in flows if cell.mean("nll") > floor]
-    failed = [cell for cell in members if len(cell.well) < len(cell.rows)]
-    silent = [
-        cell for cell in members if len(cell.well) == len(cell.rows) and not is_complete(cell)
-    ]
-    text = f"; worse than a fitted Gaussian: {_listed(worse, names)}" if worse else ""
-    if worse and len(worse) == sum(math.isfinite(cell.mean("nll")) for cell in flows):
-        text = "; no method beats the fitted Gaussian"
-    if failed:
-        text += f"; with failed runs, so not tested: {_listed(failed, names)}"
-    return text + (f"; without an NLL: {_listed(silent, names)}" if silent else "")
+    nlls = [nll for cell in flows if math.isfinite(nll := cell.mean("nll"))]
+    floors = [nll for c in members if c not in flows and math.isfinite(nll := c.mean("nll"))]
+    worse = [cell for cell in flows if cell.mean("nll") > min(floors, default=math.inf)]
+    if worse and len(worse) == len(nlls):
+        yield "no method beats the fitted Gaussian"
+    elif worse:
+        yield f"worse than a fitted Gaussian: {_listed(worse, names)}"
+    if failed := [cell for cell in members if len(cell.well) < len(cell.rows)]:
+        yield f"with failed runs, so not tested: {_listed(failed, names)}"
+    if silent := [cell for cell in members if not is_complete(cell) and cell not in failed]:
+        yield f"without an NLL: {_listed(silent, names)}"
 
 
-def _listed(cells: Sequence[Cell], names: dict[Any, str], others: int = 0) -> str:
+def _listed(cells: Sequence[Cell], names: Names, others: int = 0) -> str:
     """The names of rows; `all others` or a count where they are many."""
     known = [names[_key(cell)] for cell in cells]
     if len(known) > MOST_NAMED:
@@ -284,41 +308,6 @@ def shortened(table: Table, most: int = MOST_ROWS) -> tuple[Table, list[str]]:
             group = replace(group, rows=tuple(row for row in group.rows if id(row) in best))
         groups.append(group)
     return replace(table, groups=tuple(groups)), cut
-
-
-def _sections(
-    gathered: Gathered, data: Sequence[setting.Revision], kept: pictures.Kept
-) -> tuple[list[dict[str, Any]], pictures.Pictures]:
-    """Each data set's revisions, figures and what each number rests on; all figures."""
-    sections, drawn = [], []
-    failed = Counter(r.dataset.name for r in gathered.records if r.status != "ok")
-    for name in dict.fromkeys(each.record.name for each in data):
-        found, remark = pictures.pictures(gathered, kept, name)
-        drawn += found
-        mine = gathered.compared[gathered.compared["dataset"] == name]
-        lines = details(mine, gathered.results) if len(mine) <= MOST_DETAILED else []
-        sections.append(
-            {
-                "name": name,
-                "revisions": [each for each in data if each.record.name == name],
-                "shown": [each for each in found if isinstance(each, pictures.Picture)],
-                "remark": remark,
-                "details": [(method, rows) for _, method, rows in lines],
-                "failed": failed[name],
-            }
-        )
-    return sections, drawn
-
-
-def _grouped(
-    missing: Sequence[pictures.NotDrawn], *, bug: bool = False
-) -> list[tuple[str, str, str]]:
-    """The kind, the places and the reason; places with the same reason together."""
-    places = defaultdict(list)
-    for each in missing:
-        if each.bug or not bug:
-            places[each.kind, each.why].append(each.place)
-    return [(kind, ", ".join(filter(None, where)), why) for (kind, why), where in places.items()]
 
 
 def _rendered(template: str, content: dict[str, Any]) -> str:

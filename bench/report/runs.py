@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.records import catalogue
 from bench.records.format import duration, measured, whole
@@ -29,32 +30,28 @@ NUMBERS = ("nll", "mmd_m", "mmd_1", "train_seconds")
 
 
 @dataclass(frozen=True)
-class FullRun:
-    """What the page shows of a run beside its record."""
-
-    numbers: tuple[tuple[str, str], ...]
-    details: tuple[Detail, ...]
-    curve: pictures.Picture | None
-    command: Command
-    log: str
-    traceback: str
-
-
-@dataclass(frozen=True)
 class ListedRun:
-    """A run in the list of all.
+    """A run in the list of all; what is shown of one in full is empty in one of too many runs.
 
     Attributes:
         record: its record.
-        numbers: the columns of `NUMBERS` as text, and as numbers to sort by, None without one.
+        columns: those of `NUMBERS` as text, and as numbers to sort by, None without one.
         compared: whether it is part of the comparison.
-        full: what else is shown of it; None for one of too many runs.
+        numbers: title and value of every metric and cost that it has.
+        details: what its numbers rest on; none of a failed run.
+        command: what makes it again; None in one of too many runs.
+        log, traceback: their ends, of a failed run.
     """
 
     record: Record
-    numbers: tuple[tuple[str, float | None], ...]
+    columns: tuple[tuple[str, float | None], ...]
     compared: bool
-    full: FullRun | None
+    numbers: tuple[tuple[str, str], ...] = ()
+    details: tuple[Detail, ...] = ()
+    curve: pictures.Picture | None = None
+    command: Command | None = None
+    log: str = ""
+    traceback: str = ""
 
 
 def in_full(records: Sequence[Record]) -> set[str]:
@@ -73,21 +70,22 @@ def listed(gathered: Gathered, kept: pictures.Kept) -> Iterator[ListedRun]:
     draws = len(gathered.records) <= pictures.MOST_CURVES
     columns = [gathered.frame[name].astype("float64").tolist() for name in NUMBERS]
     for record, *values in zip(gathered.records, *columns, strict=True):
-        folder, shown, failed = gathered.results / record.run, None, record.status != "ok"
+        shown: dict[str, Any] = {}
+        folder = gathered.results / record.run
         if record.run in full:
-            shown = FullRun(
-                numbers=tuple(_numbers(record)),
-                details=() if failed else tuple(details[record.run]),
-                curve=pictures.curves(folder, kept) if draws else None,
-                command=commands([record])[0],
-                log=tail(folder / "log.txt", LOG_BYTES) if failed else "",
-                traceback=tail(folder / "traceback.txt", LOG_BYTES) if failed else "",
-            )
+            shown["numbers"] = tuple(_numbers(record))
+            shown["curve"] = pictures.curves(folder, kept) if draws else None
+            (shown["command"],) = commands([record])
+            if record.status == "ok":
+                shown["details"] = tuple(details[record.run])
+            else:
+                for name in ("log", "traceback"):
+                    shown[name] = tail(folder / f"{name}.txt", LOG_BYTES)
         numbers = tuple(
             (str(catalogue.number(name, value)), value) if value == value else ("–", None)
             for name, value in zip(NUMBERS, values, strict=True)
         )
-        yield ListedRun(record, numbers, record.run in compared, shown)
+        yield ListedRun(record, numbers, record.run in compared, **shown)
 
 
 def _numbers(record: Record) -> Iterator[tuple[str, str]]:
@@ -134,13 +132,9 @@ class Progress:
 
 def in_progress(results: Path) -> Iterator[Progress]:
     """The runs of a results folder that have not ended, by name."""
-    try:
-        with os.scandir(results) as entries:
-            found = sorted(e.name for e in entries if e.name.endswith(_PART) and e.is_dir())
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for name in found:
-        yield _progress(results / name)
+    for folder in sorted(results.glob(f"*{_PART}")):
+        if folder.is_dir():
+            yield _progress(folder)
 
 
 def tail(path: Path, size: int = _TAIL) -> str:
