@@ -1,29 +1,35 @@
-"""Runs side by side on this machine, each in a child process."""
+"""The runs of a study side by side: each has a thread that waits for it, here or on a cluster."""
 
 from __future__ import annotations
 
 import queue
 import tempfile
-import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 from filelock import FileLock, Timeout
 
 from bench.errors import BenchError, UsageError
-from bench.launch.process import Event, Halt, Job, make
-from bench.launch.worker import lock_file
+from bench.launch.process import Event, Halt, Tell, make
+from bench.launch.worker import Job, lock_file
 from bench.records import store
 from bench.records.spec import Limits, RunSpec
 
-#: Seconds between two looks at a run that another process makes.
+#: Seconds between two looks at a run that another process makes, and at the places for runs.
 LOOK_EVERY = 0.5
 
-Events = queue.Queue[tuple[RunSpec, Event]]
+_Events = queue.Queue[tuple[Job, Event]]
+
+
+class ClusterLost(BenchError):
+    """The study can't go on; finished runs are kept."""
+
+    exit_code = 1
 
 
 def run_all(
@@ -34,102 +40,124 @@ def run_all(
     gpus: Sequence[str] = (),
     again: bool = False,
 ) -> Generator[tuple[RunSpec, Event]]:
-    """Make the runs, `jobs` at a time, each in a child process.
+    """Make the runs on this machine, `jobs` at a time, each in a child process; see `make_all`.
+
+    The children share out the `gpus` among them; without any, each sees all.
+    """
+    free: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    for k in range(jobs):
+        free.put(gpus[k % len(gpus)] if gpus else None)
+
+    def make_here(job: Job, tell: Tell, halt: Halt) -> str:
+        gpu = free.get()
+        try:
+            return make(replace(job, gpu=gpu), tell, halt)
+        finally:
+            free.put(gpu)
+
+    return make_all(specs, results, limits, again, make_here, lambda: jobs)
+
+
+def make_all(
+    specs: Sequence[RunSpec],
+    results: Path,
+    limits: Limits,
+    again: bool,
+    make_one: Callable[[Job, Tell, Halt], str],
+    places: Callable[[], int],
+) -> Generator[tuple[RunSpec, Event]]:
+    """Make the runs, as many at a time as there are places.
 
     Several such calls, in this process or in others, share the work of one results folder: a run
     that one makes or has made is left alone by the others, which report when it is done.
 
-    Yields what happens as it happens: `start`, the child's `step`, `stage` and `note` events, and
-    for each run one `end` with its status. When the consumer closes this generator, as on Ctrl-C,
-    the children finish their steps, write checkpoints and end; a KeyboardInterrupt meanwhile kills
-    them.
+    Yields what happens as it happens: `start`, the run's `step`, `stage` and `note` events, and for
+    each run one `end` with its status. When the consumer closes this generator, as on Ctrl-C, the
+    runs finish their steps, write checkpoints and end; a KeyboardInterrupt meanwhile kills them.
 
     Args:
         specs: the runs.
         results: the results folder.
-        jobs: how many are made at a time.
         limits: what each may use.
-        gpus: the GPUs to share out among them; without any, each sees all.
         again: whether runs that have records now are repeated.
+        make_one: makes one run, as `bench.launch.process.make`; it is called in several threads.
+        places: how many runs can be made at a time now.
 
     Raises:
         UsageError: the results folder can't be written.
+        ClusterLost: `make_one` or `places` raised it.
     """
     with opened(results):
         tempfile.TemporaryFile(dir=results).close()
     store.restore(results)
-    waiting = deque(jobs_of(specs, results, limits, again))
-    events: Events = queue.Queue()
-    halt = Halt()
-    slots, unfinished = min(jobs, len(specs)), len(specs)
-    ended = threading.Semaphore(0)  # counts the slots that have ended; a join can't be interrupted
-    for k in range(slots):
-        gpu = gpus[k % len(gpus)] if gpus else None
-        arguments = waiting, gpu, events, halt, ended
-        threading.Thread(target=_run_slot, args=arguments, daemon=True).start()
+    waiting = deque[Job]()
+    for spec in specs:
+        found = store.read(results, spec.run) if again else None
+        waiting.append(Job(spec, results, limits, seen=store.stamp(found) if found else None))
+    events: _Events = queue.Queue()
+    halt, threads, active = Halt(), list[Thread](), 0
     try:
-        while unfinished:
-            spec, event = events.get()
-            unfinished -= event["event"] == "end"
-            yield spec, event
+        while waiting or active:
+            for _ in range(min(len(waiting), places() - active)):
+                arguments = waiting.popleft(), make_one, events, halt
+                threads.append(Thread(target=_run_one, args=arguments, daemon=True))
+                threads[-1].start()
+                active += 1
+            try:
+                job, event = events.get(timeout=LOOK_EVERY)
+            except queue.Empty:
+                continue
+            if lost := event.get("lost"):
+                raise lost
+            active -= event["event"] == "end"
+            if event.get("status") == "busy":
+                waiting.append(job)
+            else:
+                yield job.spec, event
     finally:
         halt.stop.set()
-        while slots:
+        while any(thread.is_alive() for thread in threads):
             try:
-                ended.acquire()
-                slots -= 1
+                time.sleep(0.05)
             except KeyboardInterrupt:
                 halt.kill.set()
 
 
-def jobs_of(specs: Sequence[RunSpec], results: Path, limits: Limits, again: bool) -> Iterator[Job]:
-    """Return the runs as jobs; with `again`, each knows the record that it is to replace."""
-    for spec in specs:
-        found = store.read(results, spec.run) if again else None
-        yield Job(spec, results, limits, seen=store.stamp(found) if found else None)
-
-
-def _run_slot(
-    waiting: deque[Job], gpu: str | None, events: Events, halt: Halt, ended: threading.Semaphore
+def _run_one(
+    job: Job, make_one: Callable[[Job, Tell, Halt], str], events: _Events, halt: Halt
 ) -> None:
-    """Make one run after the other until none is waiting; wait for those of other processes."""
-    busy = set[str]()
-    try:
-        while not halt.stop.is_set():
-            try:
-                job = waiting.popleft()
-            except IndexError:
-                return
-            if job.spec.run in busy:
-                time.sleep(LOOK_EVERY)
-            end = _run_one(replace(job, gpu=gpu), events, halt)
-            if end["status"] == "busy":
-                busy.add(job.spec.run)
-                waiting.append(job)
-            else:
-                events.put((job.spec, end))
-    finally:
-        ended.release()
+    """Make a run, unless another process has made it or is making it; its last event is `end`."""
 
+    def tell(event: Event) -> None:
+        events.put((job, event))
 
-def _run_one(job: Job, events: Events, halt: Halt) -> Event:
-    """Make a run, unless another process has made it or is making it; return its `end` event."""
+    end: Event = {"event": "end"}
     try:
         found = store.read(job.results, job.spec.run)
         if found and store.stamp(found) != job.seen:
-            return {"event": "end", "status": found.status, "elsewhere": True}
-        try:
-            with FileLock(lock_file(job.results, job.spec.run), timeout=0):
-                pass
-        except Timeout:
-            return {"event": "end", "status": "busy"}
-        events.put((job.spec, {"event": "start"}))
-        status = make(job, lambda event: events.put((job.spec, event)), halt)
-        return {"event": "end", "status": status}
+            end |= {"status": found.status, "elsewhere": True}
+        elif _is_locked(job):
+            end["status"] = "busy"
+        else:
+            tell({"event": "start"})
+            end["status"] = make_one(job, tell, halt)
+        if end["status"] == "busy":
+            halt.stop.wait(LOOK_EVERY)
+    except ClusterLost as error:
+        end["lost"] = error
     except Exception as error:  # no process can be started, a full disk; the other runs go on
         known = isinstance(error, OSError | BenchError)
         reason = str(error) if known else f"{type(error).__name__}: {error}"
-        return {"event": "end", "status": "error", "reason": reason}
+        end |= {"status": "error", "reason": reason}
+    tell(end)
+
+
+def _is_locked(job: Job) -> bool:
+    try:
+        with FileLock(lock_file(job.results, job.spec.run), timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 @contextmanager

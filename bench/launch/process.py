@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -14,18 +15,18 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
 import psutil
 from filelock import FileLock, Timeout
 
-from bench.launch.worker import lock_file
+from bench.launch.worker import Job, lock_file
 from bench.records import store
-from bench.records.spec import Limits, RunSpec
 
 Event = dict[str, Any]
+Tell = Callable[[Event], None]
 
 #: Seconds past its time limit after which a run is killed. It stops by itself between two steps,
 #: and is interrupted wherever it is after half of them.
@@ -42,21 +43,6 @@ KEPT_LINES = 40
 
 
 @dataclass(frozen=True)
-class Job:
-    """A run for a child process, below a results folder.
-
-    `gpu` is the GPU that it sees, None for all. `seen` is the stamp of the record that it is to
-    replace: any other record means that the run is done.
-    """
-
-    spec: RunSpec
-    results: Path
-    limits: Limits = field(default_factory=Limits)
-    gpu: str | None = None
-    seen: list[Any] | None = None
-
-
-@dataclass(frozen=True)
 class Halt:
     """Ends runs without a record: `stop` after a step and a checkpoint, `kill` at once."""
 
@@ -66,18 +52,17 @@ class Halt:
 
 @dataclass
 class Ending:
-    """How a child ended: with a status of its own, or else by a cause.
+    """How a child ended: with a status of its own, or for a reason that its parent has.
 
-    `status` is the record's, `busy` or `interrupted`; `cause` is `timeout`, `oom`, `killed` or
-    `error`.
+    `status` is the record's, `busy` or `interrupted`; with a `reason` it is `timeout`, `oom`,
+    `killed` or `error`.
     """
 
-    status: str | None = None
-    cause: str | None = None
+    status: str = ""
     reason: str = ""
 
 
-def make(job: Job, tell: Callable[[Event], None], halt: Halt) -> str:
+def make(job: Job, tell: Tell, halt: Halt) -> str:
     """Make one run in a child process, which leaves a record however it ends.
 
     A child that is killed, but not for its time or memory, is resumed from its last checkpoint.
@@ -98,10 +83,10 @@ def make(job: Job, tell: Callable[[Event], None], halt: Halt) -> str:
         with tempfile.TemporaryFile() as errors:
             ending = _attempt(job, tell, halt, errors)
             if halt.stop.is_set() or halt.kill.is_set():
-                return ending.status or "interrupted"
+                return "interrupted" if ending.reason else ending.status
             if ending.status == "interrupted":
-                ending = Ending(cause="killed", reason="Stopped by SIGTERM")
-            if ending.status:
+                ending = Ending("killed", "Stopped by SIGTERM")
+            if not ending.reason:
                 return ending.status
             output = _last_lines(job, errors)
         found = store.read(job.results, job.spec.run)
@@ -111,13 +96,16 @@ def make(job: Job, tell: Callable[[Event], None], halt: Halt) -> str:
         checkpoint = max((path.stat().st_mtime_ns for path in paths), default=None)
         lives = LIVES if checkpoint != last else lives - 1
         last = checkpoint
-        if ending.cause != "killed" or lives <= 0:
-            return _record_lost(job, ending, output, began)
+        if ending.status != "killed" or lives <= 0:
+            status = "error" if ending.status == "killed" else ending.status
+            reason = ": ".join([ending.reason, *_telling(output)])
+            times = {"started": began, "finished": store.utc()}
+            return leave_record(job, status, reason, output=output, **times)
         tell({"event": "note", "note": f"{ending.reason}; it will be resumed."})
 
 
-def _attempt(job: Job, tell: Callable[[Event], None], halt: Halt, errors: IO[bytes]) -> Ending:
-    ending, killed_before = Ending(), _killed_for_memory()
+def _attempt(job: Job, tell: Tell, halt: Halt, errors: IO[bytes]) -> Ending:
+    ending, status, killed_before = Ending(), "", _killed_for_memory()
     child = _start(job, errors)
     watch = threading.Thread(target=_watch, args=(child, job, halt, ending), daemon=True)
     watch.start()
@@ -125,15 +113,15 @@ def _attempt(job: Job, tell: Callable[[Event], None], halt: Halt, errors: IO[byt
     for line in child.stdout:
         with suppress(ValueError):
             event = json.loads(line)
-            if event["event"] in ("end", "busy"):
-                ending.status = event.get("status", "busy")
+            if event["event"] == "end":
+                status = event["status"]
             else:
                 tell(event)
     code = child.wait()
     watch.join()
-    if not ending.status and not ending.cause:
-        ending.cause, ending.reason = _cause(code, _killed_for_memory() > killed_before)
-    return ending
+    if status or ending.reason:
+        return Ending(status) if status else ending
+    return Ending(*_cause(code, _killed_for_memory() > killed_before))
 
 
 def _cause(code: int, short_of_memory: bool) -> tuple[str, str]:
@@ -161,13 +149,7 @@ def _start(job: Job, errors: IO[bytes]) -> subprocess.Popen[str]:
         env=environment,
         start_new_session=True,  # Ctrl-C is the parent's to handle
     )
-    request = {
-        "spec": job.spec.to_json(),
-        "results": str(job.results.absolute()),
-        "limits": asdict(job.limits),
-        "seen": job.seen,
-    }
-    _say(child, json.dumps(request))
+    _say(child, pickle.dumps(replace(job, results=job.results.absolute())).hex())
     return child
 
 
@@ -188,8 +170,8 @@ def _watch(child: subprocess.Popen[str], job: Job, halt: Halt, ending: Ending) -
         if halt.stop.is_set() and asked == math.inf:
             asked = now
             _say(child, "stop")
-        if over > GRACE / 2 and not ending.cause:
-            ending.cause = "timeout"
+        if over > GRACE / 2 and not ending.status:
+            ending.status = "timeout"
             ending.reason = f"interrupted {over:.3g} s after its time limit of {timeout:g} s"
             child.terminate()
         if over > GRACE:
@@ -199,7 +181,7 @@ def _watch(child: subprocess.Popen[str], job: Job, halt: Halt, ending: Ending) -
             taken = psutil.Process(child.pid).memory_info().rss / 2**30
         too_much = taken > memory
         if too_much:
-            ending.cause = "oom"
+            ending.status = "oom"
             ending.reason = f"killed: it used {taken:.2f} GiB of memory, the limit is {memory:.2f}"
         if halt.kill.is_set() or now - asked > PATIENCE or over > GRACE or too_much:
             break
@@ -227,19 +209,11 @@ def _last_lines(job: Job, errors: IO[bytes]) -> list[str]:
     return [line for line in lines if not line.startswith("Extension modules:")][-KEPT_LINES:]
 
 
-def _record_lost(job: Job, ending: Ending, output: list[str], began: str) -> str:
-    """Write the record of a run whose process died; its status, or `busy` if another has it now."""
-    status = ending.cause if ending.cause in ("timeout", "oom") else "error"
-    reason = ": ".join([ending.reason, *_telling(output)])
-    content = store.outline(job.spec) | {
-        "status": status,
-        "reason": reason,
-        "output": output,
-        "started": began,
-        "finished": store.utc(),
-    }
+def leave_record(job: Job, status: str, reason: str, **more: Any) -> str:
+    """Write the record of a run that left none; its status, or `busy` if another has it now."""
+    content = store.outline(job.spec) | {"status": status, "reason": reason} | more
     try:
-        with FileLock(lock_file(job.results, job.spec.run), timeout=1):
+        with FileLock(lock_file(job.results, job.spec.run), timeout=5):
             store.part(job.results, job.spec.run).mkdir(parents=True, exist_ok=True)
             store.publish(job.results, job.spec.run, content)
     except Timeout:

@@ -1,8 +1,8 @@
 """The child process that makes one run: `python -P -m bench.launch.worker`.
 
-It reads one line of JSON, the job, and writes one line of JSON for each event. All other output
-goes to the run's log. A line `stop` on standard input asks it to stop after the current step; when
-standard input ends, its parent is gone, and it ends too.
+It reads its job, a pickle in one line of hexadecimal digits, and writes one line of JSON for each
+event. All other output goes to the run's log. A line `stop` on standard input asks it to stop after
+the current step; when standard input ends, its parent is gone, and it ends too.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import datetime
 import faulthandler
 import json
 import os
+import pickle
 import signal
 import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,6 +34,21 @@ REPORT_EVERY = 0.2
 LOG_EVERY = 30.0
 
 
+@dataclass(frozen=True)
+class Job:
+    """A run for a child process, below a results folder.
+
+    `gpu` is the GPU that it sees, None for all. `seen` is the stamp of the record that it is to
+    replace: any other record means that the run is done.
+    """
+
+    spec: RunSpec
+    results: Path
+    limits: Limits = field(default_factory=Limits)
+    gpu: str | None = None
+    seen: list[Any] | None = None
+
+
 def main() -> None:
     """Make the run that standard input describes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
@@ -41,29 +58,29 @@ def main() -> None:
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
         prctl, on_parents_death = ctypes.CDLL(None).prctl, 1
         prctl(on_parents_death, signal.SIGKILL)  # even if it is stuck in C
-    request = json.loads(sys.stdin.readline())
+    job: Job = pickle.loads(bytes.fromhex(sys.stdin.readline()))
     stop, evaluating = threading.Event(), threading.Event()
     threading.Thread(target=_listen, args=(stop, evaluating), daemon=True).start()
-    results, spec = Path(request["results"]), RunSpec.from_json(request["spec"])
+    results, run = job.results, job.spec.run
     try:
-        lock = FileLock(lock_file(results, spec.run)).acquire(timeout=0)
+        lock = FileLock(lock_file(results, run)).acquire(timeout=0)
     except Timeout:
-        _send(channel, {"event": "busy"})
+        _send(channel, {"event": "end", "status": "busy"})
         return
     with lock:
-        found = store.finish(results, spec.run) or store.read(results, spec.run)
-        if found and store.stamp(found) != request["seen"]:
+        found = store.finish(results, run) or store.read(results, run)
+        if found and store.stamp(found) != job.seen:
             _send(channel, {"event": "end", "status": found.status, "elsewhere": True})
             return
         with suppress(OSError):  # all output goes to the run's log, if that can be written
-            folder = store.part(results, spec.run)
+            folder = store.part(results, run)
             folder.mkdir(parents=True, exist_ok=True)
             log = os.open(folder / "log.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             os.dup2(log, 1)
             os.dup2(log, 2)
             os.close(log)
         faulthandler.enable()
-        _run(request, channel, stop, evaluating)
+        _run(job, channel, stop, evaluating)
 
 
 def lock_file(results: Path, run: str) -> Path:
@@ -71,16 +88,13 @@ def lock_file(results: Path, run: str) -> Path:
     return results / ".locks" / f"{run}.lock"
 
 
-def _run(
-    request: dict[str, Any], channel: IO[str], stop: threading.Event, evaluating: threading.Event
-) -> None:
+def _run(job: Job, channel: IO[str], stop: threading.Event, evaluating: threading.Event) -> None:
     import torch
 
     from bench.training.loop import TimedOut
     from bench.training.run import execute
 
-    spec, limits = RunSpec.from_json(request["spec"]), Limits(**request["limits"])
-    began = time.monotonic()
+    spec, began = job.spec, time.monotonic()
 
     def interrupt(*_: object) -> None:
         """On SIGTERM: from the parent past the time limit, or from anybody who wants an end."""
@@ -114,7 +128,7 @@ def _run(
             _send(channel, event)
 
     _log(f"process {os.getpid()}, {torch.get_num_threads()} threads, {spec.device}")
-    draft = execute(spec, Path(request["results"]), report, stop, limits)
+    draft = execute(spec, job.results, report, stop, job.limits)
     _log(" ".join(filter(None, (draft["status"], draft["reason"]))))
     _send(channel, {"event": "end", "status": draft["status"]})
 

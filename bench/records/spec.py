@@ -6,9 +6,9 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
@@ -111,17 +111,6 @@ class RunSpec:
         """The run's name: the name of its folder."""
         label = re.sub(r"[^A-Za-z0-9_.-]+", "-", self.label)
         return f"{self.method}-{label}-s{self.seed}-{self.key[:8]}"
-
-    def to_json(self) -> str:
-        """The specification as one line, for the child process that runs it."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, line: str) -> Self:
-        """The specification that `to_json` wrote."""
-        parts = json.loads(line)
-        parts |= {"judge": Judge(**parts["judge"]), "include": tuple(parts["include"])}
-        return cls(**parts)
 
 
 @dataclass(frozen=True, kw_only=True)

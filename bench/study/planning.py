@@ -116,7 +116,8 @@ def _columns(
                 method=method,
                 version=versions[method],
                 config=asdict(config),
-                dataset=name,
+                # Whoever makes the run has another working folder.
+                dataset=name if dataset.name == name else str(Path(name).absolute()),
                 label=dataset.name,
                 revision=revisions[name],
                 minibatches=amount.minibatches,

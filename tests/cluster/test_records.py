@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 from distributed import Client
 from filelock import FileLock
 
+from bench.launch import pool
 from bench.launch.dask import connecting, run_on, running, task
 from bench.launch.worker import lock_file
 from bench.records import store
@@ -50,19 +51,14 @@ def test_the_same_records_and_events(
 @pytest.fixture
 def apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers that see no results folder: the token that they find there is another's."""
-    proven = task.home
+    proven = task.token_in
 
-    class Unproven:
-        def __init__(self, results: Path) -> None:
-            self.made = proven(results)
+    @contextmanager
+    def unproven(results: Path) -> Iterator[str]:
+        with proven(results):
+            yield "another"
 
-        def __enter__(self) -> task.Home:
-            return replace(self.made.__enter__(), secret="another")
-
-        def __exit__(self, *error: Any) -> Any:
-            return self.made.__exit__(*error)
-
-    monkeypatch.setattr(task, "home", Unproven)
+    monkeypatch.setattr(task, "token_in", unproven)
 
 
 def test_records_come_home(
@@ -175,7 +171,7 @@ def test_a_run_that_is_made_already_is_not_made_again(
         read = staticmethod(lambda results, run: None)
         stamp, restore = staticmethod(store.stamp), staticmethod(store.restore)
 
-    monkeypatch.setattr(running, "store", Unread)
+    monkeypatch.setattr(pool, "store", Unread)
     events = [e for _, e in run_on(client, specs[:1], results)]
     assert events == [{"event": "start"}, {"event": "end", "status": "ok"}]
     assert store.read(results, specs[0].run) == before

@@ -12,7 +12,7 @@ from distributed import Client
 
 from bench.errors import UsageError
 from bench.launch.dask import connecting, run_on
-from bench.launch.dask.running import ClusterLost
+from bench.launch.pool import ClusterLost
 from bench.records.spec import Limits, RunSpec
 from bench.study.planning import plan
 from bench.study.studies import Study

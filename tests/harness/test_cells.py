@@ -19,9 +19,9 @@ from filelock import FileLock
 from bench.data import arrays
 from bench.errors import UsageError
 from bench.launch.dask import run_on, running, task, workers
-from bench.launch.dask.task import Home, Parcel, pack, unpack
-from bench.launch.process import Halt, Job
-from bench.launch.worker import lock_file
+from bench.launch.dask.task import Parcel, pack, unpack
+from bench.launch.process import Halt
+from bench.launch.worker import Job, lock_file
 from bench.records import store
 from bench.records.spec import RunSpec
 from bench.registry import plugins
@@ -68,14 +68,14 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[[Make], None]:
 @pytest.fixture
 def apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers that see no results folder: the token that they find there is another's."""
-    proven = task.home
+    proven = task.token_in
 
     @contextmanager
-    def unproven(results: Path) -> Iterator[Home]:
-        with proven(results) as made:
-            yield replace(made, secret="another")
+    def unproven(results: Path) -> Iterator[str]:
+        with proven(results):
+            yield "another"
 
-    monkeypatch.setattr(task, "home", unproven)
+    monkeypatch.setattr(task, "token_in", unproven)
 
 
 def publish(spec: RunSpec, results: Path) -> str:
@@ -171,35 +171,61 @@ def test_but_not_for_ever(client: Client, specs: list[RunSpec], tmp_path: Path, 
 def test_a_lock_that_outlives_its_worker_is_waited_for(
     client: Client, specs: list[RunSpec], tmp_path: Path, play: Any, monkeypatch: Any
 ) -> None:
+    """By the worker for a while, then by the study, which sends the run again."""
     times = iter(["busy", "busy"])
     play(lambda job, *rest: next(times, None) or publish(job.spec, job.results))
     monkeypatch.setattr(task, "LOOK", 0.05)
     assert ends(run_on(client, specs[:1], tmp_path / "runs")) == {specs[0].run: "ok"}
-    monkeypatch.setattr(task, "ORPHAN", 0.1)
-    play(lambda *given: "busy")
-    assert ends(run_on(client, specs[1:2], tmp_path / "runs")) == {specs[1].run: "busy"}
+    times = iter(["busy", "busy"])
+    monkeypatch.setattr(task, "ORPHAN", 0.0)
+    events = list(run_on(client, specs[1:2], tmp_path / "runs"))
+    assert ends(events) == {specs[1].run: "ok"}
+    assert [event["event"] for _, event in events] == ["start", "start", "start", "end"]
 
 
 def test_a_run_that_another_study_makes_here_is_left_to_it(
     client: Client, specs: list[RunSpec], tmp_path: Path, play: Any, apart: None
 ) -> None:
-    """Workers that see no folder see no lock either; it is taken here, or the cell is given up."""
+    """It is not begun; when the other one has made it, its end is reported."""
+    play(lambda job, *rest: publish(job.spec, job.results))
+    (tmp_path / "runs" / ".locks").mkdir(parents=True)
+    lock = FileLock(lock_file(tmp_path / "runs", specs[0].run), thread_local=False)
+    lock.acquire()
+    events = []
+    for spec, event in run_on(client, specs[:2], tmp_path / "runs"):
+        events.append((spec, event))
+        if spec == specs[1] and event["event"] == "end":
+            publish(specs[0], tmp_path / "runs")
+            lock.release()
+    assert [e for s, e in events if s == specs[0]] == [
+        {"event": "end", "status": "ok", "elsewhere": True}
+    ]
+    assert [e["event"] for s, e in events if s == specs[1]] == ["start", "end"]
+
+
+def test_a_run_that_another_study_begins_first_is_given_up(
+    client: Client, specs: list[RunSpec], tmp_path: Path, play: Any, apart: None, monkeypatch: Any
+) -> None:
+    """Workers that see no folder see no lock either; it is taken here when they begin."""
     stopped = threading.Event()
+    others = iter([True])
 
     def slow(job: Job, tell: Any, halt: Halt) -> str:
-        if job.spec.seed == 0:
+        if not stopped.is_set():
             halt.stop.wait(100)
             stopped.set()
             return "interrupted"
         return publish(job.spec, job.results)
 
     play(slow)
-    with FileLock(lock_file(tmp_path / "runs", specs[0].run)):
-        events = list(run_on(client, specs[:2], tmp_path / "runs"))
-    assert ends(events) == {specs[0].run: "busy", specs[1].run: "ok"}
-    for spec in specs[:2]:
-        assert [e["event"] for s, e in events if s == spec] == ["start", "end"]
-    assert stopped.wait(20)
+    acquired = running._acquired
+    monkeypatch.setattr(
+        running, "_acquired", lambda lock, wait=0: not next(others, False) and acquired(lock, wait)
+    )
+    events = [event for _, event in run_on(client, specs[:1], tmp_path / "runs")]
+    assert stopped.is_set()
+    assert [event["event"] for event in events] == ["start", "start", "end"]
+    assert events[-1]["status"] == "ok"
 
 
 def test_what_is_too_large_stays_behind_and_the_record_says_so(

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from bench.launch import process
-from bench.launch.process import Halt, Job, make
+from bench.launch.process import Halt, make
+from bench.launch.worker import Job
 from bench.records import store
 from bench.records.spec import Limits, RunSpec
 from bench.registry import plugins

@@ -12,7 +12,7 @@ import pytest
 
 from bench.records import store
 from bench.records.frame import cells, records
-from bench.records.spec import RunSpec
+from bench.records.spec import Judge, RunSpec
 from bench.records.store import outline
 from bench.registry import plugins
 from bench.study.planning import Only, former, plan
@@ -29,7 +29,9 @@ RECORD = "gaussian-moons-s0-e4659a79"
 
 
 def spec_of(line: Mapping[str, Any]) -> RunSpec:
-    return RunSpec.from_json(json.dumps(line["spec"]))
+    spec = line["spec"]
+    include = tuple(spec["include"])
+    return RunSpec(**spec | {"judge": Judge(**spec["judge"]), "include": include})
 
 
 def study() -> Study:

@@ -104,12 +104,3 @@ def test_the_names_of_runs_that_were_made_stay_theirs() -> None:
         judge=Judge(test_rows=5_000, rtol=1e-6, metrics_version=4),
     )
     assert other.run == "flow-matching-moons-s0-3bd1324d"
-
-
-def test_json_there_and_back() -> None:
-    spec = replace(SPEC, judge=Judge(rtol=1e-7, dtype="float32"), timeout=2.5, preset="any")
-    line = spec.to_json()
-    assert "\n" not in line
-    again = RunSpec.from_json(line)
-    assert again == spec
-    assert (again.key, again.run) == (spec.key, spec.run)

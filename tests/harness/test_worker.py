@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import IO
 import numpy as np
 from filelock import FileLock
 
-from bench.launch.worker import lock_file
+from bench.launch.worker import Job, lock_file
 from bench.records import store
 from bench.records.spec import Judge, RunSpec
 from bench.study.planning import plan
@@ -44,9 +45,7 @@ def start(run: RunSpec, folder: Path) -> subprocess.Popen[str]:
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
-    where = {"spec": run.to_json(), "results": str(folder / "runs")}
-    request = where | {"seen": None, "limits": {}}
-    pipe(child.stdin).write(json.dumps(request) + "\n")
+    pipe(child.stdin).write(pickle.dumps(Job(run, folder / "runs")).hex() + "\n")
     pipe(child.stdin).flush()
     return child
 
@@ -74,7 +73,7 @@ def test_busy(tmp_path: Path) -> None:
     with FileLock(lock_file(tmp_path / "runs", run.run)), start(run, tmp_path) as child:
         events = [json.loads(line) for line in pipe(child.stdout)]
         assert child.wait(60) == 0
-    assert events == [{"event": "busy"}]
+    assert events == [{"event": "end", "status": "busy"}]
     assert list(store.read_all(tmp_path / "runs")) == []
 
 

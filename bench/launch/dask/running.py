@@ -7,26 +7,22 @@ import queue
 import time
 import uuid
 import warnings
-from collections import Counter, deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from bench.errors import BenchError, DataError
 from bench.launch.dask import task, workers
-from bench.launch.dask.task import Home, Order, Outcome, run_task
+from bench.launch.dask.task import Order, Outcome, run_task
 from bench.launch.dask.workers import Resources, Unfit
-from bench.launch.pool import jobs_of
-from bench.launch.process import Event
-from bench.launch.worker import lock_file
-from bench.records import store
+from bench.launch.pool import ClusterLost, make_all
+from bench.launch.process import Event, Halt, Tell, leave_record
+from bench.launch.worker import Job, lock_file
 from bench.records.spec import Limits, RunSpec
-from bench.registry import plugins
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -38,12 +34,6 @@ DEATHS = 4
 PATIENCE = 30.0
 
 _KEPT = "Finished runs are kept; the same command resumes the rest."
-
-
-class ClusterLost(BenchError):
-    """The study can't go on; finished runs are kept."""
-
-    exit_code = 1
 
 
 def run_on(
@@ -76,114 +66,56 @@ def run_on(
     """
     if not specs:
         return
-    with task.home(results) as home:
-        store.restore(results)
-        limits = limits or Limits(threads=1)
+    limits = limits or Limits(threads=1)
+    with task.token_in(results) as token:
         resources = workers.wait(client, specs[0].device, limits.threads or 1, patience)
-        # A worker has another working folder: paths of tables become absolute.
-        sendable = [
-            spec
-            if spec.dataset in plugins.datasets()
-            else replace(spec, dataset=str(Path(spec.dataset).absolute()))
-            for spec in specs
-        ]
-        workers.examine(client, workers.needs(sendable))
-        originals = {spec.run: spec for spec in specs}
-        seen = {job.spec.run: job.seen for job in jobs_of(specs, results, limits, again)}
-        waiting = deque(sendable)
-        with closing(_Study(client, home, waiting, resources, limits, patience, seen)) as study:
-            for run, event in study.make():
-                yield originals[run], event
+        workers.examine(client, workers.needs(specs))
+        with closing(_Dispatcher(client, token, resources, patience)) as dispatcher:
+            made = make_all(specs, results, limits, again, dispatcher.make, dispatcher.places)
+            yield from made
 
 
-@dataclass
-class _Study:
-    """The runs of a study: those that wait, those that were sent, and what workers report.
+class _Dispatcher:
+    """Makes runs on the workers of a cluster.
 
     As many are sent as the workers can make at once, so that a worker that joins late gets its
     share, and one that dies takes no more runs with it than it was making.
     """
 
-    client: Client
-    home: Home
-    waiting: deque[RunSpec]
-    resources: Resources
-    limits: Limits
-    patience: float
-    seen: Mapping[str, list[Any] | None]
-
-    def __post_init__(self) -> None:
-        self.results = Path(self.home.results)
-        self.sent: dict[str, tuple[RunSpec, Future[Outcome]]] = {}
-        self.begun: set[str] = set()
-        self.starts = Counter[str]()
-        self.kills = Counter[str]()
-        self.locks: dict[str, FileLock] = {}
+    def __init__(self, client: Client, token: str, resources: Resources, patience: float) -> None:
+        self.client, self.token = client, token
+        self.resources, self.patience = resources, patience
         self.unfit: dict[str, Unfit] = {}
         self.fit: list[str] = []
         self.room = 0
-        self.looked = -math.inf
-        self.alone_since: float | None = None
-        self.messages: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.looked, self.last_fit = -math.inf, time.monotonic()
+        self.inboxes: dict[str, queue.Queue[Event]] = {}
         self.topic = f"bench-{uuid.uuid4().hex}"
-        self.fetching = ThreadPoolExecutor(2, thread_name_prefix="bench-fetch")
-        self.client.subscribe_topic(self.topic, lambda event: self.messages.put(event[1]))
-
-    def make(self) -> Iterator[tuple[str, Event]]:
-        """Make all of them; yields events by the run's name."""
-        while self.waiting or self.sent:
-            if time.monotonic() - self.looked > workers.LOOK:
-                self._look()
-            while self.waiting and len(self.sent) < self.room:
-                spec = self.waiting.popleft()
-                made = None
-                with suppress(DataError):
-                    made = store.read(self.results, spec.run)
-                if made and store.stamp(made) != self.seen[spec.run]:
-                    yield spec.run, {"event": "end", "status": made.status, "elsewhere": True}
-                else:
-                    self._send(spec)
-            if not self.waiting and not self.sent:
-                return
-            with suppress(queue.Empty):
-                message = self.messages.get(timeout=workers.LOOK)
-                key = message["key"]
-                if key not in self.sent:
-                    continue  # of a run that was given up
-                if "event" in message:
-                    yield from self._reported(key, message["event"], message.get("here"))
-                else:
-                    yield from self._ended(key, message["outcome"])
+        client.subscribe_topic(self.topic, self._receive)
 
     def close(self) -> None:
-        """Give up what was sent: Dask marks the tasks, and the workers stop the child processes."""
-        if self.client.status == "running":
-            with suppress(Exception):  # without a scheduler there is nothing to stop
-                self.client.unsubscribe_topic(self.topic)
-                self.client.cancel([future for _, future in self.sent.values()], force=True)
-        self.sent.clear()
-        self.fetching.shutdown(wait=False, cancel_futures=True)
-        for lock in self.locks.values():
-            lock.release()
+        with suppress(Exception):  # without a scheduler there is nothing to stop
+            self.client.unsubscribe_topic(self.topic)
 
-    def _look(self) -> None:
-        """Count how many runs the workers can make.
+    def places(self) -> int:
+        """Return how many runs the workers can make at a time.
 
         Raises:
             ClusterLost: there has been no worker, or no scheduler, for too long.
         """
-        self.looked = time.monotonic()
+        now = time.monotonic()
+        if now - self.looked < workers.LOOK:
+            return self.room
+        self.looked = now
         running = self.client.status == "running"
         found = self.client.scheduler_info()["workers"] if running else {}
         able = {address: w for address, w in found.items() if address not in self.unfit}
-        room = {address: workers.slots(w, self.resources) for address, w in able.items()}
-        self.fit, self.room = [address for address, n in room.items() if n], sum(room.values())
+        slots = {address: workers.slots(w, self.resources) for address, w in able.items()}
+        self.fit, self.room = [address for address, n in slots.items() if n], sum(slots.values())
         if self.fit:
-            self.alone_since = None
-            return
-        self.alone_since = self.alone_since or self.looked
-        if self.looked - self.alone_since < self.patience:
-            return
+            self.last_fit = now
+        if now - self.last_fit < self.patience:
+            return self.room
         address = self.client.scheduler.address if self.client.scheduler else "of this study"
         if not running:
             raise ClusterLost(f"The scheduler {address} is gone.", _KEPT)
@@ -193,13 +125,73 @@ class _Study:
         problem, remedy = workers.lacking(found, self.resources, address, self.patience)
         raise ClusterLost(f"{problem} {_KEPT}", remedy)
 
-    def _send(self, spec: RunSpec) -> None:
-        key = f"{spec.run}-{uuid.uuid4().hex[:8]}"
-        need, seen = workers.needs([spec]), self.seen[spec.run]
-        order = Order(need, key, self.topic, self.home, self.limits, task.LIMIT, seen)
+    def make(self, job: Job, tell: Tell, halt: Halt) -> str:
+        """Make one run on a worker, as `bench.launch.process.make` does here."""
+        lock = FileLock(lock_file(job.results, job.spec.run))
+        try:
+            outcome = self._outcome(job, tell, halt, lock)
+            if outcome.parcel and _acquired(lock, wait=5):
+                _unpack(job, outcome.parcel)
+        finally:
+            lock.release(force=True)
+        if outcome.reason:
+            return leave_record(job, outcome.status, outcome.reason)
+        return outcome.status
+
+    def _outcome(self, job: Job, tell: Tell, halt: Halt, lock: FileLock) -> Outcome:
+        """Send a run until a worker has made it; the lock is held if it has another folder."""
+        from distributed.scheduler import KilledWorker
+
+        starts = kills = 0
+        while max(starts - 1, kills) < DEATHS:
+            with self._sent(job) as (future, inbox):
+                for event in _until_done(inbox, halt):
+                    if event["event"] != "start":
+                        tell(event)
+                        continue
+                    starts += 1
+                    if starts > DEATHS:
+                        break
+                    if starts > 1:
+                        tell({"event": "stage", "stage": "started again: its worker was lost"})
+                    elif not event["here"] and not _acquired(lock):
+                        return Outcome("busy")
+                if halt.stop.is_set():
+                    return Outcome("interrupted")
+                if starts > DEATHS:
+                    break
+                try:
+                    outcome: Outcome = future.result()
+                except KilledWorker:
+                    kills = max(starts, kills + 1)
+                    continue
+                except CancelledError as error:
+                    what = f"The scheduler gave up the run {job.spec.run}"
+                    raise ClusterLost(f"{what}: {error or 'cancelled'}.", _KEPT) from error
+                except Exception as error:
+                    return Outcome("error", reason=f"{type(error).__name__}: {error}")
+            if outcome.unfit:
+                if outcome.worker not in self.unfit:
+                    why = " ".join((f"{outcome.unfit[0]}.", outcome.unfit[1]))
+                    warnings.warn(f"The worker {outcome.worker} gets no runs: {why}", stacklevel=2)
+                self.unfit[outcome.worker] = outcome.unfit
+                self.looked = -math.inf
+                return Outcome("busy")
+            if outcome.status != "interrupted":  # else the worker closed
+                return outcome
+        deaths = max(starts - 1, kills)
+        why = f"its worker died or closed each of the {deaths} times that it was started"
+        return Outcome("error", reason=why)
+
+    @contextmanager
+    def _sent(self, job: Job) -> Iterator[tuple[Future[Outcome], queue.Queue[Event]]]:
+        """A run as a task, with its events, the last of them `end`; cancelled where it is left."""
+        key = f"{job.spec.run}-{uuid.uuid4().hex[:8]}"
+        inbox = self.inboxes[key] = queue.Queue()
+        need, job = workers.needs([job.spec]), replace(job, results=job.results.absolute())
         future = self.client.submit(
             run_task,
-            order,
+            Order(need, job, key, self.topic, self.token, task.LIMIT),
             key=key,
             resources=dict(self.resources) or None,
             # Not to a worker that would refuse it again, unless the others are gone.
@@ -207,114 +199,53 @@ class _Study:
             allow_other_workers=bool(self.unfit),
             pure=False,
         )
-        self.sent[key] = spec, future
+        future.add_done_callback(lambda _: inbox.put({"event": "end"}))
+        try:
+            yield future, inbox
+        finally:
+            del self.inboxes[key]
+            if self.client.status == "running":
+                with suppress(Exception):  # without a scheduler there is nothing to stop
+                    self.client.cancel([future], force=True)
 
-        def fetch() -> None:  # in a thread: the outcome may be large
-            try:
-                outcome: Outcome | BaseException = future.result()
-            except (Exception, CancelledError) as error:
-                outcome = error
-            self.messages.put({"key": key, "outcome": outcome})
+    def _receive(self, message: tuple[float, dict[str, Any]]) -> None:
+        key, event = message[1]["key"], message[1]["event"]
+        if inbox := self.inboxes.get(key):  # else the run was given up
+            inbox.put(event)
 
-        def done(_: Any) -> None:
-            with suppress(RuntimeError):  # the study has ended
-                self.fetching.submit(fetch)
 
-        future.add_done_callback(done)
-
-    def _reported(self, key: str, event: Event, here: bool | None) -> Iterator[tuple[str, Event]]:
-        run = self.sent[key][0].run
-        if event["event"] != "start":
-            yield run, event
+def _until_done(inbox: queue.Queue[Event], halt: Halt) -> Iterator[Event]:
+    """The events of a run until its task is done, or until all are to stop."""
+    while not halt.stop.is_set():
+        try:
+            event = inbox.get(timeout=workers.LOOK / 4)
+        except queue.Empty:
+            continue
+        if event["event"] == "end":
             return
-        self.starts[run] += 1
-        if self.starts[run] > DEATHS:
-            yield from self._fail(key, _deadly(self.starts[run] - 1))
-        elif self.starts[run] > 1:
-            yield run, {"event": "stage", "stage": "started again: its worker was lost"}
-        elif here or self._lock(run):
-            self.begun.add(run)
-            yield run, event
-        else:
-            yield from self._end(key, "busy")
+        yield event
 
-    def _ended(self, key: str, outcome: Outcome | BaseException) -> Iterator[tuple[str, Event]]:
-        from distributed.scheduler import KilledWorker
 
-        run = self.sent[key][0].run
-        if isinstance(outcome, KilledWorker):
-            self.kills[run] += 1
-            deaths = max(self.starts[run], self.kills[run])
-            if deaths >= DEATHS:
-                yield from self._fail(key, _deadly(deaths))
-            else:
-                self._requeue(key)
-        elif isinstance(outcome, CancelledError):
-            what = f"The scheduler gave up the run {run}: {outcome or 'cancelled'}."
-            raise ClusterLost(what, _KEPT)
-        elif isinstance(outcome, BaseException):
-            yield from self._fail(key, f"{type(outcome).__name__}: {outcome}")
-        elif outcome.unfit:
-            if outcome.worker not in self.unfit:
-                why = " ".join((f"{outcome.unfit[0]}.", outcome.unfit[1]))
-                warnings.warn(f"The worker {outcome.worker} gets no runs: {why}", stacklevel=2)
-            self.unfit[outcome.worker] = outcome.unfit
-            self.looked = -math.inf
-            self._requeue(key)
-        elif outcome.status == "interrupted":  # the worker closed
-            self._requeue(key)
-        else:
-            if outcome.parcel and (run in self.locks or self._lock(run, wait=5)):
-                self._unpack(run, outcome.parcel)
-            yield from self._end(key, outcome.status)
-
-    def _requeue(self, key: str) -> None:
-        self.waiting.appendleft(self.sent.pop(key)[0])
-
-    def _end(self, key: str, status: str) -> Iterator[tuple[str, Event]]:
-        spec, future = self.sent.pop(key)
-        run = spec.run
-        future.cancel()
-        if lock := self.locks.pop(run, None):
-            lock.release()
-        if run not in self.begun:  # made by another, or ended before it began
-            yield run, {"event": "start"}
-        yield run, {"event": "end", "status": status}
-
-    def _fail(self, key: str, reason: str) -> Iterator[tuple[str, Event]]:
-        """End a run that leaves no record by itself with one that says why."""
-        spec, future = self.sent[key]
-        run = spec.run
-        future.cancel()
-        if run in self.locks or self._lock(run, wait=5):
-            store.part(self.results, run).mkdir(parents=True, exist_ok=True)
-            draft = store.outline(spec) | {"status": "error", "reason": reason}
-            store.publish(self.results, run, draft)
-        yield from self._end(key, "error")
-
-    def _unpack(self, run: str, parcel: task.Parcel) -> None:
-        try:
-            task.unpack(parcel, self.results, run)
-        except OSError as error:
-            raise ClusterLost(
-                f"The run {run} has arrived and can't be written: {error.strerror}.",
-                "Make room below the results folder; finished runs are kept.",
-            ) from error
-        for name, size in parcel.left_behind.items():
-            what = f"{name} of {run} stayed on the worker: it has {size:,} bytes"
-            why = f"a run may send {task.LIMIT:,}. Share the results folder with the workers."
-            warnings.warn(f"{what}, and {why}", stacklevel=2)
-
-    def _lock(self, run: str, wait: float = 0) -> bool:
-        """Hold the run's lock here, so that no other study makes it meanwhile."""
-        lock = FileLock(lock_file(self.results, run))
-        try:
+def _acquired(lock: FileLock, wait: float = 0) -> bool:
+    """Hold the run's lock here, so that no other study makes it meanwhile."""
+    try:
+        if not lock.is_locked:
             lock.acquire(timeout=wait)
-        except Timeout:
-            return False
-        self.locks[run] = lock
-        return True
+    except Timeout:
+        return False
+    return True
 
 
-def _deadly(deaths: int) -> str:
-    return f"its worker died or closed each of the {deaths} times that it was started"
+def _unpack(job: Job, parcel: task.Parcel) -> None:
+    run = job.spec.run
+    try:
+        task.unpack(parcel, job.results, run)
+    except OSError as error:
+        raise ClusterLost(
+            f"The run {run} has arrived and can't be written: {error.strerror}.",
+            "Make room below the results folder; finished runs are kept.",
+        ) from error
+    for name, size in parcel.left_behind.items():
+        what = f"{name} of {run} stayed on the worker: it has {size:,} bytes"
+        why = f"a run may send {task.LIMIT:,}. Share the results folder with the workers."
+        warnings.warn(f"{what}, and {why}", stacklevel=2)

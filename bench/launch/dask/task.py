@@ -12,19 +12,18 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from operator import methodcaller
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from bench.errors import DataError
 from bench.launch.dask import workers
 from bench.launch.dask.workers import Needs, Unfit
 from bench.launch.pool import opened
-from bench.launch.process import Event, Halt, Job, make
+from bench.launch.process import Event, Halt, make
+from bench.launch.worker import Job
 from bench.records import store
-from bench.records.spec import Limits, RunSpec
 
 if TYPE_CHECKING:
     from distributed import Worker
@@ -42,42 +41,29 @@ ORPHAN = 10.0
 LOOK = 0.5
 
 
-@dataclass(frozen=True)
-class Home:
-    """The driver's results folder, with a token that proves that a machine sees it."""
-
-    results: str
-    token: str
-    secret: str
-
-    def here(self) -> bool:
-        """Whether this machine sees that very folder and may write there."""
-        folder = Path(self.results)
-        try:
-            if (folder / self.token).read_text(encoding="utf-8") != self.secret:
-                return False
-            with tempfile.TemporaryFile(dir=folder):
-                return True
-        except OSError:
-            return False
-
-
 @contextmanager
-def home(results: Path) -> Iterator[Home]:
-    """The results folder, with a token in it until the study ends.
+def token_in(results: Path) -> Iterator[str]:
+    """A file of a random name in the results folder until the study ends; see `sees`.
 
     Raises:
         UsageError: it can't be written.
     """
-    token = f".locks/{secrets.token_hex(8)}.token"
-    made = Home(str(results.absolute()), token, secrets.token_hex())
-    path = results / made.token
+    path = results / ".locks" / f"{secrets.token_hex()}.token"
     with opened(results):
-        path.write_text(made.secret, encoding="utf-8")
+        path.touch()
     try:
-        yield made
+        yield path.name
     finally:
         path.unlink(missing_ok=True)
+
+
+def sees(results: Path, token: str) -> bool:
+    """Whether this machine sees the results folder with that token and may write there."""
+    try:
+        with tempfile.TemporaryFile(dir=results):
+            return (results / ".locks" / token).is_file()
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -90,29 +76,32 @@ class Parcel:
 
 @dataclass(frozen=True)
 class Order:
-    """A run as it is sent to a worker; `need` holds its specification.
+    """A run as it is sent to a worker.
 
-    `key` is the task's name, `topic` that of its events, `limit` the bytes that may travel. `seen`
-    is the stamp of a record to be replaced: any other record means that the run is done.
+    `key` is the task's name, `topic` that of its events, `token` that of the results folder, and
+    `limit` the bytes that may travel.
     """
 
     need: Needs
+    job: Job
     key: str
     topic: str
-    home: Home
-    limits: Limits
+    token: str
     limit: int
-    seen: list[Any] | None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended on a worker: the status of `make`, or `unfit`, and what has to travel."""
+    """How a run ended: the status of `make` and what has to travel, or what the worker lacks.
+
+    With a `reason` the run has left no record.
+    """
 
     status: str
-    worker: str
+    worker: str = ""
     parcel: Parcel | None = None
     unfit: Unfit | None = None
+    reason: str = ""
 
 
 def run_task(order: Order) -> Outcome:
@@ -122,44 +111,40 @@ def run_task(order: Order) -> Outcome:
     worker = get_worker()
     if problem := workers.unfit(order.need):
         return Outcome("unfit", worker.address, unfit=problem)
-    (spec,) = order.need.specs
+    job, spec = order.job, order.job.spec
     root = workers.root(spec.label, spec.dataset, spec.revision, spec.data_root)
-    spec = replace(spec, data_root=str(root))
+    job = replace(job, spec=replace(spec, data_root=str(root)))
     with _stop(worker, order.key) as stop:
-        if order.home.here():
-            results = Path(order.home.results)
-            with suppress(DataError):
-                found = store.read(results, spec.run)
-                if found is not None and store.stamp(found) != order.seen:
-                    return Outcome(found.status, worker.address)
-            return Outcome(_make(spec, results, order, worker, stop), worker.address)
+        if sees(job.results, order.token):
+            return Outcome(_make(job, order, worker, stop, here=True), worker.address)
         with tempfile.TemporaryDirectory(dir=worker.local_directory, prefix="bench-") as folder:
-            results = Path(folder)
-            status = _make(spec, results, order, worker, stop)
-            made = results / spec.run
+            job = replace(job, results=Path(folder), seen=None)
+            (job.results / ".locks").mkdir()
+            status = _make(job, order, worker, stop, here=False)
+            made = job.results / spec.run
             parcel = pack(made, order.limit) if made.is_dir() else None
             return Outcome(status, worker.address, parcel)
 
 
-def _make(spec: RunSpec, results: Path, order: Order, worker: Worker, stop: threading.Event) -> str:
-    """Make the run in a child process of this worker.
+def _make(job: Job, order: Order, worker: Worker, stop: threading.Event, here: bool) -> str:
+    """Make the run in a child process of this worker; `here` if in the driver's results folder.
 
     A run whose worker died may still find the lock of that worker's child for a moment.
     """
-    shared = str(results) == order.home.results
-    (results / ".locks").mkdir(parents=True, exist_ok=True)
-    worker.log_event(order.topic, {"key": order.key, "event": {"event": "start"}, "here": shared})
     last = 0.0
+
+    def send(event: Event) -> None:
+        worker.log_event(order.topic, {"key": order.key, "event": event})
 
     def tell(event: Event) -> None:
         nonlocal last
         now, always = time.monotonic(), event["event"] != "step" or "validation_nll" in event
         if always or now - last >= REPORT_EVERY:
             last = now
-            worker.log_event(order.topic, {"key": order.key, "event": event})
+            send(event)
 
+    send({"event": "start", "here": here})
     deadline = time.monotonic() + ORPHAN
-    job = Job(spec, results, order.limits, seen=order.seen if shared else None)
     while True:
         status = make(job, tell, Halt(stop=stop))
         if status != "busy" or time.monotonic() > deadline:
