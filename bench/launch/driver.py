@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from bench.data import arrays
 from bench.errors import DataError, UsageError, unknown
-from bench.launch.process import Event
+from bench.launch.worker import Event
 from bench.paths import data_root
 from bench.records import store
 from bench.records.bundle import results_dir
@@ -30,7 +30,7 @@ from bench.study.planning import Only, Plan, plan
 from bench.study.studies import JUDGE, Study, find, judge_of
 
 if TYPE_CHECKING:
-    from bench.launch.dask.connecting import Engine
+    from bench.launch.dask import Engine
 
 Device = Literal["cpu", "cuda", "auto"]
 Cluster = Literal["local", "slurm"]

@@ -15,8 +15,8 @@ from threading import Thread
 from filelock import FileLock, Timeout
 
 from bench.errors import BenchError, UsageError
-from bench.launch.process import Event, Halt, Tell, make
-from bench.launch.worker import Job, lock_file
+from bench.launch.process import Halt, make
+from bench.launch.worker import Event, Job, Tell, lock_file
 from bench.records import store
 from bench.records.spec import Limits, RunSpec
 

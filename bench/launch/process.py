@@ -13,7 +13,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,11 +21,8 @@ from typing import IO, Any
 import psutil
 from filelock import FileLock, Timeout
 
-from bench.launch.worker import Job, lock_file
+from bench.launch.worker import Job, Tell, lock_file
 from bench.records import store
-
-Event = dict[str, Any]
-Tell = Callable[[Event], None]
 
 #: Seconds past its time limit after which a run is killed. It stops by itself between two steps,
 #: and is interrupted wherever it is after half of them.

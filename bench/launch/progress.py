@@ -42,17 +42,36 @@ class StudyClock:
         self._expected = {_cell(r): each for r, each in zip(runs, seconds, strict=False) if each}
         self._at_a_time = 1
 
-    def update(self, spec: RunSpec, event: Event) -> None:
-        """Take note of an event."""
-        if event["event"] == "start":
-            self.started[spec.run] = self.now()
-            self._steps.pop(spec.run, None)
-            in_progress = self.started.keys() & self.unfinished
-            self._at_a_time = max(self._at_a_time, len(in_progress))
-        elif event["event"] == "end":
-            self.unfinished.pop(spec.run, None)
-            if spec.run in self.started and event["status"] == "ok":
-                self._expected[_cell(spec)] = self.now() - self.started[spec.run]
+    def update(self, spec: RunSpec, event: Event) -> str:
+        """Take note of an event, and return it in words."""
+        run, kind, now = spec.run, event["event"], self.now()
+        if kind == "start":
+            self.started[run] = now
+            self._steps.pop(run, None)
+            self._at_a_time = max(self._at_a_time, len(self.started.keys() & self.unfinished))
+            return "started"
+        if kind == "step":
+            rate, left = self.rate(spec, event), event["total"] - event["minibatch"]
+            parts = [f"{event['minibatch']}/{event['total']}", f"loss {event['loss']:.4g}"]
+            if "validation_nll" in event:
+                parts.append(f"validation NLL {event['validation_nll']:.4g}")
+            if rate:
+                parts.append(f"{rate:.3g}/s")
+            if rate and left:
+                parts.append(f"{duration(left / rate)} left")
+            return "  ".join(parts)
+        if kind == "end":
+            self.unfinished.pop(run, None)
+            took = ""
+            if run in self.started:
+                seconds = now - self.started[run]
+                took = f" after {duration(seconds)}"
+                if event["status"] == "ok":
+                    self._expected[_cell(spec)] = seconds
+            by = ", by another process" if event.get("elsewhere") else ""
+            reason = f": {event['reason']}" if event.get("reason") else ""
+            return f"{event['status']}{by}{reason}{took} ({self.summary()})"
+        return str(event[kind])
 
     def rate(self, spec: RunSpec, event: Event) -> float:
         """Return the mini-batches per second up to a step event; 0 at the first one."""
@@ -101,8 +120,7 @@ def _bars(progress: Progress, clock: StudyClock) -> Show:
     tasks: dict[str, Any] = {}
 
     def show(spec: RunSpec, event: Event) -> None:
-        kind = event["event"]
-        text = _text(clock, spec, event)
+        kind, text = event["event"], clock.update(spec, event)
         if kind == "start" and spec.run not in tasks:
             tasks[spec.run] = progress.add_task(_name(spec), total=spec.minibatches, note="")
         elif kind in ("step", "stage"):
@@ -123,38 +141,13 @@ def _lines(clock: StudyClock) -> Show:
     printed: dict[str, float] = {}
 
     def show(spec: RunSpec, event: Event) -> None:
-        text, now = _text(clock, spec, event), clock.now()
+        text, now = clock.update(spec, event), clock.now()
         if event["event"] in ("step", "stage") and now - printed[spec.run] < QUIET:
             return
         printed[spec.run] = now
         print(f"{_name(spec)}: {text}", file=sys.stderr, flush=True)
 
     return show
-
-
-def _text(clock: StudyClock, spec: RunSpec, event: Event) -> str:
-    """Return an event in words, and let the clock take note of it."""
-    clock.update(spec, event)
-    kind = event["event"]
-    if kind == "start":
-        return "started"
-    if kind == "step":
-        rate, left = clock.rate(spec, event), event["total"] - event["minibatch"]
-        parts = [f"{event['minibatch']}/{event['total']}", f"loss {event['loss']:.4g}"]
-        if "validation_nll" in event:
-            parts.append(f"validation NLL {event['validation_nll']:.4g}")
-        if rate:
-            parts.append(f"{rate:.3g}/s")
-        if rate and left:
-            parts.append(f"{duration(left / rate)} left")
-        return "  ".join(parts)
-    if kind == "end":
-        by = ", by another process" if event.get("elsewhere") else ""
-        reason = f": {event['reason']}" if event.get("reason") else ""
-        started = clock.started.get(spec.run)
-        took = "" if started is None else f" after {duration(clock.now() - started)}"
-        return f"{event['status']}{by}{reason}{took} ({clock.summary()})"
-    return str(event[kind])
 
 
 def _cell(spec: RunSpec) -> tuple[str, str]:

@@ -17,8 +17,10 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +28,9 @@ from filelock import FileLock, Timeout
 
 from bench.records import store
 from bench.records.spec import Limits, RunSpec
+
+Event = dict[str, Any]
+Tell = Callable[[Event], None]
 
 #: Seconds between two reports of steps: a report for each would choke the parent.
 REPORT_EVERY = 0.2
@@ -83,6 +88,20 @@ def main() -> None:
         _run(job, channel, stop, evaluating)
 
 
+def spaced(seconds: float, tell: Tell) -> Tell:
+    """Return `tell` without the steps that follow too soon; a validation is always told."""
+    last = 0.0
+
+    def told(event: Event) -> None:
+        nonlocal last
+        now, always = time.monotonic(), event["event"] != "step" or "validation_nll" in event
+        if always or now - last >= seconds:
+            last = now
+            tell(event)
+
+    return told
+
+
 def lock_file(results: Path, run: str) -> Path:
     """Return the path of the lock that is held to write a run's folder."""
     return results / ".locks" / f"{run}.lock"
@@ -107,25 +126,22 @@ def _run(job: Job, channel: IO[str], stop: threading.Event, evaluating: threadin
 
     signal.signal(signal.SIGTERM, interrupt)
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    sent = logged = 0.0
 
-    def report(event: dict[str, Any]) -> None:
-        nonlocal sent, logged
-        now, kind = time.monotonic(), event["event"]
-        if kind == "stage":
+    def log(event: Event) -> None:
+        text = str(event.get(event["event"]))
+        if event["event"] == "step":
+            left_out = ("event", "total", "minibatch")
+            values = [f"{k} {v:.6g}" for k, v in event.items() if k not in left_out]
+            text = f"mini-batch {event['minibatch']} of {event['total']}: {', '.join(values)}"
+        _log(text)
+
+    now_and_then = spaced(LOG_EVERY, log), spaced(REPORT_EVERY, partial(_send, channel))
+
+    def report(event: Event) -> None:
+        if event["event"] == "stage":
             evaluating.set()
-        always = kind != "step" or "validation_nll" in event
-        if always or now - logged >= LOG_EVERY:
-            logged = now
-            text = str(event.get(kind))
-            if kind == "step":
-                left_out = ("event", "total", "minibatch")
-                values = [f"{k} {v:.6g}" for k, v in event.items() if k not in left_out]
-                text = f"mini-batch {event['minibatch']} of {event['total']}: {', '.join(values)}"
-            _log(text)
-        if always or now - sent >= REPORT_EVERY:
-            sent = now
-            _send(channel, event)
+        for tell in now_and_then:
+            tell(event)
 
     _log(f"process {os.getpid()}, {torch.get_num_threads()} threads, {spec.device}")
     draft = execute(spec, job.results, report, stop, job.limits)
@@ -133,7 +149,7 @@ def _run(job: Job, channel: IO[str], stop: threading.Event, evaluating: threadin
     _send(channel, {"event": "end", "status": draft["status"]})
 
 
-def _send(channel: IO[str], event: dict[str, Any]) -> None:
+def _send(channel: IO[str], event: Event) -> None:
     channel.write(json.dumps(event) + "\n")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from distributed import Client
 
-from bench.launch.dask import connecting
+from bench.launch.dask import connect
 from bench.launch.pool import run_all
 from bench.records.spec import Limits, RunSpec
 from bench.study.planning import plan
@@ -39,7 +39,7 @@ def cluster(folder: Path) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def client(cluster: Cluster) -> Iterator[Client]:
-    with connecting.connect(cluster.address) as made:
+    with connect(cluster.address) as made:
         yield made
 
 

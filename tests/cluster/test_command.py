@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from bench.cli import main
 from bench.errors import UsageError
-from bench.launch.dask import connecting
+from bench.launch import dask
 from bench.records import store
 from bench.records.spec import Limits
 
@@ -33,7 +33,7 @@ NOBODY = "tcp://127.0.0.1:9"
 
 def test_no_scheduler(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Exit code 2, one line that names the address and the remedy, in about ten seconds."""
-    monkeypatch.setattr(connecting, "CONNECT", 1.0)
+    monkeypatch.setattr(dask, "CONNECT", 1.0)
     began = time.monotonic()
     done = CliRunner().invoke(
         main,
@@ -51,10 +51,10 @@ def test_what_can_not_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     auto = CliRunner().invoke(main, ["run", "--scheduler", "tcp://x:1", "--device", "auto"])
     assert auto.exit_code == 2
     assert "--device" in auto.output
-    monkeypatch.setattr(connecting, "find_spec", lambda name: None)
+    monkeypatch.setattr(dask, "find_spec", lambda name: None)
     with (
         pytest.raises(UsageError, match=r"pip install 'cnf-bench\[cluster\]'"),
-        connecting.engine("tcp://x:1", None, 1, "cpu", Limits()),
+        dask.engine("tcp://x:1", None, 1, "cpu", Limits()),
     ):
         pass
 

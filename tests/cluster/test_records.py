@@ -12,7 +12,7 @@ from distributed import Client
 from filelock import FileLock
 
 from bench.launch import pool
-from bench.launch.dask import connecting, run_on, running, task
+from bench.launch.dask import connect, run_on, running, task
 from bench.launch.worker import lock_file
 from bench.records import store
 from bench.records.spec import RunSpec
@@ -192,7 +192,7 @@ def test_three_deaths_do_not_end_a_cell(
         )
         own.workers.append(nanny)
         killed: set[int] = set()
-        with connecting.connect(own.address) as client:
+        with connect(own.address) as client:
             events: Events = []
             for spec, event in run_on(client, [middling], tmp_path / "runs", patience=WAIT):
                 events.append((spec, event))

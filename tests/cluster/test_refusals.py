@@ -11,7 +11,7 @@ import pytest
 from distributed import Client
 
 from bench.errors import UsageError
-from bench.launch.dask import connecting, run_on
+from bench.launch.dask import connect, run_on
 from bench.launch.pool import ClusterLost
 from bench.records.spec import Limits, RunSpec
 from bench.study.planning import plan
@@ -97,7 +97,7 @@ def test_no_worker_and_then_no_scheduler(
     own = Cluster(tmp_path, failures=3)
     try:
         own.start()
-        with connecting.connect(own.address) as client:
+        with connect(own.address) as client:
             said = refused(client, specs[0], folder / "none")
             assert f"No worker has joined the scheduler {own.address}" in said
             worker = own.add("--resources", "cores=2")

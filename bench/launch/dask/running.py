@@ -20,8 +20,8 @@ from bench.launch.dask import task, workers
 from bench.launch.dask.task import Order, Outcome, run_task
 from bench.launch.dask.workers import Resources, Unfit
 from bench.launch.pool import ClusterLost, make_all
-from bench.launch.process import Event, Halt, Tell, leave_record
-from bench.launch.worker import Job, lock_file
+from bench.launch.process import Halt, leave_record
+from bench.launch.worker import Event, Job, Tell, lock_file
 from bench.records.spec import Limits, RunSpec
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ class _Dispatcher:
         need, job = workers.needs([job.spec]), replace(job, results=job.results.absolute())
         future = self.client.submit(
             run_task,
-            Order(need, job, key, self.topic, self.token, task.LIMIT),
+            Order(need, job, key, self.topic, self.token),
             key=key,
             resources=dict(self.resources) or None,
             # Not to a worker that would refuse it again, unless the others are gone.

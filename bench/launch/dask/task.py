@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 from bench.launch.dask import workers
 from bench.launch.dask.workers import Needs, Unfit
 from bench.launch.pool import opened
-from bench.launch.process import Event, Halt, make
-from bench.launch.worker import Job
+from bench.launch.process import Halt, make
+from bench.launch.worker import Event, Job, spaced
 from bench.records import store
 
 if TYPE_CHECKING:
@@ -78,8 +78,7 @@ class Parcel:
 class Order:
     """A run as it is sent to a worker.
 
-    `key` is the task's name, `topic` that of its events, `token` that of the results folder, and
-    `limit` the bytes that may travel.
+    `key` is the task's name, `topic` that of its events, `token` that of the results folder.
     """
 
     need: Needs
@@ -87,7 +86,6 @@ class Order:
     key: str
     topic: str
     token: str
-    limit: int
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ def run_task(order: Order) -> Outcome:
             (job.results / ".locks").mkdir()
             status = _make(job, order, worker, stop, here=False)
             made = job.results / spec.run
-            parcel = pack(made, order.limit) if made.is_dir() else None
+            parcel = pack(made, LIMIT) if made.is_dir() else None
             return Outcome(status, worker.address, parcel)
 
 
@@ -131,19 +129,12 @@ def _make(job: Job, order: Order, worker: Worker, stop: threading.Event, here: b
 
     A run whose worker died may still find the lock of that worker's child for a moment.
     """
-    last = 0.0
 
     def send(event: Event) -> None:
         worker.log_event(order.topic, {"key": order.key, "event": event})
 
-    def tell(event: Event) -> None:
-        nonlocal last
-        now, always = time.monotonic(), event["event"] != "step" or "validation_nll" in event
-        if always or now - last >= REPORT_EVERY:
-            last = now
-            send(event)
-
     send({"event": "start", "here": here})
+    tell = spaced(REPORT_EVERY, send)
     deadline = time.monotonic() + ORPHAN
     while True:
         status = make(job, tell, Halt(stop=stop))

@@ -158,11 +158,6 @@ def root(label: str, dataset: str, revision: str, driver_root: str) -> Path:
     )
 
 
-async def check(need: Needs) -> Unfit | None:
-    """`unfit` on a worker, in a thread: reading rows may take minutes."""
-    return await asyncio.to_thread(unfit, need)
-
-
 def examine(client: Client, need: Needs) -> None:
     """Check the scheduler, which unpacks every task, and every worker.
 
@@ -176,7 +171,10 @@ def examine(client: Client, need: Needs) -> None:
         problem = _unexpected(error, need)
     if problem:
         raise UsageError(f"The scheduler {address} can't be used: {problem[0]}.", problem[1])
-    found: Mapping[str, Unfit | Exception | None] = client.run(check, need, on_error="return")
+    # In a thread of each worker: reading rows may take minutes.
+    found: Mapping[str, Unfit | Exception | None] = client.run(
+        asyncio.to_thread, unfit, need, on_error="return"
+    )
     problems = [
         (worker, _unexpected(answer, need) if isinstance(answer, Exception) else answer)
         for worker, answer in sorted(found.items())
