@@ -150,7 +150,7 @@ def _show_plan(prepared: Prepared) -> None:
     from bench.records.format import duration, memory
     from bench.study.estimates import estimates, in_all
 
-    todo, jobs = prepared.plan.todo, prepared.jobs
+    todo, jobs = prepared.plan.todo, prepared.request.jobs
     expected = dict(zip([s.run for s in todo], estimates(todo, prepared.folder), strict=True))
     for spec in prepared.plan.runs:
         estimate = expected.get(spec.run)

@@ -90,14 +90,14 @@ class StudyRequest(Limits):
 
 @dataclass(frozen=True)
 class Prepared:
-    """A planned study, ready to run: its plan, the results folder, and what each run may use."""
+    """A planned study, ready to run.
+
+    In its request the device, the jobs and what each may use are those that this machine has.
+    """
 
     request: StudyRequest
     plan: Plan
     folder: Path
-    device: str
-    jobs: int
-    limits: Limits
 
 
 @dataclass(frozen=True)
@@ -129,16 +129,15 @@ def prepare(request: StudyRequest, notify: Notify) -> Prepared:
         plugins.include(str(file))
     study = study_of(request, notify)
     folder, root = results_dir(request.results, write=True), data_root(request.data)
-    device = device_of(request.device, request.elsewhere)
-    jobs, limits = _limits(request, notify)
+    request = _on_this_machine(request, notify)
     for file in study.include:
         plugins.include(file)
     if new := [name for name in study.datasets if arrays.is_new(plugins.dataset(name), root)]:
         notify(f"Planning (the first time, data are read and cached: {', '.join(new)}) ...")
-    planned = plan(study, folder, root, device, request.only, request.timeout)
+    planned = plan(study, folder, root, request.device, request.only, request.timeout)
     for spec in planned.damaged:
         notify(f"{spec.run}: its record can't be read.")
-    return Prepared(request, planned, folder, device, jobs, limits)
+    return Prepared(request, planned, folder)
 
 
 def run(prepared: Prepared, display: Display, notify: Notify) -> StudyResult:
@@ -168,7 +167,7 @@ def run(prepared: Prepared, display: Display, notify: Notify) -> StudyResult:
         except DataError:  # another run's record is of a newer version of the program
             expected = []
         with (
-            _engine(prepared) as engine,
+            _engine(prepared.request) as engine,
             display(planned.todo, expected) as show,
             closing(engine(planned.todo, folder)) as events,
         ):
@@ -278,46 +277,47 @@ def _several(given: Any) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(str(one) if isinstance(one, Path) else one for one in given))
 
 
-def _limits(request: StudyRequest, notify: Notify) -> tuple[int, Limits]:
-    """Return how many runs are made at a time, with no more threads than cores, and their limits.
+def _on_this_machine(request: StudyRequest, notify: Notify) -> StudyRequest:
+    """Return the request with a device that exists, and no more threads in all than cores.
 
     Nothing is known of other machines.
     """
     import psutil
 
-    limits = Limits(**{each.name: getattr(request, each.name) for each in fields(Limits)})
+    request = replace(request, device=device_of(request.device, request.elsewhere))
     if request.elsewhere:
-        return request.jobs, limits
+        return request
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     jobs = min(request.jobs, max(1, cores // (request.threads or 1)))
     if jobs < request.jobs:
         per_run = f" with {request.threads} threads each" if request.threads else ""
         notify(f"Running {jobs} at a time, not {request.jobs}{per_run}: there are {cores} cores.")
-    return jobs, replace(
-        limits,
+    return replace(
+        request,
+        jobs=jobs,
         threads=request.threads or max(1, cores // jobs),
         memory=request.memory or 0.9 * psutil.virtual_memory().total / 2**30,
     )
 
 
 @contextmanager
-def _engine(prepared: Prepared) -> Iterator[Engine]:
-    request, jobs, limits = prepared.request, prepared.jobs, prepared.limits
+def _engine(request: StudyRequest) -> Iterator[Engine]:
+    limits = Limits(**{each.name: getattr(request, each.name) for each in fields(Limits)})
     again = request.only in ("failed", "all")
     if request.scheduler or request.cluster:
         from bench.launch.dask import engine
 
-        where = request.scheduler, request.cluster, jobs, prepared.device
+        where = request.scheduler, request.cluster, request.jobs, request.device
         with engine(*where, limits, again) as made:
             yield made
         return
     from bench.launch.pool import run_all
 
     gpus: Sequence[str] = ()
-    if prepared.device == "cuda":
+    if request.device == "cuda":
         import torch
 
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         gpus = visible.split(",") if visible else [str(k) for k in range(torch.cuda.device_count())]
-    yield partial(run_all, jobs=jobs, limits=limits, gpus=gpus, again=again)
+    yield partial(run_all, jobs=request.jobs, limits=limits, gpus=gpus, again=again)

@@ -142,15 +142,16 @@ class _Dispatcher:
         """Send a run until a worker has made it; the lock is held if it has another folder."""
         from distributed.scheduler import KilledWorker
 
-        starts = kills = 0
-        while max(starts - 1, kills) < DEATHS:
+        starts = lost = 0
+        while lost < DEATHS:
             with self._sent(job) as (future, inbox):
                 for event in _until_done(inbox, halt):
                     if event["event"] != "start":
                         tell(event)
                         continue
                     starts += 1
-                    if starts > DEATHS:
+                    lost = max(lost, starts - 1)
+                    if lost >= DEATHS:
                         break
                     if starts > 1:
                         tell({"event": "stage", "stage": "started again: its worker was lost"})
@@ -158,12 +159,12 @@ class _Dispatcher:
                         return Outcome("busy")
                 if halt.stop.is_set():
                     return Outcome("interrupted")
-                if starts > DEATHS:
+                if lost >= DEATHS:
                     break
                 try:
                     outcome: Outcome = future.result()
                 except KilledWorker:
-                    kills = max(starts, kills + 1)
+                    lost = max(lost + 1, starts)
                     continue
                 except CancelledError as error:
                     what = f"The scheduler gave up the run {job.spec.run}"
@@ -179,8 +180,7 @@ class _Dispatcher:
                 return Outcome("busy")
             if outcome.status != "interrupted":  # else the worker closed
                 return outcome
-        deaths = max(starts - 1, kills)
-        why = f"its worker died or closed each of the {deaths} times that it was started"
+        why = f"its worker died or closed each of the {lost} times that it was started"
         return Outcome("error", reason=why)
 
     @contextmanager
