@@ -67,9 +67,8 @@ def engine(
     logging.getLogger("distributed").setLevel(logging.ERROR)
     with ExitStack() as stack:
         threads, patience = limits.threads or 1, PATIENCE
-        if scheduler:
-            client = connect(scheduler)
-        elif cluster == "local":
+        where: Any = scheduler
+        if cluster == "local":
             local = distributed.LocalCluster(
                 n_workers=jobs,
                 threads_per_worker=1,
@@ -79,12 +78,12 @@ def engine(
                 dashboard_address=None,
                 silence_logs=logging.ERROR,
             )
-            client = connect(stack.enter_context(closing(local)))
-        else:
+            where = stack.enter_context(closing(local))
+        elif cluster:
             _need("dask_jobqueue")
             threads, patience = limits.threads or _configured("cores") or 1, QUEUE
-            client = connect(stack.enter_context(_slurm(jobs, threads, device)))
-        stack.enter_context(closing(client))
+            where = stack.enter_context(_slurm(jobs, threads, device))
+        client = stack.enter_context(closing(connect(where)))
         limits = replace(limits, threads=threads)
         yield partial(run_on, client, limits=limits, patience=patience, again=again)
 
