@@ -242,10 +242,9 @@ def test_a_worker_has_to_see_the_file(tmp_path: Path) -> None:
         data_root=str(tmp_path),
         include=(str(path),),
     )
-    need = workers.needs([spec])
-    assert workers.unfit(need) is None
+    assert workers.unfit(workers.program(), [spec]) is None
     path.unlink()
-    problem = workers.unfit(need)
+    problem = workers.unfit(workers.program(), [spec])
     assert problem is not None
     assert problem[0].startswith(f"it can't include a file of the study: {path} can't be read")
     assert problem[1] == "Put the file where the workers see it under the same path."

@@ -250,11 +250,11 @@ def test_a_worker_that_joins_late_and_is_unfit_gets_no_runs(
     (bad, _) = sorted(client.scheduler_info()["workers"])
     fit = workers.unfit
 
-    def unfit(need: workers.Needs) -> workers.Unfit | None:
+    def unfit(*given: Any) -> workers.Unfit | None:
         try:
             here = get_worker().address
         except ValueError:
-            return fit(need)
+            return fit(*given)
         return ("its disk is upside down", "Turn it.") if here == bad else None
 
     monkeypatch.setattr(workers, "unfit", unfit)
@@ -268,7 +268,7 @@ def test_where_no_worker_is_fit_any_more_it_ends(
     client: Client, specs: list[RunSpec], tmp_path: Path, play: Any, monkeypatch: Any
 ) -> None:
     play(good)
-    monkeypatch.setattr(workers, "unfit", lambda need: ("it is tired", "Let it rest."))
+    monkeypatch.setattr(workers, "unfit", lambda *given: ("it is tired", "Let it rest."))
     monkeypatch.setattr(workers, "examine", lambda *given: None)
     with (
         pytest.warns(UserWarning, match="it is tired"),

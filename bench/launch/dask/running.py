@@ -69,7 +69,7 @@ def run_on(
     limits = limits or Limits(threads=1)
     with task.token_in(results) as token:
         resources = workers.wait(client, specs[0].device, limits.threads or 1, patience)
-        workers.examine(client, workers.needs(specs))
+        workers.examine(client, specs)
         with closing(_Dispatcher(client, token, resources, patience)) as dispatcher:
             made = make_all(specs, results, limits, again, dispatcher.make, dispatcher.places)
             yield from made
@@ -188,10 +188,10 @@ class _Dispatcher:
         """A run as a task, with its events, the last of them `end`; cancelled where it is left."""
         key = f"{job.spec.run}-{uuid.uuid4().hex[:8]}"
         inbox = self.inboxes[key] = queue.Queue()
-        need, job = workers.needs([job.spec]), replace(job, results=job.results.absolute())
+        job = replace(job, results=job.results.absolute())
         future = self.client.submit(
             run_task,
-            Order(need, job, key, self.topic, self.token),
+            Order(job, workers.program(), key, self.topic, self.token),
             key=key,
             resources=dict(self.resources) or None,
             # Not to a worker that would refuse it again, unless the others are gone.

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.launch.dask import workers
-from bench.launch.dask.workers import Needs, Unfit
+from bench.launch.dask.workers import Unfit
 from bench.launch.pool import opened
 from bench.launch.process import Halt, make
 from bench.launch.worker import Event, Job, spaced
@@ -81,8 +81,8 @@ class Order:
     `key` is the task's name, `topic` that of its events, `token` that of the results folder.
     """
 
-    need: Needs
     job: Job
+    planned_by: tuple[str, str]
     key: str
     topic: str
     token: str
@@ -107,7 +107,7 @@ def run_task(order: Order) -> Outcome:
     from distributed import get_worker
 
     worker = get_worker()
-    if problem := workers.unfit(order.need):
+    if problem := workers.unfit(order.planned_by, [order.job.spec]):
         return Outcome("unfit", worker.address, unfit=problem)
     job, spec = order.job, order.job.spec
     root = workers.root(spec.label, spec.dataset, spec.revision, spec.data_root)

@@ -10,7 +10,6 @@ import hashlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +28,8 @@ LOOK = 1.0
 
 #: Held while sources are parsed: Python 3.11 must not do that in two threads at once.
 _PARSING = threading.Lock()
+
+_SAME = "Install the same cnf-bench ({}) there and start it again."
 
 #: Workers by address, each with its `nthreads` and its `resources`.
 Workers = Mapping[str, Mapping[str, Any]]
@@ -87,42 +88,38 @@ def lacking(found: Workers, resources: Resources, address: str, patience: float)
     return f"No worker of {address} has all that a run needs ({wanted}) {waited}.", start
 
 
-@dataclass(frozen=True)
-class Needs:
-    """What runs need of a worker: the same package, of which `harness` hashes the source."""
-
-    package: str
-    harness: str
-    specs: tuple[RunSpec, ...]
-
-
-def needs(specs: Sequence[RunSpec]) -> Needs:
-    """What these runs need, according to the program that plans them."""
-    return Needs(version("cnf-bench"), _harness(), tuple(specs))
+@cache
+def program() -> tuple[str, str]:
+    """Return the version of this package, and a hash of its source: Python and settings."""
+    top = Path(paths.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(p for p in top.rglob("*") if p.suffix in (".py", ".toml")):
+        digest.update(f"{path.relative_to(top).as_posix()} ".encode() + path.read_bytes())
+    return version("cnf-bench"), digest.hexdigest()[:12]
 
 
-def unfit(need: Needs) -> Unfit | None:
-    """Why this machine can't make such runs; None where it can."""
+def unfit(planned_by: tuple[str, str], specs: Sequence[RunSpec]) -> Unfit | None:
+    """Why this machine can't make runs that a program has planned; None where it can."""
     with _PARSING:
-        same = f"Install the same cnf-bench ({need.package}) there and start it again."
-        here = version("cnf-bench")
-        if here != need.package:
-            return f"it has cnf-bench {here}, and the study was planned by {need.package}", same
-        if _harness() != need.harness:
+        (package, source), (here, source_here) = planned_by, program()
+        same = _SAME.format(package)
+        if here != package:
+            return f"it has cnf-bench {here}, and the study was planned by {package}", same
+        if source_here != source:
             return f"its cnf-bench {here} has a different source than the driver's", same
-        for file in sorted({file for spec in need.specs for file in spec.include}):
+        for file in sorted({file for spec in specs for file in spec.include}):
             try:
                 plugins.include(file)
             except UsageError as error:
                 what = f"it can't include a file of the study: {error.problem.rstrip('.')}"
                 return what, "Put the file where the workers see it under the same path."
-        for name, wanted in sorted({(spec.method, spec.version) for spec in need.specs}):
+        for name, wanted in sorted({(spec.method, spec.version) for spec in specs}):
             if name not in plugins.methods():
                 return f"the method {name!r} is not installed there", same
             found = plugins.version(plugins.methods()[name])
             if found != wanted:
                 return f"its source of {name} is version {found}, and the study's {wanted}", same
-        for rows in sorted({(s.label, s.dataset, s.revision, s.data_root) for s in need.specs}):
+        for rows in sorted({(s.label, s.dataset, s.revision, s.data_root) for s in specs}):
             try:
                 root(*rows)
             except BenchError as error:
@@ -158,7 +155,7 @@ def root(label: str, dataset: str, revision: str, driver_root: str) -> Path:
     )
 
 
-def examine(client: Client, need: Needs) -> None:
+def examine(client: Client, specs: Sequence[RunSpec]) -> None:
     """Check the scheduler, which unpacks every task, and every worker.
 
     Raises:
@@ -166,17 +163,17 @@ def examine(client: Client, need: Needs) -> None:
     """
     address = client.scheduler.address
     try:
-        problem = client.run_on_scheduler(unfit, replace(need, specs=()))
+        problem = client.run_on_scheduler(unfit, program(), ())
     except Exception as error:  # whatever another program does with ours
-        problem = _unexpected(error, need)
+        problem = _unexpected(error)
     if problem:
         raise UsageError(f"The scheduler {address} can't be used: {problem[0]}.", problem[1])
     # In a thread of each worker: reading rows may take minutes.
     found: Mapping[str, Unfit | Exception | None] = client.run(
-        asyncio.to_thread, unfit, need, on_error="return"
+        asyncio.to_thread, unfit, program(), specs, on_error="return"
     )
     problems = [
-        (worker, _unexpected(answer, need) if isinstance(answer, Exception) else answer)
+        (worker, _unexpected(answer) if isinstance(answer, Exception) else answer)
         for worker, answer in sorted(found.items())
         if answer is not None
     ]
@@ -186,20 +183,7 @@ def examine(client: Client, need: Needs) -> None:
         raise UsageError(f"The worker {worker}{others} can't make these runs: {what}.", remedy)
 
 
-def _unexpected(error: Exception, need: Needs) -> Unfit:
+def _unexpected(error: Exception) -> Unfit:
     if isinstance(error, ImportError | AttributeError):
-        return (
-            f"it has no cnf-bench, or another version ({error})",
-            f"Install the same cnf-bench ({need.package}) there and start it again.",
-        )
+        return f"it has no cnf-bench, or another version ({error})", _SAME.format(program()[0])
     return f"{type(error).__name__}: {error}".rstrip("."), "See its log."
-
-
-@cache
-def _harness() -> str:
-    """A hash of the source of this package: Python and settings, by name."""
-    top = Path(paths.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(p for p in top.rglob("*") if p.suffix in (".py", ".toml")):
-        digest.update(f"{path.relative_to(top).as_posix()} ".encode() + path.read_bytes())
-    return digest.hexdigest()[:12]
