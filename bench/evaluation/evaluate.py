@@ -143,15 +143,7 @@ def likelihood(
         metrics = _native(flow, x, report)
         log_prob, certificate = certify(flow, x, log_prob, judge, report)
         metrics |= certificate
-    score = nll(log_prob, groups)
-    metrics |= {
-        "nll": score.nll,
-        "nll_se": score.se,
-        "nll_se_rows": score.se_rows,
-        "nll_rows": score.rows,
-        "nll_groups": score.groups,
-    }
-    return log_prob, metrics, cost
+    return log_prob, metrics | nll(log_prob, groups), cost
 
 
 def certify(
@@ -217,6 +209,6 @@ def _native(flow: Flow, x: Tensor, report: Report) -> dict[str, Any]:
     report({"event": "stage", "stage": "density, own steps"})
     native = Flow(flow.method, None, flow.dtype, flow.rows_at_once)
     return {
-        "nll_native": nll(native.log_prob(x)).nll,
+        "nll_native": nll(native.log_prob(x))["nll"],
         "native": [asdict(solver) for solver in solvers if solver],
     }

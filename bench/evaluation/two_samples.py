@@ -75,16 +75,10 @@ def two_samples(rows: Evaluated, judge: Judge) -> dict[str, Any]:
     order = torch.randperm(len(rows.test), generator=torch.Generator().manual_seed(judge.seed))
     x, samples = rows.test[order[:n]], rows.samples[:n]
     gammas = [factor * median_distance(torch.cat([x, samples])) for factor in FACTORS]
-    bandwidths = aggregated(x, samples, gammas, permutations=judge.permutations, seed=judge.seed)
-    classifier = classifier_test(x.numpy(), samples.numpy(), seed=judge.seed)
-    return metrics | {
-        "p_aggregated": bandwidths.p,
-        "aggregated_gamma": bandwidths.gamma,
-        "aggregated_n": bandwidths.n,
-        "c2st": classifier.accuracy,
-        "c2st_se": classifier.se,
-        "p_c2st": classifier.p,
-        "c2st_rows": classifier.rows,
+    return {
+        **metrics,
+        **aggregated(x, samples, gammas, permutations=judge.permutations, seed=judge.seed),
+        **classifier_test(x.numpy(), samples.numpy(), seed=judge.seed),
     }
 
 

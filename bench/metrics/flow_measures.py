@@ -4,31 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
-class Likelihood:
-    """Mean negative log-likelihood, and how much it depends on which rows were drawn.
-
-    Attributes:
-        nll: the mean, in nats per row.
-        se: its standard error over rows, or over groups of rows where they come in groups.
-        se_rows: its standard error if all rows were independent.
-        rows: their number.
-        groups: the number of groups; None where the rows are independent.
-    """
-
-    nll: float
-    se: float
-    se_rows: float
-    rows: int
-    groups: int | None = None
-
-
-def nll(log_prob: Tensor, groups: Tensor | None = None) -> Likelihood:
+def nll(log_prob: Tensor, groups: Tensor | None = None) -> dict[str, Any]:
     r"""Average the log-densities of test rows, `(n,)`, in nats.
 
     The standard error is that of a mean of independent rows, sd / sqrt(n), sd with n - 1. Rows of
@@ -41,11 +23,15 @@ def nll(log_prob: Tensor, groups: Tensor | None = None) -> Likelihood:
     mean.) All sums are in float64.
 
     >>> nll(torch.tensor([-1.0, -3.0]))
-    Likelihood(nll=2.0, se=1.0, se_rows=1.0, rows=2, groups=None)
+    {'nll': 2.0, 'nll_se': 1.0, 'nll_se_rows': 1.0, 'nll_rows': 2, 'nll_groups': None}
 
     Args:
         log_prob: `(n,)`.
         groups: the group of each row, `(n,)` integers; None where the rows are independent.
+
+    Returns:
+        The columns `nll`, the mean in nats per row; `nll_se`, its standard error; `nll_se_rows`,
+        that if all rows were independent; and the numbers `nll_rows` and `nll_groups`.
 
     Raises:
         ValueError: not a vector of at least 2 rows, fewer than 2 groups, or rows whose log-density
@@ -62,8 +48,9 @@ def nll(log_prob: Tensor, groups: Tensor | None = None) -> Likelihood:
     values = log_prob.double()
     n = len(values)
     mean, se = float(values.mean()), float(values.std()) / math.sqrt(n)
+    found = {"nll": -mean, "nll_se": se, "nll_se_rows": se, "nll_rows": n, "nll_groups": None}
     if groups is None:
-        return Likelihood(-mean, se, se, n)
+        return found
     if groups.shape != log_prob.shape:
         raise ValueError(f"{len(log_prob)} rows have {tuple(groups.shape)} groups.")
     names, index = torch.unique(groups.to(values.device), return_inverse=True)
@@ -72,7 +59,7 @@ def nll(log_prob: Tensor, groups: Tensor | None = None) -> Likelihood:
         raise ValueError("The rows are all of one group: nothing tells how much groups differ.")
     sums = values.new_zeros(count).index_add_(0, index, values - mean)
     clustered = math.sqrt(count / (count - 1) * float(sums.square().sum())) / n
-    return Likelihood(-mean, clustered, se, n, count)
+    return found | {"nll_se": clustered, "nll_groups": count}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,25 +18,6 @@ from bench.metrics.kernel_sums import TILE, balanced_signs, centred, kernel_sums
 FACTORS = tuple(2.0**k for k in range(-4, 3))
 
 
-@dataclass(frozen=True)
-class Aggregated:
-    """The largest standardised statistic over bandwidths, and its p-value.
-
-    Attributes:
-        p: of the aggregated test.
-        largest: the statistic, in standard deviations under relabelling.
-        gamma: the bandwidth that gave it.
-        n: rows of each sample.
-        permutations: B.
-    """
-
-    p: float
-    largest: float
-    gamma: float
-    n: int
-    permutations: int
-
-
 def aggregated(
     x: Tensor,
     y: Tensor,
@@ -46,7 +26,7 @@ def aggregated(
     permutations: int = 1000,
     seed: int = 0,
     tile: int = TILE,
-) -> Aggregated:
+) -> dict[str, float]:
     """Test whether `x` and `y`, both `(n, d)`, are of one distribution, by their MMD.
 
     Which bandwidth tells two distributions apart depends on both, and choosing it by the outcome is
@@ -66,6 +46,11 @@ def aggregated(
         permutations: B.
         seed: of the relabellings.
         tile: rows and columns of the kernel in memory at once.
+
+    Returns:
+        The columns `p_aggregated`, the p-value; `aggregated_largest`, the largest statistic, in
+        standard deviations under relabelling; `aggregated_gamma`, its bandwidth; and
+        `aggregated_n`, the rows of each sample.
 
     Raises:
         ValueError: samples of different shape, of fewer than 2 rows, or with values that are not
@@ -92,33 +77,17 @@ def aggregated(
         scores.append((values - values.mean()) / spread if differ else torch.zeros_like(values))
         slacks.append(slack / spread if differ else 0.0)
     largest, which = torch.stack(scores).max(0)
-    return Aggregated(
-        p=float((largest >= largest[0] - max(slacks)).double().mean()),
-        largest=float(largest[0]),
-        gamma=float(gammas[int(which[0])]),
-        n=n,
-        permutations=permutations,
-    )
+    return {
+        "p_aggregated": float((largest >= largest[0] - max(slacks)).double().mean()),
+        "aggregated_largest": float(largest[0]),
+        "aggregated_gamma": float(gammas[int(which[0])]),
+        "aggregated_n": n,
+    }
 
 
-@dataclass(frozen=True)
-class Accuracy:
-    """The held-out accuracy of a classifier of two samples; 1/2 if it can't tell them apart.
-
-    Attributes:
-        accuracy: the share of held-out rows that it assigns to the right sample.
-        se: its standard error over held-out rows, sqrt(a (1 - a) / n).
-        p: the probability of as many correct rows or more by tossing a coin.
-        rows: held-out rows, half of them of each sample.
-    """
-
-    accuracy: float
-    se: float
-    p: float
-    rows: int
-
-
-def classifier_test(x: NDArray[np.float32], y: NDArray[np.float32], *, seed: int = 0) -> Accuracy:
+def classifier_test(
+    x: NDArray[np.float32], y: NDArray[np.float32], *, seed: int = 0
+) -> dict[str, float]:
     """Train gradient-boosted trees on half of `x` and `y`, both `(n, d)`; test them on the rest.
 
     Trees split along axes, one column at a time: they see wrong marginals, tails and gaps where a
@@ -130,6 +99,12 @@ def classifier_test(x: NDArray[np.float32], y: NDArray[np.float32], *, seed: int
     Args:
         x, y: the samples; their rows are shuffled before they are halved.
         seed: of the shuffle and of the trees.
+
+    Returns:
+        The columns `c2st`, the share a of held-out rows that are assigned to the right sample, 1/2
+        if they can't be told apart; `c2st_se`, its standard error over held-out rows,
+        sqrt(a (1 - a) / n); `p_c2st`, the probability of as many correct rows or more by tossing a
+        coin; and `c2st_rows`, the held-out rows, half of them of each sample.
 
     Raises:
         ValueError: samples of different shape or of fewer than 4 rows.
@@ -151,4 +126,5 @@ def classifier_test(x: NDArray[np.float32], y: NDArray[np.float32], *, seed: int
     n = len(held_out)
     accuracy = right / n
     se = math.sqrt(accuracy * (1 - accuracy) / n)
-    return Accuracy(accuracy, se, p=float(binom.sf(right - 1, n, 0.5)), rows=n)
+    p = float(binom.sf(right - 1, n, 0.5))
+    return {"c2st": accuracy, "c2st_se": se, "p_c2st": p, "c2st_rows": n}

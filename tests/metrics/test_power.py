@@ -43,8 +43,8 @@ def powers(n: int, repetitions: int) -> dict[str, float]:
         plain = two_sample(x, y, h, bandwidths, permutations=199, seed=k)
         gammas = [factor * median_distance(torch.cat([x, y])) for factor in FACTORS]
         p = {name: result.p for name, result in plain.items()} | {
-            "aggregated": aggregated(x, y, gammas, permutations=199, seed=k).p,
-            "classifier": classifier_test(x.float().numpy(), y.float().numpy(), seed=k).p,
+            "aggregated": aggregated(x, y, gammas, permutations=199, seed=k)["p_aggregated"],
+            "classifier": classifier_test(x.float().numpy(), y.float().numpy(), seed=k)["p_c2st"],
             "t-test": float(ttest_ind(x[:, 0], y[:, 0]).pvalue),
         }
         rejected.update(name for name, value in p.items() if value <= 0.05)
