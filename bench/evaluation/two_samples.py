@@ -49,7 +49,7 @@ def two_samples(rows: Evaluated, judge: Judge) -> dict[str, Any]:
 
     Of part of each sample, also the test over all bandwidths and the classifier test.
     """
-    results = two_sample(
+    compared = two_sample(
         rows.test,
         rows.samples,
         rows.held_out,
@@ -58,25 +58,15 @@ def two_samples(rows: Evaluated, judge: Judge) -> dict[str, Any]:
         alpha=judge.alpha,
         seed=judge.seed,
     )
-    metrics: dict[str, Any] = {"mmd_n": len(rows.samples), "permutations": judge.permutations}
-    for name, result in results.items():
-        metrics |= {
-            f"mmd_{name}": result.v,
-            f"mmd_{name}_u": result.u,
-            f"tau_{name}": result.tau_v,
-            f"tau_{name}_u": result.tau_u,
-            f"tau_{name}_se": result.tau_v_se,
-            f"tau_{name}_u_se": result.tau_u_se,
-            f"p_{name}": result.p,
-            f"gamma_{name}": result.gamma,
-        }
     n = min(judge.aggregated_n, len(rows.test))
     # test rows lie in the order of the split
     order = torch.randperm(len(rows.test), generator=torch.Generator().manual_seed(judge.seed))
     x, samples = rows.test[order[:n]], rows.samples[:n]
     gammas = [factor * median_distance(torch.cat([x, samples])) for factor in FACTORS]
     return {
-        **metrics,
+        "mmd_n": len(rows.samples),
+        "permutations": judge.permutations,
+        **compared,
         **aggregated(x, samples, gammas, permutations=judge.permutations, seed=judge.seed),
         **classifier_test(x.numpy(), samples.numpy(), seed=judge.seed),
     }

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -39,36 +38,6 @@ from bench.metrics.kernel_sums import (
 )
 
 
-@dataclass(frozen=True)
-class TwoSample:
-    """Squared MMD between two samples of `n` rows, and its distribution under relabelling.
-
-    Attributes:
-        gamma: the bandwidth.
-        v, u: the biased and the unbiased statistic of the model's sample against the test sample.
-        tau_v, tau_u: the (1 - alpha) quantile of each under relabelling of two samples of true
-            data: the k-th smallest of the permuted values, k = ceil((1 - alpha)(B + 1)).
-        tau_v_se, tau_u_se: the Monte-Carlo standard error of each: half the distance of the
-            permuted values whose ranks are k -+ sqrt(B alpha (1 - alpha)), the standard deviation
-            of the number of values below the true quantile.
-        p: (1 + count) / (1 + B), `count` of the B relabellings of the test and the model's sample
-            whose statistic is at least the observed one, ties included; the same for V and U.
-        n: rows of each sample.
-        permutations: B.
-    """
-
-    gamma: float
-    v: float
-    u: float
-    tau_v: float
-    tau_u: float
-    tau_v_se: float
-    tau_u_se: float
-    p: float
-    n: int
-    permutations: int
-
-
 def two_sample(
     x: Tensor,
     y: Tensor,
@@ -79,7 +48,7 @@ def two_sample(
     alpha: float = 0.05,
     seed: int = 0,
     tile: int = TILE,
-) -> dict[str, TwoSample]:
+) -> dict[str, float]:
     """Squared MMD of a model's sample against a test sample, with threshold and p-value.
 
     `tau` relabels `x` and `held_out`, `p` relabels `x` and `y`; both with the same label patterns,
@@ -95,6 +64,17 @@ def two_sample(
         alpha: level of the test.
         seed: of the relabellings.
         tile: rows and columns of the kernel in memory at once.
+
+    Returns:
+        The columns of each bandwidth, here for one named `m`: `gamma_m`, the bandwidth; `mmd_m` and
+        `mmd_m_u`, V and U of the model's sample against the test sample; `tau_m` and `tau_m_u`, the
+        (1 - alpha) quantile of each under relabelling of two samples of true data, the k-th
+        smallest of the permuted values, k = ceil((1 - alpha)(B + 1)); `tau_m_se` and `tau_m_u_se`,
+        its Monte-Carlo standard error, half the distance of the permuted values whose ranks are
+        k -+ sqrt(B alpha (1 - alpha)), the standard deviation of the number of values below the
+        true quantile; `p_m`, (1 + count) / (1 + B) for the `count` of the B relabellings of the
+        test and the model's sample whose statistic is at least the observed one, ties included; the
+        same for V and U.
 
     Raises:
         ValueError: samples of different shape, of fewer than 2 rows, or with values that are not
@@ -119,7 +99,7 @@ def two_sample(
     xh = kernel_sums(x, held_out, s, t, scales, tile)
     hh = kernel_sums(held_out, held_out, t, t, scales, tile)
 
-    results = {}
+    found: dict[str, float] = {}
     for g, (name, gamma) in enumerate(gammas.items()):
         total, observed, relabelled = pool(xx, xy, yy, g)
         count = int((relabelled >= observed - rounding(total, n)).sum())
@@ -131,19 +111,17 @@ def two_sample(
             [rank - 1 - spread, rank - 1 + spread], np.arange(permutations), ordered.cpu().numpy()
         )
         error = float(ends[1] - ends[0]) / 2
-        results[name] = TwoSample(
-            gamma=float(gamma),
-            v=_v_statistic(observed, n),
-            u=_u_statistic(observed, total, n),
-            tau_v=_v_statistic(threshold, n),
-            tau_u=_u_statistic(threshold, null_total, n),
-            tau_v_se=error / n**2,
-            tau_u_se=error * (1 / (2 * n * (n - 1)) + 1 / (2 * n**2)),
-            p=(1 + count) / (1 + permutations),
-            n=n,
-            permutations=permutations,
-        )
-    return results
+        found |= {
+            f"mmd_{name}": _v_statistic(observed, n),
+            f"mmd_{name}_u": _u_statistic(observed, total, n),
+            f"tau_{name}": _v_statistic(threshold, n),
+            f"tau_{name}_u": _u_statistic(threshold, null_total, n),
+            f"tau_{name}_se": error / n**2,
+            f"tau_{name}_u_se": error * (1 / (2 * n * (n - 1)) + 1 / (2 * n**2)),
+            f"p_{name}": (1 + count) / (1 + permutations),
+            f"gamma_{name}": float(gamma),
+        }
+    return found
 
 
 def discrepancy(x: Tensor, y: Tensor, gamma: float, *, tile: int = TILE) -> tuple[float, float]:

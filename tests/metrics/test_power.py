@@ -42,7 +42,7 @@ def powers(n: int, repetitions: int) -> dict[str, float]:
         bandwidths = {"MMD-m": median_distance(x), "MMD-1": 1.0}
         plain = two_sample(x, y, h, bandwidths, permutations=199, seed=k)
         gammas = [factor * median_distance(torch.cat([x, y])) for factor in FACTORS]
-        p = {name: result.p for name, result in plain.items()} | {
+        p = {name: plain[f"p_{name}"] for name in bandwidths} | {
             "aggregated": aggregated(x, y, gammas, permutations=199, seed=k)["p_aggregated"],
             "classifier": classifier_test(x.float().numpy(), y.float().numpy(), seed=k)["p_c2st"],
             "t-test": float(ttest_ind(x[:, 0], y[:, 0]).pvalue),

@@ -85,8 +85,8 @@ def test_standardised_rows_of_many_columns(
 ) -> None:
     """Of two samples of 400 normal rows: chance moves MMD-1 by less with each column."""
     x, y, h = torch.randn(3, 400, d, generator=torch.Generator().manual_seed(d))
-    found = two_sample(x, y, h, {"1": 1.0}, permutations=199)["1"]
-    given = {"mmd_n": 400, "mmd_1": found.v, "mmd_1_u": found.u}
-    write("ffjord", "mine", **given, tau_1=found.tau_v, tau_1_u=found.tau_u, tau_m_u=1e-3)
+    found = two_sample(x, y, h, {"1": 1.0}, permutations=199)
+    given = {"mmd_n": 400, "mmd_1": found["mmd_1"], "mmd_1_u": found["mmd_1_u"]}
+    write("ffjord", "mine", **given, tau_1=found["tau_1"], tau_1_u=found["tau_1_u"], tau_m_u=1e-3)
     shown = notes(comparison(records(results), COLUMNS))
     assert ("MMD-1 can't discriminate on mine" in shown) is blind

@@ -73,8 +73,8 @@ def test_the_threshold_goes_with_one_over_n() -> None:
     taus = []
     for n in (100, 400):
         draws = torch.randn(40, 3, n, 2, generator=torch.Generator().manual_seed(n))
-        found = [two_sample(x, y, h, {"m": 1.7}, permutations=199)["m"] for x, y, h in draws]
-        taus.append(sum(result.tau_v for result in found) / len(found))
+        found = [two_sample(x, y, h, {"m": 1.7}, permutations=199) for x, y, h in draws]
+        taus.append(sum(result["tau_m"] for result in found) / len(found))
     assert taus[0] / taus[1] == pytest.approx(4, rel=0.08)
 
 
