@@ -126,10 +126,7 @@ def check(
         baseline = None
     if no_run:
         folder = Path(results or "").expanduser()
-        found = gather(read_all(folder), folder, methods, datasets)
-        if not found:
-            raise NothingMeasured(f"{folder} has no such runs.", "Leave out --no-run to make them.")
-        now = found
+        now = gather(read_all(folder), folder, methods, datasets)
     else:
         running |= {"methods": methods, "datasets": datasets}
         with tempfile.TemporaryDirectory(prefix="bench-check-") as temporary:
@@ -191,6 +188,4 @@ def _run(name: str, seeds: int, **given: Any) -> Measured:
         if spec.run not in result.records:
             reason = result.failures[spec.run].reason or "it left no record"
             records.append(msgspec.convert(store.outline(spec) | {"reason": reason}, Record))
-    found = gather(records, prepared.folder)
-    assert found is not None
-    return found
+    return gather(records, prepared.folder)

@@ -169,8 +169,8 @@ def export(
         figures=not no_figures,
         force=force,
     )
-    for name, why in bundle.not_drawn.items():
+    for name, why in bundle["not_drawn"].items():
         click.echo(f"Not drawn: {name}: {why}", err=True)
-    number = "1 run" if bundle.runs == 1 else f"{bundle.runs} runs"
-    with_models = f", {bundle.models} of them with their models" if models else ""
-    click.echo(f"{folder}: {number}{with_models}; figures: {len(bundle.figures) // 2}.")
+    number = "1 run" if bundle["runs"] == 1 else f"{bundle['runs']} runs"
+    with_models = f", {bundle['models']} of them with their models" if models else ""
+    click.echo(f"{folder}: {number}{with_models}; figures: {len(bundle['figures']) // 2}.")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bench.api.declarations import Watch
-from bench.errors import UsageError
+from bench.errors import NothingMeasured, UsageError
 from bench.records import catalogue
 from bench.records.model import EnvironmentRecord, Record
 from bench.records.run_files import read_curve
@@ -134,8 +134,8 @@ def gather(
     results: Path,
     methods: Collection[str] = (),
     datasets: Collection[str] = (),
-) -> Measured | None:
-    """Return the cells of these records in order of their names; None where there are none.
+) -> Measured:
+    """Return the cells of these records in order of their names.
 
     Of several runs of a seed the latest counts, and of several budgets of a method on a data set
     the one with the latest run.
@@ -146,6 +146,7 @@ def gather(
         methods: only these, where any is named; `datasets` likewise.
 
     Raises:
+        NothingMeasured: there are none.
         UsageError: the runs were made on more than one machine, or evaluated in more than one way.
     """
     found: dict[tuple[str, ...], list[Record]] = defaultdict(list)
@@ -155,7 +156,7 @@ def gather(
             settings = json.dumps(record.method.settings or {}, sort_keys=True)
             found[method, settings, dataset].append(record)
     if not found:
-        return None
+        raise NothingMeasured(f"{results} has no such runs.", "Leave out --no-run to make them.")
     chosen = [_latest(group) for _, group in sorted(found.items())]
     every = [record for group in chosen for record in group]
     # A run whose process died did not record where it ran.

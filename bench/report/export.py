@@ -6,10 +6,10 @@ import itertools
 import os
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pandas as pd
 
@@ -41,17 +41,6 @@ _README = """# Runs of CNF Bench
 """
 
 
-@dataclass(frozen=True)
-class Written:
-    """What a bundle holds: runs, their models, tables and figures; what could not be drawn."""
-
-    runs: int
-    models: int
-    tables: list[str]
-    figures: list[str]
-    not_drawn: dict[str, str]
-
-
 def write_bundle(
     target: Path,
     results: Path,
@@ -61,7 +50,7 @@ def write_bundle(
     models: bool = False,
     figures: bool = True,
     force: bool = False,
-) -> Written:
+) -> dict[str, Any]:
     """Bundle runs of a results folder, whole or not at all.
 
     Args:
@@ -71,6 +60,10 @@ def write_bundle(
         models: with the trained flows.
         figures: with every figure that can be drawn.
 
+    Returns:
+        What the manifest says of it; the numbers of `runs` and `models`, the names of `tables` and
+        `figures`, and why others are `not_drawn`.
+
     Raises:
         UsageError: there is something else at `target`, or it can't be written.
         DataError: a run has no record.
@@ -79,15 +72,16 @@ def write_bundle(
     try:
         with TemporaryDirectory(".tmp", f".{target.name}.", target.parent) as temporary:
             folder, replaced = Path(temporary) / "bundle", Path(temporary) / "replaced"
-            written = _fill(folder, results, runs, models=models, figures=figures)
+            filled = _fill(folder, results, runs, models=models, figures=figures)
             about = {
                 "version": version("cnf-bench"),
                 "commit": commit(),
                 "written": utc(),
                 "chosen": {name: list(names) for name, names in chosen.items() if names},
                 "run_commits": sorted(runs["commit"].dropna().unique()),
+                **filled,
             }
-            write_manifest(folder, about | vars(written))
+            write_manifest(folder, about)
             if target.exists():
                 os.replace(target, replaced)
             try:
@@ -101,7 +95,7 @@ def write_bundle(
             f"The bundle {target} can't be written: {error.strerror or error}.",
             "Name a folder whose parent is there and can be written, with room for it.",
         ) from error
-    return written
+    return about
 
 
 def _require_free(target: Path, force: bool) -> None:
@@ -122,7 +116,7 @@ def _require_free(target: Path, force: bool) -> None:
 
 def _fill(
     folder: Path, results: Path, runs: pd.DataFrame, *, models: bool, figures: bool
-) -> Written:
+) -> dict[str, Any]:
     inside = folder / RECORDS
     inside.mkdir(parents=True)
     for run in map(str, runs["run"]):
@@ -151,9 +145,14 @@ def _fill(
     (folder / "tables").mkdir()
     for name, content in pages.items():
         (folder / name).write_text(content, encoding="utf-8")
-    kept = len(list(inside.glob(f"*/{MODEL}")))
     drawn, not_drawn = _figures(folder / "figures", results, frame) if figures else ([], {})
-    return Written(len(runs), kept, tables, drawn, not_drawn)
+    return {
+        "runs": len(runs),
+        "models": len(list(inside.glob(f"*/{MODEL}"))),
+        "tables": tables,
+        "figures": drawn,
+        "not_drawn": not_drawn,
+    }
 
 
 def _figures(folder: Path, results: Path, frame: pd.DataFrame) -> tuple[list[str], dict[str, str]]:

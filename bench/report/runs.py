@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -162,15 +163,12 @@ def _progress(folder: Path) -> Progress:
         notes.append(f"validation NLL {measured(float(validated[-1]))}")
     if lines and steps and not _STEP.search(lines[-1]):
         notes.append(lines[-1].partition(" ")[2][:80])
-    silent = time.time() - max(_written(folder / name) for name in ("", CURVE, "log.txt"))
+    written = []
+    for path in (folder, folder / CURVE, folder / "log.txt"):
+        with suppress(OSError):  # the run has not begun to write it, or has just ended
+            written.append(path.stat().st_mtime)
+    silent = time.time() - max(written, default=0.0)
     if silent > SILENT:
         notes.append(f"no output for {duration(silent)}: a long step, or the run was killed")
     total = int(steps[-1][1]) if steps else None
     return Progress(folder.name.removesuffix(_PART), minibatch, total, "; ".join(notes))
-
-
-def _written(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0

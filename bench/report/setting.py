@@ -8,7 +8,7 @@ import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, astuple, dataclass
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,6 @@ from bench.study.studies import JUDGE, budgets, find, shipped
 
 #: At most so many values of one kind are listed in the setting.
 _MOST = 6
-
-#: The path of a user's own table in a command; no record keeps it.
-OWN_TABLE = "PATH/TO/{name}"
 
 
 @dataclass(frozen=True)
@@ -113,26 +110,26 @@ def minute(time: str) -> str:
 def datasets(records: Sequence[Record], compared: pd.DataFrame) -> list[Revision]:
     """Every revision of every data set, by name; those of the comparison first."""
     places = set(zip(compared["dataset"], compared["dataset_revision"], strict=True))
-    count = Counter((record.dataset.name, record.dataset.revision) for record in records)
+    sizes = Counter((record.dataset.name, record.dataset.revision) for record in records)
     found: dict[tuple[str, str], DatasetRecord] = {}
     for known in (record.dataset for record in records):
         if known.rows or (known.name, known.revision) not in found:  # a failed run may know less
             found[known.name, known.revision] = known
-    revisions = [Revision(known, count[at], at in places) for at, known in found.items()]
+    revisions = [Revision(known, sizes[at], at in places) for at, known in found.items()]
     return sorted(revisions, key=lambda r: (r.record.name, not r.compared, r.record.revision))
 
 
 def _counted(values: Iterable[str]) -> tuple[str, ...]:
     """The different values, the commonest first, with their number of runs where they differ."""
-    count = Counter(values)
-    if len(count) == 1:
-        return tuple(count)
+    found = Counter(values)
+    if len(found) == 1:
+        return tuple(found)
     shown = [
         f"{value} ({'1 run' if n == 1 else f'{whole(n)} runs'})"
-        for value, n in count.most_common(_MOST)
+        for value, n in found.most_common(_MOST)
     ]
-    if len(count) > _MOST:
-        shown.append(f"and {len(count) - _MOST} others")
+    if len(found) > _MOST:
+        shown.append(f"and {len(found) - _MOST} others")
     return tuple(shown)
 
 
@@ -212,7 +209,7 @@ def _shared(record: Record) -> tuple[Shared, tuple[str, Variant]]:
     differs = [(k, record.judge[k]) for k in JUDGE if record.judge.get(k, usual[k]) != usual[k]]
     remarks = []
     if record.dataset.kind == "own":
-        name = OWN_TABLE.format(name=name)
+        name = f"PATH/TO/{name}"  # no record keeps it
         remarks.append("This is your own table: replace its path.")
     version = record.judge.get("metrics_version", METRICS_VERSION)
     if version != METRICS_VERSION:
@@ -229,12 +226,11 @@ def _shared(record: Record) -> tuple[Shared, tuple[str, Variant]]:
 def _grids(shared: Shared, runs: Runs) -> Iterator[Command]:
     """A command for each product of methods, data sets and seeds that the runs are split into."""
     layers: dict[tuple[str, tuple[int, ...], int], list[Variant]] = defaultdict(list)
-    taken: Counter[tuple[str, tuple[int, ...], str]] = Counter()
     for (name, variant), found in sorted(runs.items(), key=lambda each: each[0]):
         seeds = tuple(sorted(found))
         # A command has one group of settings for each method.
-        layers[name, seeds, taken[name, seeds, variant[0]]].append(variant)
-        taken[name, seeds, variant[0]] += 1
+        layer = next(k for k in count() if variant[0] not in dict(layers[name, seeds, k]))
+        layers[name, seeds, layer].append(variant)
     grids: dict[tuple[tuple[Variant, ...], tuple[int, ...]], list[str]] = defaultdict(list)
     for (name, seeds, _), variants in layers.items():
         grids[tuple(variants), seeds].append(name)

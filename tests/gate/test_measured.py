@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.errors import DataError, UsageError
+from bench.errors import DataError, NothingMeasured, UsageError
 from bench.gate.measured import Measured, gather, watched
 from bench.records import catalogue
 from bench.records.store import read_all
@@ -17,9 +17,7 @@ from .records import write
 
 
 def gathered(results: Path, **asked: Any) -> Measured:
-    found = gather(read_all(results), results, **asked)
-    assert found is not None
-    return found
+    return gather(read_all(results), results, **asked)
 
 
 def test_every_watched_column_of_the_catalogue_is_gathered(tmp_path: Path) -> None:
@@ -95,7 +93,8 @@ def test_methods_and_data_sets_select_cells(tmp_path: Path) -> None:
             write(tmp_path, method, dataset)
     names = [c.name for c in gathered(tmp_path, methods=["jko"], datasets=["moons"]).cells]
     assert names == ["jko on moons"]
-    assert gather(read_all(tmp_path), tmp_path, methods=["none"]) is None
+    with pytest.raises(NothingMeasured):
+        gathered(tmp_path, methods=["none"])
 
 
 def test_a_run_whose_process_died_does_not_decide_the_environment(tmp_path: Path) -> None:
