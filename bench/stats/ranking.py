@@ -221,9 +221,10 @@ def explain_pairs(ranking: Ranking) -> str:
             f"before the correction); it takes {enough} for {PERCENT}."
         )
     differing = []
-    for pair in (pair for pair in pairs if pair.holm <= LEVEL):
-        better, worse = sorted((pair.first, pair.second), key=lambda j: ranking.average[j])
-        differing.append(f"{names[better]} and {names[worse]} (p {_p(pair.holm)})")
+    for pair, p in pairs.items():
+        if p <= LEVEL:
+            better, worse = sorted(pair, key=lambda j: ranking.average[j])
+            differing.append(f"{names[better]} and {names[worse]} (p {_p(p)})")
     if not differing:
         return f"{start} no pair differs at {PERCENT}."
     return f"{start} at {PERCENT} these differ: {'; '.join(differing)}."

@@ -99,19 +99,14 @@ def decide(scores: Sequence[Scores]) -> Decision:
     if compare is None:
         nothing = (math.nan,) * len(scores)
         return Decision(best, (), nothing, test, 0)
-    pairs = list(combinations(range(len(scores)), 2))
-    holms = holm([compare(scores[i], scores[j]) for i, j in pairs])
-    adjusted = dict(zip(pairs, holms, strict=True))
-    p = [1.0] * len(scores)
-    for (i, j), value in adjusted.items():
-        if best in (i, j):
-            p[j if i == best else i] = value
+    adjusted = _corrected(len(scores), lambda i, j: compare(scores[i], scores[j]))
+    p = tuple(adjusted.get((min(j, best), max(j, best)), 1.0) for j in range(len(scores)))
     kept = tuple(j for j in range(len(scores)) if p[j] > LEVEL)
     rows = groups = 0
     if test.startswith("paired") and scores[0].log_prob is not None:
         rows = len(next(iter(scores[0].log_prob.values())))
         groups = rows if scores[0].groups is None else len(np.unique(scores[0].groups))
-    return Decision(best, kept, tuple(p), test, seeds, rows, groups, tuple(means), adjusted)
+    return Decision(best, kept, p, test, seeds, rows, groups, tuple(means), adjusted)
 
 
 def _strongest(
@@ -249,16 +244,6 @@ def _sums_over(groups: Any, rows: int) -> Callable[[NDArray[np.float64]], NDArra
     return lambda x: np.add.reduceat(x[:, order], starts, axis=1)
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Two methods (their columns), the signed-rank test's p-value, and the same after Holm."""
-
-    first: int
-    second: int
-    p: float
-    holm: float
-
-
 def holm(p: Sequence[float]) -> list[float]:
     """Holm's adjusted p-values, in the order given: reject what is at most the level.
 
@@ -308,18 +293,24 @@ def needed(pairs: int) -> int:
     return n
 
 
-def wilcoxon(scores: ArrayLike) -> list[Pair]:
-    """The test of every pair of methods on `(N, k)` scores; a lower one is better.
+def wilcoxon(scores: ArrayLike) -> dict[tuple[int, int], float]:
+    """The p-value of every pair of methods on `(N, k)` scores by Holm; a lower score is better.
 
-    It takes the size of a difference to mean the same on every data set. A method without a result
-    (NaN) is worse than any other there by more than all differences seen; two without are equal.
+    The signed-rank test takes the size of a difference to mean the same on every data set. A method
+    without a result (NaN) is worse than any other there by more than all differences seen; two
+    without are equal.
     """
     values = np.asarray(scores, dtype="float64")
     values = np.where(np.isnan(values), np.inf, values)
-    pairs = list(combinations(range(values.shape[1]), 2))
-    found = []
-    for i, j in pairs:
+
+    def compare(i: int, j: int) -> float:
         differ = values[:, i] != values[:, j]
-        found.append(signed_rank(values[differ, i] - values[differ, j]))
-    each = zip(pairs, found, holm(found), strict=True)
-    return [Pair(*pair, p, adjusted) for pair, p, adjusted in each]
+        return signed_rank(values[differ, i] - values[differ, j])
+
+    return _corrected(values.shape[1], compare)
+
+
+def _corrected(methods: int, compare: Callable[[int, int], float]) -> dict[tuple[int, int], float]:
+    """The p-values of all pairs of methods (the lower place first) after Holm's correction."""
+    pairs = list(combinations(range(methods), 2))
+    return dict(zip(pairs, holm([compare(i, j) for i, j in pairs]), strict=True))

@@ -105,14 +105,12 @@ def comparison(
         rows = []
         for cell, label in zip(members, names, strict=True):
             row = _row(cell, label, metrics, id(cell) in below, one)
-            if id(cell) in best | second:
-                bold = id(cell) in best
-                entries = [
-                    replace(entry, best=bold, second=not bold) if name == "nll" else entry
-                    for name, entry in zip(metrics, row.entries, strict=True)
-                ]
-                row = replace(row, entries=tuple(entries))
-            rows.append(row)
+            face = {"best": id(cell) in best, "second": id(cell) in second}
+            entries = (
+                replace(entry, **face) if name == "nll" else entry
+                for name, entry in zip(metrics, row.entries, strict=True)
+            )
+            rows.append(replace(row, entries=tuple(entries)))
         references = _references(members, metrics) if by == "dataset" else ()
         groups.append(replace(group, rows=tuple(rows), references=references))
     used = "".join(

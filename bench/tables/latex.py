@@ -67,13 +67,14 @@ _LETTERS = {
     "≥": r"$\geq$",
     "–": "--",
     "₂": r"\textsubscript{2}",
+    **{mark: f"${code}$" for mark, code in MATH.items()},
 }
 
 #: A word with more letters than these may be broken anywhere.
 _LONG = 18
 
-#: A number as programs write it, 1e-05.
-_POWER = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e([+-]\d{1,3})(?!\w)")
+#: A number as programs write it, 1e-05, or any letter.
+_PIECE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e([+-]\d{1,3})(?!\w)|.", re.DOTALL)
 
 
 class Ready(str):
@@ -90,20 +91,12 @@ def escape_latex(text: object, between: str = "") -> Ready:
     """
     if isinstance(text, Ready):
         return text
-    words = str(text).split()
-    return Ready(" ".join(_escape_word(w, between if len(w) > _LONG else "") for w in words))
-
-
-def _escape_word(word: str, between: str) -> str:
-    """A word's letters, and its numbers with their powers of ten raised."""
-    parts, end = [], 0
-    for found in _POWER.finditer(word):
-        parts += [_letter(letter) for letter in word[end : found.start()]]
-        mantissa, exponent = found[1], int(found[2])
-        times = "" if mantissa == "1" else rf"{mantissa}\times "
-        parts.append(f"${times}10^{{{exponent}}}$")
-        end = found.end()
-    return between.join([*parts, *map(_letter, word[end:])])
+    return Ready(
+        " ".join(
+            (between if len(word) > _LONG else "").join(map(_piece, _PIECE.finditer(word)))
+            for word in str(text).split()
+        )
+    )
 
 
 def breakable(text: object) -> Ready:
@@ -111,11 +104,14 @@ def breakable(text: object) -> Ready:
     return escape_latex(text, r"\allowbreak{}")
 
 
-def _letter(letter: str) -> str:
+def _piece(found: re.Match[str]) -> str:
+    """A letter, or a number with its power of ten raised."""
+    letter, mantissa, exponent = found.group(0, 1, 2)
+    if exponent:
+        times = "" if mantissa == "1" else rf"{mantissa}\times "
+        return f"${times}10^{{{int(exponent)}}}$"
     if letter in _LETTERS:
         return _LETTERS[letter]
-    if letter in MATH:
-        return f"${MATH[letter]}$"
     accented = letter <= "ÿ" and unicodedata.decomposition(letter)
     if letter.isprintable() and (letter.isascii() or accented):
         return letter

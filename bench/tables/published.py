@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from io import StringIO
-from typing import NamedTuple
+from typing import Any
 
 import pandas as pd
 
@@ -24,38 +24,22 @@ SOURCE = "JKO-iFlow poster, Table 1"
 COMPARED = ("nll", "mmd_m", "mmd_1")
 
 
-class PublishedResult(NamedTuple):
-    """One published result: NLL in nats per row, squared MMDs (V-statistics) where it has them.
-
-    `evidence` says where the number was read: `poster` and `paper text` were read at the source,
-    `secondary` is a reprint. `method` is the paper's own name.
-    """
-
-    source: str
-    evidence: str
-    dataset: str
-    d: int
-    method: str
-    params: str
-    nll: float
-    mmd_m: float
-    mmd_1: float
-    tau_m: float
-    tau_1: float
-    note: str
-
-
 @cache
-def published_results() -> tuple[PublishedResult, ...]:
-    """All published results that are kept here, in the order of the file."""
+def published_results() -> tuple[Any, ...]:
+    """All published results that are kept here, in the order of the file, as named tuples.
+
+    The fields are the columns of the file: `nll` in nats per row, and the squared MMDs `mmd_m` and
+    `mmd_1` (V-statistics) with their thresholds, NaN where there is none. `evidence` says where the
+    numbers were read: `poster` and `paper text` were read at the source, `secondary` is a reprint.
+    `method` is the paper's own name.
+    """
     text = (files("bench_results") / "published.csv").read_text(encoding="utf-8")
     numbers = dict.fromkeys(("nll", "mmd_m", "mmd_1", "tau_m", "tau_1"), "float64")
     frame = pd.read_csv(StringIO(text), dtype=numbers).fillna({"params": "", "note": ""})
-    rows = frame[list(PublishedResult._fields)].itertuples(index=False, name=None)
-    return tuple(map(PublishedResult._make, rows))
+    return tuple(frame.itertuples(index=False, name="Published"))
 
 
-def published_on(dataset: str) -> dict[str, PublishedResult]:
+def published_on(dataset: str) -> dict[str, Any]:
     """The results of `SOURCE` on a data set, by the names that methods have here."""
     ours = {paper: name for name in plugins.methods() if (paper := plugins.look(name).paper)}
     found = (one for one in published_results() if one.source == SOURCE and one.dataset == dataset)
@@ -104,9 +88,7 @@ def _method(row: Row) -> str:
     return row.label.partition(" (")[0]
 
 
-def _entries(
-    one: PublishedResult | None, columns: Sequence[Column], floor: float | None
-) -> tuple[Entry, ...]:
+def _entries(one: Any, columns: Sequence[Column], floor: float | None) -> tuple[Entry, ...]:
     if one is None:
         return (Entry(word=""),) * len(columns)
     entries = []
