@@ -9,7 +9,6 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,9 +78,8 @@ def comparison(
         measured_column(name)
     unsorted = list(cells(frame, by_run=by_run))
     known = marks.sorted_cells(unsorted, sort)
-    if metrics is NARROW and any(
-        len(marks.amounts_of(list(m))) > 1 for _, m in groupby(known, marks.heading_of)
-    ):
+    several = any(len(marks.amounts_of(members)) > 1 for _, members in marks.by_heading(known))
+    if metrics is NARROW and several:
         metrics = ("minibatches", *NARROW)
     if by != "dataset":
         metrics = _with_thresholds(metrics)
@@ -116,7 +114,7 @@ def comparison(
     used = "".join(
         row.marks + "".join(entry.marks for entry in row.entries)
         for group in groups
-        for row in (*group.rows, *group.references)
+        for row in group.lines
     )
     ok = frame[(frame["status"] == "ok").fillna(False)]
     absent = [

@@ -186,14 +186,14 @@ def _pages(table: Table, most: int) -> Iterator[list[RowGroup]]:
     used = 0
     for group in table.groups:
         left = group
-        while (page and used + 2 + len(left.rows) + len(left.references) > most) or used >= most:
+        while (page and used + 2 + len(left.lines) > most) or used >= most:
             yield page
             page, used = [], 0
         while len(left.rows) > most:
             yield [replace(left, rows=left.rows[:most], references=())]
             left = replace(left, name=f"{group.name}, continued", short=(), rows=left.rows[most:])
         page.append(left)
-        used += 2 + len(left.rows) + len(left.references)
+        used += 2 + len(left.lines)
     yield page
 
 
@@ -204,7 +204,7 @@ def _part(
 
     `heads` are the columns' titles; `blocks` the line of each group's heading and its rows' lines.
     """
-    every = [row for group in table.groups for row in (*group.rows, *group.references)]
+    every = [row for group in table.groups for row in group.lines]
     long = any(len(row.label) > _LABEL for row in every)
     preamble = r">{\raggedright\arraybackslash\hangindent=1em}p{5.5cm}" if long else "l"
     heads: list[str] = [escape_latex(table.titles[0].capitalize())]
@@ -227,8 +227,7 @@ def _part(
             continue
         facts = rf"\enspace {escape_latex(', '.join(group.short))}" if group.short else ""
         heading = rf"\multicolumn{{{width}}}{{@{{}}l}}{{\textbf{{{breakable(group.name)}}}{facts}}}"
-        rows = (*group.rows, *group.references)
-        blocks.append((heading, [_line(table, row, formats) for row in rows]))
+        blocks.append((heading, [_line(table, row, formats) for row in group.lines]))
     return {"preamble": preamble, "heads": heads, "blocks": blocks}
 
 

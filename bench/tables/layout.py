@@ -6,13 +6,12 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from typing import Any, Literal
 
 from bench.api.declarations import Column
 from bench.records.format import Number, measured, whole
 from bench.records.frame import Cell
-from bench.tables.marks import BELOW, Contest, amounts_of, heading_of, is_floor
+from bench.tables.marks import BELOW, Contest, amounts_of, by_heading, heading_of, is_floor
 
 
 @dataclass(frozen=True)
@@ -77,6 +76,11 @@ class RowGroup:
     references: tuple[Row, ...]
     short: tuple[str, ...] = ()
     revision: str = ""
+
+    @property
+    def lines(self) -> tuple[Row, ...]:
+        """The rows and the references."""
+        return (*self.rows, *self.references)
 
     @property
     def all_facts(self) -> tuple[str, ...]:
@@ -181,7 +185,7 @@ def blocks(
 
     The cells come with those of each heading together.
     """
-    headings = [(heading, list(members)) for heading, members in groupby(known, heading_of)]
+    headings = by_heading(known)
     named = {
         id(cell): str(label)
         for _, members in headings
@@ -219,7 +223,7 @@ def place_notes(known: Sequence[Cell], by: By) -> Iterable[Note]:
     """What the headings of data sets say, where there are none."""
     if by == "dataset":
         return
-    headings = [(heading, list(members)) for heading, members in groupby(known, heading_of)]
+    headings = by_heading(known)
     places = _places([heading for heading, _ in headings], by)
     for heading, members in headings:
         facts = (*_facts(members), _budget(heading, members), _revision(heading[1]))
@@ -287,7 +291,7 @@ def transposed(table: Table) -> Table:
 
 
 def _turned(table: Table, group: RowGroup, labels: list[str]) -> RowGroup:
-    known = {row.label: row for row in (*group.rows, *group.references)}
+    known = {row.label: row for row in group.lines}
     rows = [known.get(label) for label in labels]
     lines = []
     if table.titles[1]:

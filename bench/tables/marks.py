@@ -53,6 +53,11 @@ def heading_of(cell: Cell) -> tuple[Any, Any, Any]:
     return cell.key["dataset"], cell.key["dataset_revision"], cell.shared("budget")
 
 
+def by_heading(known: Iterable[Cell]) -> list[tuple[tuple[Any, Any, Any], list[Cell]]]:
+    """Each heading and its cells, which come with those of a heading together."""
+    return [(heading, list(members)) for heading, members in groupby(known, heading_of)]
+
+
 def sorted_cells(known: Iterable[Cell], by: str) -> list[Cell]:
     """The cells by heading; in each, by a column's mean, the best first.
 
@@ -79,8 +84,7 @@ def groups_of(frame: pd.DataFrame) -> list[list[Cell]]:
         method = str(cell.key["method"])
         return *map(str, heading_of(cell)), is_floor(method), method
 
-    known = sorted(cells(frame), key=place)
-    return [list(members) for _, members in groupby(known, heading_of)]
+    return [members for _, members in by_heading(sorted(cells(frame), key=place))]
 
 
 def amounts_of(members: Iterable[Cell]) -> list[tuple[Any, Any]]:
@@ -205,7 +209,7 @@ def contests(known: Iterable[Cell], results: Path | None) -> list[Contest]:
     Rows with a failed seed take no part. Where a method has rows at several budgets' amounts, the
     rows of each amount are compared apart. `results` is the folder with the runs' log-densities.
     """
-    groups = [(heading, list(members)) for heading, members in groupby(known, heading_of)]
+    groups = by_heading(known)
     names = Counter(heading[0] for heading, _ in groups)
     found = []
     for (dataset, revision, budget), members in groups:

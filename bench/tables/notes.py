@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, islice
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -239,8 +239,8 @@ def _where(runs: pd.DataFrame, ok: pd.DataFrame, metrics: Sequence[str]) -> str:
 
 
 def _data_notes(known: list[Cell]) -> Iterator[Note]:
-    for heading, members in groupby(known, marks.heading_of):
-        if len(marks.amounts_of(list(members))) > 1:
+    for heading, members in marks.by_heading(known):
+        if len(marks.amounts_of(members)) > 1:
             yield Note("", f"{heading[0]}: budgets differ; compare rows with equal mini-batches.")
     for kind, meaning in (
         ("subset", "a subset of the real data; do not compare it with published results"),
@@ -263,8 +263,8 @@ def _data_notes(known: list[Cell]) -> Iterator[Note]:
 
 def _variant_notes(known: list[Cell]) -> Iterator[Note]:
     """What the numbers of one method's rows stand for, and methods that have several versions."""
-    for heading, members in groupby(known, marks.heading_of):
-        names = labels(list(members))
+    for heading, members in marks.by_heading(known):
+        names = labels(members)
         meanings = "; ".join(f"{one}: {one.meaning}" for one in names if one.meaning)
         if meanings:
             yield Note("", f"On {heading[0]}, {meanings}.")

@@ -10,7 +10,7 @@ from pathlib import Path
 from textwrap import wrap
 
 import pandas as pd
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from rich.cells import cell_len, chop_cells
 from rich.console import Console
 from rich.table import Table as Grid
@@ -183,7 +183,7 @@ def text(table: Table, console: Console) -> None:
 
 def _panels(table: Table, group: RowGroup, width: int, *, seeds: bool) -> Iterator[Iterator[Text]]:
     """The lines of each panel: as many columns as fit side by side."""
-    rows = [*group.rows, *group.references]
+    rows = group.lines
     marked = bool(table.titles[1])
     texts = [table.titles[0], *(row.label + row.marks * marked for row in rows)]
     left = min(max(map(cell_len, texts)), _LABEL)
@@ -303,33 +303,13 @@ def html_notes(table: Table) -> Markup:
 
 
 def _html(name: str, **content: object) -> Markup:
-    filters = {"entry": _html_entry, "marks": _html_marks}
-    environment = templates(filters, autoescape=True, keep_trailing_newline=True)
+    environment = templates({}, autoescape=True, keep_trailing_newline=True)
     return Markup(environment.get_template(name).render(**content))
-
-
-def _html_entry(entry: Entry) -> Markup:
-    number = entry.number
-    if number is None or entry.words:
-        return escape(entry.words or entry.word) + _html_marks(entry.marks)
-    shown = (number.value + (f" ± {number.error}" if number.error else "")).replace("-", "−")
-    body = escape(f"({shown})" if number.exponent and number.error else shown)
-    if number.exponent:
-        body += Markup("×10<sup>{}</sup>").format(str(number.exponent).replace("-", "−"))
-    body += f" {number.unit}" if number.unit else ""
-    if entry.best or entry.second:
-        body = Markup("<b>{}</b>" if entry.best else "<u>{}</u>").format(body)
-    return body + _html_marks(entry.marks)
-
-
-def _html_marks(marks: str) -> Markup:
-    known = {"": "", BEST: "<b>Bold:</b>", SECOND: "<u>Underlined:</u>"}
-    return Markup(known.get(marks, '<sup class="mark">{}</sup>')).format(marks)
 
 
 def _filled(group: RowGroup) -> list[int]:
     """The columns that have anything in a group, which is a table of its own here."""
-    columns = zip(*(row.entries for row in (*group.rows, *group.references)), strict=True)
+    columns = zip(*(row.entries for row in group.lines), strict=True)
     return [i for i, entries in enumerate(columns) if any(map(str, entries))]
 
 
