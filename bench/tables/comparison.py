@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -78,7 +78,8 @@ def comparison(
         measured_column(name)
     unsorted = list(cells(frame, by_run=by_run))
     known = marks.sorted_cells(unsorted, sort)
-    several = any(len(marks.amounts_of(members)) > 1 for _, members in marks.by_heading(known))
+    headed = marks.grouped(known, marks.heading_of).values()
+    several = any(len(marks.amounts_of(members)) > 1 for members in headed)
     if metrics is NARROW and several:
         metrics = ("minibatches", *NARROW)
     if by != "dataset":
@@ -240,64 +241,57 @@ def scores_by_budget(known: Iterable[Cell], metric: str = "nll") -> list[Ranking
             f"Methods can't be ranked by {metric}: neither less nor more of it is better.",
             f"Choose one of: {', '.join(ranked)}.",
         )
-    by_budget: dict[str, list[Cell]] = defaultdict(list)
-    for cell in known:
-        by_budget[str(marks.heading_of(cell)[2] or "?")].append(cell)
+    by_budget = marks.grouped(known, lambda cell: str(marks.heading_of(cell)[2] or "?"))
     return [_scores(budget, cells, metric) for budget, cells in sorted(by_budget.items())]
 
 
 def _scores(budget: str, cells: Sequence[Cell], metric: str) -> Ranking:
     remarks: list[str] = []
-    by_dataset: dict[str, dict[str, list[Cell]]] = defaultdict(lambda: defaultdict(list))
-    for cell in cells:
-        name, revision, _ = marks.heading_of(cell)
-        by_dataset[str(name or "?")][str(revision)].append(cell)
     rows: dict[str, dict[str, Cell]] = {}
-    for dataset, revisions in sorted(by_dataset.items()):
-        most = max(revisions.values(), key=lambda r: len({cell.key["method"] for cell in r}))
+    by_dataset = marks.grouped(cells, lambda cell: str(cell.key["dataset"] or "?"))
+    for dataset, members in sorted(by_dataset.items()):
+        revisions = marks.grouped(members, lambda cell: str(cell.key["dataset_revision"]))
+        most = max(revisions, key=lambda r: len({cell.key["method"] for cell in revisions[r]}))
         if len(revisions) > 1:
-            revision = str(most[0].key["dataset_revision"])[:8]
-            remarks.append(f"On {dataset}, only revision {revision} is ranked.")
-        rows[dataset] = dict(_one_row_each(dataset, most, remarks))
+            remarks.append(f"On {dataset}, only revision {most[:8]} is ranked.")
+        rows[dataset] = _one_row_each(dataset, revisions[most], remarks)
     sign = -1.0 if measured_column(metric).better == "higher" else 1.0
-    means = {d: {m: sign * c.mean(metric) for m, c in row.items()} for d, row in rows.items()}
-    few = [d for d, row in means.items() if sum(map(np.isfinite, row.values())) < 2]
-    if few:
+    means = pd.DataFrame(
+        {d: {m: sign * c.mean(metric) for m, c in row.items()} for d, row in rows.items()}
+    ).sort_index()
+    few = means.columns[np.isfinite(means).sum() < 2]
+    if len(few):
         remarks.append(f"Left out, as fewer than two methods have a result: {', '.join(few)}.")
-    methods = tuple(sorted({method for row in rows.values() for method in row}))
-    datasets = tuple(dataset for dataset in rows if dataset not in few)
+    means = means.drop(columns=few)
     partly = [
         f"{method} on {dataset} ({len(cell.well)}/{len(cell.rows)})"
-        for dataset in datasets
+        for dataset in means
         for method, cell in rows[dataset].items()
         if 0 < len(cell.well) < len(cell.rows)
     ]
     if partly:
         remarks.append(f"Means over the seeds that ended well: {', '.join(partly)}.")
-    scores = [[means[d].get(m, np.nan) for m in methods] for d in datasets]
-    table = np.array(scores, dtype="float64").reshape(len(datasets), len(methods))
     title = f"mean {measured_column(metric).title} (budget {budget})"
-    return Ranking(title, methods, datasets, table, budget, tuple(remarks))
+    methods, datasets = tuple(means.index), tuple(means.columns)
+    return Ranking(title, methods, datasets, means.T.to_numpy("float64"), budget, tuple(remarks))
 
 
-def _one_row_each(
-    dataset: str, rows: Sequence[Cell], remarks: list[str]
-) -> Iterator[tuple[str, Cell]]:
+def _one_row_each(dataset: str, rows: Sequence[Cell], remarks: list[str]) -> dict[str, Cell]:
     """Each method and the row that is ranked."""
     amounts = Counter(amount for cell in rows for amount in marks.amounts_of([cell]))
     named = dict(zip(map(id, rows), labels(rows), strict=True))
-    by_method = defaultdict(list)
-    for cell in rows:
-        by_method[str(cell.key["method"])].append(cell)
-    for method, several in by_method.items():
-        chosen = several[0]
+
+    def place(cell: Cell) -> tuple[int, float]:
+        times = sum(amounts[amount] for amount in marks.amounts_of([cell]))
+        nll = cell.mean("validation_nll")
+        return -times, math.inf if math.isnan(nll) else nll
+
+    found = {}
+    for method, several in marks.grouped(rows, lambda cell: str(cell.key["method"])).items():
+        found[method] = min(several, key=place)
         if len(several) > 1:
-            most = max(amounts[a] for cell in several for a in marks.amounts_of([cell]) or [(0, 0)])
-            usual = [c for c in several if any(amounts[a] == most for a in marks.amounts_of([c]))]
-            known = pd.Series([cell.mean("validation_nll") for cell in usual or several])
-            chosen = (usual or several)[int(known.fillna(math.inf).argmin())]
             remarks.append(
-                f"{method} has several rows on {dataset}; {named[id(chosen)]} is ranked (the "
-                "commonest amount, then the lowest validation NLL)."
+                f"{method} has several rows on {dataset}; {named[id(found[method])]} is ranked "
+                "(the commonest amount, then the lowest validation NLL)."
             )
-        yield method, chosen
+    return found

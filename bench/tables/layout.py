@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from bench.api.declarations import Column
 from bench.records.format import Number, measured, whole
 from bench.records.frame import Cell
-from bench.tables.marks import BELOW, Contest, amounts_of, by_heading, heading_of, is_floor
+from bench.tables.marks import BELOW, Contest, amounts_of, grouped, heading_of, is_floor
 
 
 @dataclass(frozen=True)
@@ -136,11 +136,8 @@ def labels(members: Sequence[Cell]) -> list[Label]:
     """
     if members and "run" in members[0].key:
         return [Label(cell.key["run"]) for cell in members]
-    by_method = defaultdict(list)
-    for cell in members:
-        by_method[str(cell.key["method"])].append(cell)
     found: dict[int, Label] = {}
-    for name, rows in by_method.items():
+    for name, rows in grouped(members, lambda cell: str(cell.key["method"])).items():
         # In one order, however the table is sorted: ffjord (2) is the same everywhere.
         rows.sort(key=lambda cell: [(value is None, value or 0) for value in cell.key.values()])
         differences = _differences(rows) if len(rows) > 1 else [[]]
@@ -185,15 +182,15 @@ def blocks(
 
     The cells come with those of each heading together.
     """
-    headings = by_heading(known)
+    headings = grouped(known, heading_of)
     named = {
         id(cell): str(label)
-        for _, members in headings
+        for members in headings.values()
         for cell, label in zip(members, labels(members), strict=True)
     }
     if by == "dataset":
-        several = len({heading[2] for heading, _ in headings}) > 1
-        for heading, members in headings:
+        several = len({heading[2] for heading in headings}) > 1
+        for heading, members in headings.items():
             facts, budget, revision = _facts(members), _budget(heading, members), heading[1]
             short = (*facts, *([budget] if several else []))
             group = RowGroup(
@@ -201,11 +198,10 @@ def blocks(
             )
             yield group, members, [named[id(cell)] for cell in members]
         return
-    places = _places([heading for heading, _ in headings], by)
-    apart: dict[str, list[Cell]] = defaultdict(list)
-    for cell in known:
-        name = cell.key["method"] if by == "method" else heading_of(cell)[2]
-        apart[str(name or "?")].append(cell)
+    places = _places(headings, by)
+    apart = grouped(
+        known, lambda c: str((c.key["method"] if by == "method" else heading_of(c)[2]) or "?")
+    )
     for name, cells in sorted(apart.items(), key=lambda each: (is_floor(each[0]), each[0])):
         texts = []
         for cell in cells:
@@ -223,14 +219,14 @@ def place_notes(known: Sequence[Cell], by: By) -> Iterable[Note]:
     """What the headings of data sets say, where there are none."""
     if by == "dataset":
         return
-    headings = by_heading(known)
-    places = _places([heading for heading, _ in headings], by)
-    for heading, members in headings:
+    headings = grouped(known, heading_of)
+    places = _places(headings, by)
+    for heading, members in headings.items():
         facts = (*_facts(members), _budget(heading, members), _revision(heading[1]))
         yield Note("", f"{places[heading]}: {', '.join(facts)}.")
 
 
-def _places(headings: Sequence[tuple[Any, ...]], by: By) -> dict[tuple[Any, ...], str]:
+def _places(headings: Collection[tuple[Any, ...]], by: By) -> dict[tuple[Any, ...], str]:
     """Each heading in a few words: the data set, and how it differs from others of its name."""
     names = Counter(heading[0] for heading in headings)
     budgets = Counter((heading[0], heading[2]) for heading in headings)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -42,6 +41,9 @@ VERDICT = "p_aggregated"
 OTHER_TESTS = {"MMD-m": "p_m", "MMD-1": "p_1", "classifier": "p_c2st"}
 
 
+Key = TypeVar("Key")
+
+
 @cache
 def is_floor(method: str) -> bool:
     """Whether every other method has to beat it: a Gaussian fitted to the mini-batches, say."""
@@ -53,9 +55,12 @@ def heading_of(cell: Cell) -> tuple[Any, Any, Any]:
     return cell.key["dataset"], cell.key["dataset_revision"], cell.shared("budget")
 
 
-def by_heading(known: Iterable[Cell]) -> list[tuple[tuple[Any, Any, Any], list[Cell]]]:
-    """Each heading and its cells, which come with those of a heading together."""
-    return [(heading, list(members)) for heading, members in groupby(known, heading_of)]
+def grouped(known: Iterable[Cell], key: Callable[[Cell], Key]) -> dict[Key, list[Cell]]:
+    """The cells by what `key` makes of them, in the order in which each is first met."""
+    found: dict[Key, list[Cell]] = defaultdict(list)
+    for cell in known:
+        found[key(cell)].append(cell)
+    return found
 
 
 def sorted_cells(known: Iterable[Cell], by: str) -> list[Cell]:
@@ -84,7 +89,7 @@ def groups_of(frame: pd.DataFrame) -> list[list[Cell]]:
         method = str(cell.key["method"])
         return *map(str, heading_of(cell)), is_floor(method), method
 
-    return [members for _, members in by_heading(sorted(cells(frame), key=place))]
+    return list(grouped(sorted(cells(frame), key=place), heading_of).values())
 
 
 def amounts_of(members: Iterable[Cell]) -> list[tuple[Any, Any]]:
@@ -209,10 +214,10 @@ def contests(known: Iterable[Cell], results: Path | None) -> list[Contest]:
     Rows with a failed seed take no part. Where a method has rows at several budgets' amounts, the
     rows of each amount are compared apart. `results` is the folder with the runs' log-densities.
     """
-    groups = by_heading(known)
-    names = Counter(heading[0] for heading, _ in groups)
+    groups = grouped(known, heading_of)
+    names = Counter(heading[0] for heading in groups)
     found = []
-    for (dataset, revision, budget), members in groups:
+    for (dataset, revision, budget), members in groups.items():
         place = str(dataset or "?")
         place += f" ({budget}, {str(revision)[:8]})" if names[dataset] > 1 else ""
         found += [
@@ -230,11 +235,9 @@ def is_complete(cell: Cell) -> bool:
 
 def _rivals(members: list[Cell]) -> Iterator[list[Cell]]:
     """The rows to be compared: all, or those of each amount where a method has several amounts."""
-    amounts, apart = defaultdict(set), defaultdict(list)
-    for cell in members:
-        amounts[cell.key["method"]].update(amounts_of([cell]))
-        apart[tuple(amounts_of([cell]))].append(cell)
-    several = any(len(each) > 1 for each in amounts.values())
+    by_method = grouped(members, lambda cell: str(cell.key["method"])).values()
+    several = any(len(amounts_of(rows)) > 1 for rows in by_method)
+    apart = grouped(members, lambda cell: tuple(amounts_of([cell])))
     yield from apart.values() if several else [members]
 
 

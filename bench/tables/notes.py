@@ -239,7 +239,7 @@ def _where(runs: pd.DataFrame, ok: pd.DataFrame, metrics: Sequence[str]) -> str:
 
 
 def _data_notes(known: list[Cell]) -> Iterator[Note]:
-    for heading, members in marks.by_heading(known):
+    for heading, members in marks.grouped(known, marks.heading_of).items():
         if len(marks.amounts_of(members)) > 1:
             yield Note("", f"{heading[0]}: budgets differ; compare rows with equal mini-batches.")
     for kind, meaning in (
@@ -263,7 +263,7 @@ def _data_notes(known: list[Cell]) -> Iterator[Note]:
 
 def _variant_notes(known: list[Cell]) -> Iterator[Note]:
     """What the numbers of one method's rows stand for, and methods that have several versions."""
-    for heading, members in marks.by_heading(known):
+    for heading, members in marks.grouped(known, marks.heading_of).items():
         names = labels(members)
         meanings = "; ".join(f"{one}: {one.meaning}" for one in names if one.meaning)
         if meanings:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import wrap
+from typing import Literal
 
 import pandas as pd
 from markupsafe import Markup
@@ -143,18 +144,8 @@ def _csv(frame: pd.DataFrame, options: TableOptions) -> str:
 # Text. The lines are laid out here and not by rich, which takes seconds for thousands of rows.
 
 
-@dataclass(frozen=True)
-class TextColumn:
-    """The lines of a column's cells, the title first; words are aligned on the left."""
-
-    cells: list[list[str]]
-    styles: list[str]
-    left: bool
-
-    @property
-    def width(self) -> int:
-        """The width of its longest line."""
-        return max(cell_len(line) for cell in self.cells for line in cell)
+#: The lines of each cell of a column, the title first, all of one width.
+TextColumn = list[list[Text]]
 
 
 def text(table: Table, console: Console) -> None:
@@ -172,8 +163,7 @@ def text(table: Table, console: Console) -> None:
         heading.append("   " + " · ".join(facts), style="not bold dim")
         console.print(heading, width=width, highlight=False)
         for panel in _panels(table, group, width, seeds=bool(table.titles[1]) and show_seeds):
-            block = Text("\n").join(panel)
-            console.print(block, width=width, highlight=False, no_wrap=True, overflow="ignore")
+            console.print(panel, width=width, highlight=False, no_wrap=True, overflow="ignore")
         console.print()
     for note in table.notes:
         line = Grid.grid(padding=(0, 1, 0, 0))
@@ -181,78 +171,81 @@ def text(table: Table, console: Console) -> None:
         console.print(line, width=width, highlight=False)
 
 
-def _panels(table: Table, group: RowGroup, width: int, *, seeds: bool) -> Iterator[Iterator[Text]]:
-    """The lines of each panel: as many columns as fit side by side."""
-    rows = group.lines
-    marked = bool(table.titles[1])
+def _panels(table: Table, group: RowGroup, width: int, *, seeds: bool) -> Iterator[Text]:
+    """A text for each panel: as many columns as fit side by side."""
+    rows, marked = group.lines, bool(table.titles[1])
     texts = [table.titles[0], *(row.label + row.marks * marked for row in rows)]
     left = min(max(map(cell_len, texts)), _LABEL)
-    styles = ["bold", *(_row_style(table, row) for row in rows)]
-    before = [TextColumn([chop_cells(each, left) or [""] for each in texts], styles, True)]
+    names = [chop_cells(each, left) or [""] for each in texts]
+    before = [_aligned(names, [_row_style(table, row) for row in rows], "left")]
     if seeds:
         numbers = [[table.titles[1]], *([row.seeds] for row in rows)]
-        before.append(TextColumn(numbers, [""] * len(numbers), False))
-    columns = [_text_column(table, rows, i, wrapped=False) for i in range(len(table.columns))]
+        before.append(_aligned(numbers, [""] * len(rows), "right"))
+    places = range(len(table.columns))
+    columns = [_text_column(table, rows, i, wrapped=False) for i in places]
     if _total([*before, *columns], 1) > width:
-        columns = [
-            _text_column(table, rows, i, wrapped=True) if column.left else column
-            for i, column in enumerate(columns)
-        ]
-    if not table.titles[1]:
+        columns = [_text_column(table, rows, i, wrapped=True) for i in places]
+    if not marked:
         # Of a transposed table, the methods that were not run here.
-        columns = [c for c in columns if any(line.strip() for cell in c.cells[1:] for line in cell)]
+        columns = [c for c in columns if any(line.plain.strip() for cell in c[1:] for line in cell)]
     gap = 2 if _total([*before, *columns], 2) <= width else 1
-    panel: list[TextColumn] = []
+    panels: list[list[TextColumn]] = [[]]
     for column in columns:
-        if panel and _total([*before, *panel, column], gap) > width:
-            yield _lines([*before, *panel], gap, len(group.rows))
-            panel = []
-        panel.append(column)
-    yield _lines([*before, *panel], gap, len(group.rows))
+        if panels[-1] and _total([*before, *panels[-1], column], gap) > width:
+            panels.append([])
+        panels[-1].append(column)
+    for panel in panels:
+        yield Text("\n").join(_lines([*before, *panel], gap, len(group.rows)))
 
 
 def _total(columns: Sequence[TextColumn], gap: int) -> int:
-    return sum(column.width + gap for column in columns) - gap
+    return sum(column[0][0].cell_len + gap for column in columns) - gap
 
 
 def _lines(columns: Sequence[TextColumn], gap: int, end: int) -> Iterator[Text]:
     """The titles, a rule, the rows, and after a blank line the thresholds."""
-    for number, cells in enumerate(zip(*(column.cells for column in columns), strict=True)):
+    for number, cells in enumerate(zip(*columns, strict=True)):
         if number == 1:
             yield Text("─" * _total(columns, gap))
         if number == end + 1:
             yield Text("")
-        height = max(map(len, cells))
-        for i in range(height):
-            line = Text()
-            for place, (column, cell) in enumerate(zip(columns, cells, strict=True)):
-                shown = i - (height - len(cell) if number == 0 else 0)
-                part = cell[shown] if 0 <= shown < len(cell) else ""
-                blank = " " * (column.width - cell_len(part))
-                line.append(" " * gap * bool(place))
-                style = "bold" if number == 0 else column.styles[number] or None
-                line.append(part + blank if column.left else blank + part, style=style)
-            yield line
+        height, filled = max(map(len, cells)), []
+        for cell in cells:
+            blank = [Text(" " * cell[0].cell_len)] * (height - len(cell))
+            filled.append(cell + blank if number else blank + cell)
+        for line in zip(*filled, strict=True):
+            yield Text(" " * gap).join(line)
 
 
 def _text_column(table: Table, rows: Sequence[Row], i: int, *, wrapped: bool) -> TextColumn:
     """The title and the cells, their marks to the right of where the numbers end."""
     entries = [row.entries[i] for row in rows]
     hang = max((len(_text_marks(entry)) for entry in entries), default=0)
-    cells = [chop_cells(table.columns[i].title, _TITLE) or [""]]
-    cells[0] = [line + " " * hang for line in cells[0]]
+    cells = [[line + " " * hang for line in chop_cells(table.columns[i].title, _TITLE) or [""]]]
     for entry in entries:
-        body = entry.words or str(entry.number or entry.word)
-        lines = [body]
+        lines = [entry.words or str(entry.number or entry.word)]
         if wrapped and entry.words:
-            unbroken = body.replace(" = ", "\u00a0=\u00a0")
+            unbroken = entry.words.replace(" = ", "\u00a0=\u00a0")
             lines = [line.replace("\u00a0", " ") for line in wrap(unbroken, _WORDS)]
-        lines[-1] += _text_marks(entry)
-        cells.append([*lines[:-1], lines[-1] + " " * (hang - len(_text_marks(entry)))])
+        cells.append([*lines[:-1], lines[-1] + _text_marks(entry).ljust(hang)])
     styles = ["bold" if e.best else "underline" if e.second else "" for e in entries]
     numbers = [entry for entry in entries if entry.number]
-    left = bool(numbers) and all(entry.words for entry in numbers)
-    return TextColumn(cells, ["", *styles], left)
+    worded = numbers and all(entry.words for entry in numbers)
+    return _aligned(cells, styles, "left" if worded else "right")
+
+
+def _aligned(
+    cells: Sequence[Sequence[str]], styles: Sequence[str], align: Literal["left", "right"]
+) -> TextColumn:
+    """The column of these lines; the styles are those of the cells below the title."""
+    width = max(cell_len(line) for cell in cells for line in cell)
+    column = [
+        [Text(line, style) for line in cell]
+        for cell, style in zip(cells, ["bold", *styles], strict=True)
+    ]
+    for line in (line for cell in column for line in cell):
+        line.align(align, width)
+    return column
 
 
 def _text_marks(entry: Entry) -> str:
