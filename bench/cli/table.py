@@ -24,8 +24,6 @@ from bench.errors import NothingMeasured, UsageError, unknown
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.tables.render import TableOptions
-
 #: The format of a file by its ending.
 _ENDINGS = {".txt": "text", ".tex": "latex", ".md": "markdown", ".csv": "csv", ".html": "html"}
 
@@ -38,7 +36,16 @@ _ARRANGE = {
 }
 _OPTIONS = _ARRANGE | {
     f"--{name}": name
-    for name in ("published", "sort", "notes", "standalone", "siunitx", "caption", "label")
+    for name in (
+        "details",
+        "published",
+        "sort",
+        "notes",
+        "standalone",
+        "siunitx",
+        "caption",
+        "label",
+    )
 }
 
 #: What these options are unless they are given.
@@ -105,7 +112,6 @@ def table(
     methods: tuple[str, ...],
     datasets: tuple[str, ...],
     budgets: tuple[str, ...],
-    details: bool,
     mixed: bool,
     results: Path,
     **given: Any,
@@ -135,12 +141,12 @@ def table(
       bench table --results bundle                  a bundle of bench export
     """
     form = format_of(output, form, _ENDINGS, "text")
-    _refuse(form, details, columns=metrics or columns or None, **given)
+    _refuse(form, columns=metrics or columns or None, **given)
     if metrics and columns:
         raise UsageError("--metric and --columns both choose the columns.", "Use one of them.")
     from bench.records.frame import chosen, latest, runs_in
     from bench.tables.comparison import measured_column
-    from bench.tables.render import TableOptions, details_page, page, usual_columns
+    from bench.tables.render import TableOptions, page, show, usual_columns
 
     for name in (*metrics, given["sort"]):
         measured_column(name)
@@ -154,9 +160,11 @@ def table(
         _require(frame, shown)
     options = TableOptions(shown, **given)
     if output is None and form == "text" and sys.stdout.isatty():
-        _show(frame, options, details, results)
+        from rich.console import Console
+
+        show(frame, options, results, Console())
         return
-    content = details_page(frame, results) if details else page(frame, form, options, results)
+    content = page(frame, form, options, results)
     if output is None:
         click.echo(content, nl=False)
     else:
@@ -213,37 +221,24 @@ def _require(frame: pd.DataFrame, names: Sequence[str]) -> None:
         )
 
 
-def _show(frame: pd.DataFrame, options: TableOptions, details: bool, folder: Path) -> None:
-    """Print to a terminal, in its width and its colours."""
-    from rich.console import Console
-
-    from bench.tables.details import show
-    from bench.tables.render import table_of, text
-
-    if details:
-        show(frame, Console(), results=folder)
-    else:
-        text(table_of(frame, "text", options, folder), Console())
-
-
-def _refuse(form: str, details: bool, **given: Any) -> None:
+def _refuse(form: str, **given: Any) -> None:
     """Refuse options that do not fit the format or each other, before anything is read."""
     used = [option for option, name in _OPTIONS.items() if given[name] not in _DEFAULTS]
+    one = "Use one of them."
 
     def refuse(why: str, hint: str, *options: str) -> None:
         for option in options:
             if option in used:
                 raise UsageError(f"{option} {why}", hint)
 
-    one = "Use one of them."
-    if details and form == "text":
+    if form == "text" and "--details" in used:
         others = ("--sort", "--notes", "--published")
         refuse("can't be combined with --details.", one, *_ARRANGE, *others)
     if form != "latex":
         latex = ("--standalone", "--siunitx", "--label")
         refuse(f"is for LaTeX; the format is {form}.", "Add -f latex.", *latex)
-    if details and form != "text":
-        raise UsageError(f"--details is text; the format is {form}.", "Use -f csv --runs instead.")
+    if form != "text":
+        refuse(f"is text; the format is {form}.", "Use -f csv --runs instead.", "--details")
     if form not in ("latex", "html"):
         hint = "Use -f latex or -f html."
         refuse(f"is for LaTeX and HTML; a table in {form} has no caption.", hint, "--caption")

@@ -26,7 +26,7 @@ from bench.records.bundle import (
 )
 from bench.records.frame import latest, records
 from bench.records.store import utc
-from bench.tables.render import FORMS, TableOptions, details_page, page
+from bench.tables.render import FORMS, TableOptions, page
 
 #: What is kept of a run.
 FILES = ("record.json", "curve.jsonl", "samples.npz")
@@ -139,7 +139,7 @@ def _fill(
     alone, by_run = TableOptions(standalone=True), TableOptions(by_run=True)
     pages["tables/table-standalone.tex"] = page(frame, "latex", alone, inside)
     pages["tables/runs.csv"] = page(frame, "csv", by_run, inside)
-    pages["tables/details.txt"] = details_page(frame, inside)
+    pages["tables/details.txt"] = page(frame, "text", TableOptions(details=True), inside)
     tables = list(pages)
     pages["README.md"] = _README.format(runs=len(runs), manifest=MANIFEST, sums=SUMS)
     (folder / "tables").mkdir()

@@ -287,10 +287,7 @@ def least_p(n: int) -> float:
 
 def needed(pairs: int) -> int:
     """The fewest data sets on which one of so many pairs can be significant after Holm."""
-    n = 1
-    while pairs * least_p(n) > LEVEL:
-        n += 1
-    return n
+    return 1 + math.ceil(math.log2(pairs / LEVEL))
 
 
 def wilcoxon(scores: ArrayLike) -> dict[tuple[int, int], float]:

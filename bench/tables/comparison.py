@@ -104,9 +104,10 @@ def comparison(
         rows = []
         for cell, label in zip(members, names, strict=True):
             row = _row(cell, label, metrics, id(cell) in below, one)
-            face = {"best": id(cell) in best, "second": id(cell) in second}
             entries = (
-                replace(entry, **face) if name == "nll" else entry
+                replace(entry, best=id(cell) in best, second=id(cell) in second)
+                if name == "nll"
+                else entry
                 for name, entry in zip(metrics, row.entries, strict=True)
             )
             rows.append(replace(row, entries=tuple(entries)))
@@ -196,7 +197,7 @@ def _entry(cell: Cell, name: str, one: str) -> Entry:
     of = [stat for stat, each in catalogue.statistics().items() if each.threshold == name]
     if any(marks.is_blind(cell, statistic) for statistic in of):
         shown += marks.BLIND
-    return Entry(catalogue.number(name, mean, None if sd != sd else sd), marks=shown, value=mean)
+    return Entry(catalogue.number(name, mean, sd), marks=shown, value=mean)
 
 
 def _references(members: Sequence[Cell], metrics: Sequence[str]) -> tuple[Row, ...]:
@@ -211,18 +212,16 @@ def _references(members: Sequence[Cell], metrics: Sequence[str]) -> tuple[Row, .
     ok = pd.DataFrame(
         {n: np.concatenate([c.numbers(n) for c in members]) for n in ("seed", *taus.values())}
     )
-    entries = []
-    for name in metrics:
-        # The threshold depends on the seed's test sample and not on the method.
-        known = ok.groupby("seed")[taus[name]].mean().dropna() if name in taus else None
-        if known is None or not len(known):
-            entries.append(Entry(word=""))
-        else:
-            sd = deviation(known.to_numpy()) if len(known) > 1 else None
+    # The threshold depends on the seed's test sample and not on the method.
+    by_seed = ok.groupby("seed").mean()
+    entries = dict.fromkeys(metrics, Entry(word=""))
+    for name, tau in taus.items():
+        known = by_seed[tau].dropna()
+        if len(known):
             blind = any(len(cell.well) and marks.is_blind(cell, name) for cell in members)
-            number = catalogue.number(taus[name], float(known.mean()), sd)
-            entries.append(Entry(number, marks=marks.BLIND if blind else ""))
-    return (Row("true data, τ", "", "", tuple(entries)),)
+            number = catalogue.number(tau, float(known.mean()), deviation(known.to_numpy()))
+            entries[name] = Entry(number, marks=marks.BLIND if blind else "")
+    return (Row("true data, τ", "", "", tuple(entries.values())),)
 
 
 def scores_by_budget(known: Iterable[Cell], metric: str = "nll") -> list[Ranking]:

@@ -6,6 +6,8 @@ import json
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +59,18 @@ def details(
     With the results folder, the runs' files give the seconds to the slowest method's NLL and the
     MMD by solver steps too.
     """
-    return [(heading, *row) for heading, rows in _groups(frame, results) for row in rows]
+    found = []
+    targets = _targets(frame, results) if results else {}
+    for members in marks.groups_of(frame):
+        quality = panel(members, results) if results else None
+        dataset, revision, budget = marks.heading_of(members[0])
+        d = next((d for d in (cell.shared("d") for cell in members) if d is not None), "?")
+        heading = f"{dataset}   d = {d} · budget {budget} · revision {str(revision)[:8]}"
+        for cell, label in zip(members, labels(members), strict=True):
+            lines = [*_lines(cell), *_to_target(cell, targets)]
+            lines += _by_steps(quality, str(label)) if quality else []
+            found.append((heading, _method(cell, label), lines))
+    return found
 
 
 def details_by_run(frame: pd.DataFrame) -> dict[str, list[Detail]]:
@@ -69,9 +82,9 @@ def show(
     frame: pd.DataFrame, console: Console, width: int = 100, results: Path | None = None
 ) -> None:
     """Print the details, a block for each method on each data set, at most `width` wide."""
-    for heading, rows in _groups(frame, results):
+    for heading, rows in groupby(details(frame, results), itemgetter(0)):
         console.print(Text(heading, style="bold"), width=width, highlight=False)
-        for method, lines in rows:
+        for _, method, lines in rows:
             console.print(Text(f"  {method}"), width=width, highlight=False)
             grid = Grid(box=None, padding=(0, 1, 0, 0), show_header=False, pad_edge=False)
             for size in (4, 18, 21, 20):
@@ -83,24 +96,6 @@ def show(
                 grid.add_row("", line.name, line.value, line.spread, notes)
             console.print(grid, width=width, highlight=False)
         console.print()
-
-
-def _groups(
-    frame: pd.DataFrame, results: Path | None
-) -> Iterator[tuple[str, list[tuple[str, list[Detail]]]]]:
-    """Each heading, and the method and the lines of each of its rows."""
-    targets = _targets(frame, results) if results else {}
-    for members in marks.groups_of(frame):
-        quality = panel(members, results) if results else None
-        rows = []
-        for cell, label in zip(members, labels(members), strict=True):
-            lines = [*_lines(cell), *_to_target(cell, targets)]
-            lines += _by_steps(quality, str(label)) if quality else []
-            rows.append((_method(cell, label), lines))
-        dataset, revision, budget = marks.heading_of(members[0])
-        d = next((d for d in (cell.shared("d") for cell in members) if d is not None), "?")
-        place = f"d = {d} · budget {budget} · revision {str(revision)[:8]}"
-        yield f"{dataset}   {place}", rows
 
 
 def _method(cell: Cell, label: Label) -> str:

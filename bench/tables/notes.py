@@ -137,11 +137,8 @@ def notes_of(known: list[Cell], metrics: Sequence[str], used: str) -> Iterator[N
         yield Note("", f"± is the standard error over the {_scored(ok)}.")
     if marks.ONE in used:
         yield Note(marks.ONE, f"One seed: ± is the standard error over the {_scored(ok)}.")
-    if marks.BELOW in used:
-        yield Note(
-            marks.BELOW, "Worse than a Gaussian fitted to the same mini-batches, by its NLL."
-        )
-    bounds = {
+    meanings = {
+        marks.BELOW: "Worse than a Gaussian fitted to the same mini-batches, by its NLL.",
         marks.SOLVER: (
             f"The NLL changes by {marks.SOLVER_ERROR} nats or more when the solver's tolerance is "
             "ten times tighter, at every tolerance that was tried; see --details."
@@ -153,7 +150,7 @@ def notes_of(known: list[Cell], metrics: Sequence[str], used: str) -> Iterator[N
             f"{marks.TRIP_BOUND:g} of their size (median)."
         ),
     }
-    yield from (Note(mark, text) for mark, text in bounds.items() if mark in used)
+    yield from (Note(mark, text) for mark, text in meanings.items() if mark in used)
     if marks.BLIND in used:
         yield from _blind_notes(known, metrics)
     if marks.MIXED in used:

@@ -68,19 +68,19 @@ def with_published(table: Table, frame: pd.DataFrame) -> Table:
 
 def _extended(group: RowGroup, columns: Sequence[Column], floor: float | None) -> RowGroup:
     published = published_on(group.name)
-    rows = [
-        replace(row, entries=row.entries + _entries(published.get(_method(row)), columns, floor))
-        for row in group.rows
-    ]
+
+    def extended(row: Row) -> Row:
+        found = published.get(_method(row))
+        return replace(row, entries=row.entries + _entries(found, columns, floor))
+
+    rows = list(map(extended, group.rows))
     width = len(group.rows[0].entries) if group.rows else 0
     run = {_method(row) for row in group.rows}
     for name, one in published.items():
         if name not in run:
             empty = (Entry(word=""),) * width
             rows.append(Row(one.method, "", "", empty + _entries(one, columns, floor)))
-    blank = (Entry(word=""),) * len(columns)
-    references = tuple(replace(row, entries=row.entries + blank) for row in group.references)
-    return replace(group, rows=tuple(rows), references=references)
+    return replace(group, rows=tuple(rows), references=tuple(map(extended, group.references)))
 
 
 def _method(row: Row) -> str:

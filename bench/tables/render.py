@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import wrap
@@ -21,8 +21,8 @@ from bench.errors import unknown
 from bench.records import catalogue
 from bench.records.frame import summary
 from bench.tables.comparison import AMOUNTS, NARROW, WIDE, Notes, comparison
-from bench.tables.details import show
-from bench.tables.latex import LABEL, Ready, latex, templates
+from bench.tables.details import show as show_details
+from bench.tables.latex import LABEL, latex, templates
 from bench.tables.layout import By, Entry, Row, RowGroup, Table, transposed
 from bench.tables.marks import BELOW, BEST, SECOND
 from bench.tables.published import with_published
@@ -41,10 +41,12 @@ _LABEL, _TITLE, _WORDS = 48, 40, 18
 class TableOptions:
     """What a table shows, and how; no metrics are the usual ones of its form.
 
-    Without `notes`, text has the short ones and any other form all.
+    Without `notes`, text has the short ones and any other form all. With `details`, text shows what
+    each number rests on instead of the table.
     """
 
     metrics: tuple[str, ...] = ()
+    details: bool = False
     by_run: bool = False
     by: By = "dataset"
     sort: str = "nll"
@@ -85,13 +87,16 @@ def table_of(frame: pd.DataFrame, form: str, options: TableOptions, results: Pat
 
 
 def page(frame: pd.DataFrame, form: str, options: TableOptions, results: Path) -> str:
-    """The table in one of `FORMS`.
+    """The table in one of `FORMS`; the details, which are text, have 100 columns.
 
     Raises:
         UsageError: as `table_of`.
     """
     if form == "csv":
         return _csv(frame, options)
+    if form == "text":
+        width = WIDTH if options.details else PAGE
+        return _printed(width, lambda console: show(frame, options, results, console))
     table = table_of(frame, form, options, results)
     if form == "latex":
         label = options.label or LABEL
@@ -99,11 +104,16 @@ def page(frame: pd.DataFrame, form: str, options: TableOptions, results: Path) -
     return render(table, form)
 
 
-def details_page(frame: pd.DataFrame, results: Path) -> str:
-    """What each number rests on, as text of 100 columns."""
-    page = io.StringIO()
-    show(frame, Console(file=page, width=WIDTH, color_system=None), results=results)
-    return _stripped(page)
+def show(frame: pd.DataFrame, options: TableOptions, results: Path, console: Console) -> None:
+    """Print the table, or the details, to a rich console.
+
+    Raises:
+        UsageError: as `table_of`.
+    """
+    if options.details:
+        show_details(frame, console, results=results)
+    else:
+        text(table_of(frame, "text", options, results), console)
 
 
 def render(table: Table, form: str) -> str:
@@ -113,16 +123,17 @@ def render(table: Table, form: str) -> str:
         UsageError: there is no such form.
     """
     if form == "text":
-        page = io.StringIO()
-        text(table, Console(file=page, width=PAGE, color_system=None))
-        return _stripped(page)
+        return _printed(PAGE, lambda console: text(table, console))
     forms = {"latex": latex, "markdown": markdown, "html": html}
     if form not in forms:
         raise unknown("format", form, [*forms, "text"])
     return forms[form](table)
 
 
-def _stripped(page: io.StringIO) -> str:
+def _printed(width: int, print_to: Callable[[Console], None]) -> str:
+    """What is printed to a console of this width without colours."""
+    page = io.StringIO()
+    print_to(Console(file=page, width=width, color_system=None))
     return "".join(f"{line.rstrip()}\n" for line in page.getvalue().splitlines())
 
 
@@ -262,21 +273,16 @@ def _row_style(table: Table, row: Row) -> str:
 # Markdown and HTML.
 
 
-def escape_markdown(text: object) -> Ready:
+def escape_markdown(text: object) -> str:
     """Text as Markdown that shows it, inside a table's cell too."""
-    if isinstance(text, Ready):
-        return text
     plain = " ".join(str(text).split())
     plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return Ready(
-        "".join("\\" + letter if letter in r"\`*_{}[]#|~$^" else letter for letter in plain)
-    )
+    return "".join("\\" + letter if letter in r"\`*_{}[]#|~$^" else letter for letter in plain)
 
 
 def markdown(table: Table) -> str:
     """The table as GitHub's Markdown: one table for each group, then the notes."""
-    filters = {"entry": _markdown_entry, "marks": _markdown_marks, "filled": _filled}
-    environment = templates(filters, finalize=escape_markdown)
+    environment = templates({"filled": _filled}, finalize=escape_markdown)
     return environment.get_template("table.md.j2").render(table=table)
 
 
@@ -304,15 +310,3 @@ def _filled(group: RowGroup) -> list[int]:
     """The columns that have anything in a group, which is a table of its own here."""
     columns = zip(*(row.entries for row in group.lines), strict=True)
     return [i for i, entries in enumerate(columns) if any(map(str, entries))]
-
-
-def _markdown_entry(entry: Entry) -> Ready:
-    body = escape_markdown(entry.words or entry.number or entry.word)
-    if entry.best or entry.second:
-        body = Ready(f"**{body}**" if entry.best else f"<ins>{body}</ins>")
-    return Ready(body + escape_markdown(entry.marks))
-
-
-def _markdown_marks(marks: str) -> Ready:
-    known = {BEST: "**Bold:**", SECOND: "<ins>Underlined:</ins>"}
-    return Ready(known[marks]) if marks in known else escape_markdown(marks)
