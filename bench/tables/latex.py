@@ -232,9 +232,11 @@ def _part(
 
 
 def _head(table: Table, i: int, *, braces: bool) -> str:
-    title, shown = table.columns[i].title, table.columns[i].latex
-    if "$" not in shown:
-        shown = escape_latex(shown or title)
+    title = table.columns[i].title
+    # The columns of a transposed table are named by methods, whose names stay as they are.
+    shown = table.columns[i].latex if table.titles[1] else title
+    if "$" not in shown or not table.titles[1]:
+        shown = escape_latex(shown)
         if len(title) > _TITLE:
             shown = rf"\parbox[b]{{3.2cm}}{{\raggedleft {breakable(title)}}}"
     return f"{{{shown}}}" if braces else shown
