@@ -12,7 +12,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -48,16 +48,6 @@ Included = dict[str, dict[str, EntryPoint]]
 _included: dict[Path, Included] = {}
 
 
-def methods() -> dict[str, EntryPoint]:
-    """Every method by name, not imported yet: the installed ones and the included ones."""
-    return entries("methods")
-
-
-def datasets() -> dict[str, EntryPoint]:
-    """Every data set by name, not imported yet: the installed ones and the included ones."""
-    return entries("datasets")
-
-
 def metric_versions() -> dict[str, str]:
     """The hash of each metric plug-in's source, by its name."""
     return {name: version(entry) for name, entry in sorted(entries("metrics").items())}
@@ -85,6 +75,10 @@ def entries(kind: str) -> dict[str, EntryPoint]:
     for file in _included.values():
         found |= file[kind]
     return found
+
+
+#: Every method, and every data set, by name: the installed ones and the included ones.
+methods, datasets = partial(entries, "methods"), partial(entries, "datasets")
 
 
 def _order(plugin: EntryPoint) -> tuple[bool, str]:
