@@ -14,17 +14,18 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from bench.records import catalogue, store
 from bench.records.format import measured, whole
 from bench.records.frame import Cell
 from bench.report import pictures, runs, setting
-from bench.report.setting import Gathered, anchor
+from bench.report.setting import Gathered
 from bench.stats.significance import PERCENT
 from bench.tables.comparison import comparison
 from bench.tables.details import details
+from bench.tables.latex import templates
 from bench.tables.layout import Row, Table, labels
 from bench.tables.marks import VERDICT, Contest, groups_of, heading_of, is_complete, is_floor
 from bench.tables.published import with_published
@@ -338,15 +339,7 @@ def _pairs(values: Mapping[str, Any], between: str, separator: str = ", ") -> st
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("bench.report", "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=True,
-    )
-    environment.globals["anchor"] = anchor
-    environment.filters |= {
+    filters = {
         "raw": Markup,
         "fields": lambda part: vars(part).items(),
         "pairs": _pairs,
@@ -355,5 +348,6 @@ def _environment() -> Environment:
         "measured": measured,
         "minute": setting.minute,
         "sizes": lambda rows: ", ".join(f"{name} {whole(n)}" for name, n in vars(rows).items()),
+        "anchor": setting.anchor,
     }
-    return environment
+    return templates(filters, "bench.report", autoescape=True)

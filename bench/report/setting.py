@@ -90,7 +90,7 @@ def ranges(numbers: Sequence[int]) -> str:
     return ", ".join(parts)
 
 
-def anchor(kind: str, name: str) -> str:
+def anchor(name: str, kind: str) -> str:
     """The id of an element about something of that name: letters and digits only."""
     return f"{kind}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
 

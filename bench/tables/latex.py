@@ -118,9 +118,11 @@ def _piece(found: re.Match[str]) -> str:
     return f"[U+{ord(letter):04X}]"
 
 
-def templates(filters: Mapping[str, Any], **options: Any) -> Environment:
-    """The templates of tables with these filters; jinja's options say how they are written."""
-    loader = PackageLoader("bench.tables", "templates")
+def templates(
+    filters: Mapping[str, Any], room: str = "bench.tables", **options: Any
+) -> Environment:
+    """The templates of a room with these filters; jinja's options say how they are written."""
+    loader = PackageLoader(room, "templates")
     environment = Environment(
         loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, **options
     )
