@@ -18,7 +18,6 @@ from bench.cli.options import (
     results_option,
     write_whole,
 )
-from bench.errors import unknown
 from bench.figures import KINDS, draw
 
 #: The formats of a figure, by the ending of the file's name.
@@ -78,8 +77,6 @@ def plot(
       bench plot marginals -d power -m jko --columns 0,2,5 -o marginals.pdf
       bench plot trajectories -d moons -m jko,rectified-flow -o paths.svg
     """
-    if kind not in KINDS:
-        raise unknown("kind of plot", kind, KINDS)
     path = Path(output or f"{kind}.png")
     form = format_of(path, None, FORMATS)
     from bench.figures.request import Request

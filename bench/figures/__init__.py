@@ -57,9 +57,3 @@ def draw(kind: str, request: Request) -> Plot:
         for line in plot.lines
     )
     return replace(plot, lines=tuple(lines))
-
-
-def defect(error: Exception) -> str:
-    """Return what to print in place of a figure whose drawing raised an unexpected error."""
-    message = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"It could not be drawn because of a bug in CNF Bench: {message}."

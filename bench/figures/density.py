@@ -60,15 +60,11 @@ def draw(request: Request) -> Plot:
 
 def _strip(group: Group, lines: list[str]) -> Strip | None:
     """The strip of a group, if a row has a density."""
-    request, title, real = group.request, group.title, group.real_rows(POINTS)
-    box = real.rows
-    if box is None:
-        kept = group.samples(POINTS)
-        if not kept:
-            lines.append(f"Not shown: {title}. {real.reason}")
-            return None
-        box = np.concatenate([*kept.values()])
-    low, high = frame_around(box)
+    request, title, real = group.request, group.title, group.real_rows(POINTS, lines)
+    boxes = [real.rows] if real.rows is not None else [*group.samples(POINTS).values()]
+    if not boxes:
+        return None
+    low, high = frame_around(np.concatenate(boxes))
     points = grid(low, high)
     densities = {}
     for one in group.rows:

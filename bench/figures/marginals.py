@@ -43,7 +43,7 @@ def _corners(group: Group, lines: list[str]) -> tuple[Group, style.Figure] | Non
     kept, request, d = group.samples(POINTS), group.request, group.d
     if not kept:
         return None
-    real, why = group.real_rows(POINTS), ""
+    real, why = group.real_rows(POINTS, lines), ""
     if request.columns or real.rows is None or d <= CHOSEN:
         columns = group.columns(COLUMNS if request.columns else CHOSEN)
     else:
@@ -65,8 +65,6 @@ def _corners(group: Group, lines: list[str]) -> tuple[Group, style.Figure] | Non
         f"Contours enclose 90 % and 50 % of {sample} samples of a method (lines){test}; Gaussian "
         "kernels, Scott's bandwidth. A contour that would extend far beyond the axes is omitted.",
     ]
-    if data is None:
-        lines.append(f"No test rows of {group.title}: {real.reason}")
     if beyond := [f"{label} {n / len(sets[label]):.1%}" for label, n in outside(sets, *limits)]:
         lines.append(f"Outside the axes: {', '.join(beyond)}.")
     if missing := [one.label for one in group.rows if one.label not in kept]:

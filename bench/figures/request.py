@@ -129,15 +129,14 @@ class SelectedRun:
 
 @dataclass(frozen=True)
 class RealRows:
-    """Test rows `(n, d)` of a data set, at most as many as were asked for, out of `total`.
+    """Test rows `(n, d)` of a data set, out of `total`; None where they can't be read.
 
-    None where they can't be read, for the `reason`; `dataset` is None where it is not installed.
+    `dataset` is None where it is not installed or of another revision.
     """
 
     rows: Array | None
-    total: int = 0
-    reason: str = ""
-    dataset: Dataset | None = None
+    total: int
+    dataset: Dataset | None
 
 
 @dataclass(frozen=True)
@@ -162,21 +161,25 @@ class Group:
         """The group with the rows of these labels alone."""
         return replace(self, rows=tuple(one for one in self.rows if one.label in shown))
 
-    def real_rows(self, most: int) -> RealRows:
-        """Test rows of the revision that the runs used; the same ones for every figure."""
+    def real_rows(self, most: int, lines: list[str]) -> RealRows:
+        """At most so many test rows of the runs' revision, the same ones for every figure.
+
+        Where they can't be read, the reason is added to the lines of the caption.
+        """
         dataset, revision = None, self.rows[0].run["dataset_revision"]
         try:
             dataset = plugins.dataset(self.dataset)
             loaded = load(dataset, data_root(self.request.data))
+            if loaded.revision != revision:
+                dataset, on_disk = None, f"The data on disk are revision {loaded.revision}"
+                raise DataError(f"{on_disk}; the runs used revision {revision}.")
         except BenchError as error:
-            return RealRows(None, reason=error.problem, dataset=dataset)
-        if loaded.revision != revision:
-            why = f"The data on disk are revision {loaded.revision}; the runs used revision"
-            return RealRows(None, reason=f"{why} {revision}.")
+            lines.append(f"No test rows of {self.title}: {error.problem}")
+            return RealRows(None, 0, dataset)
         rows = loaded.test
         if len(rows) > most:
             rows = rows[np.sort(np.random.default_rng(0).choice(len(rows), most, replace=False))]
-        return RealRows(np.asarray(rows, dtype=np.float64), len(loaded.test), dataset=dataset)
+        return RealRows(np.asarray(rows, dtype=np.float64), len(loaded.test), dataset)
 
     def samples(self, most: int) -> dict[str, Array]:
         """The first samples `(n, d)` kept by each run, by label, if they can be drawn."""

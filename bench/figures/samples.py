@@ -36,7 +36,7 @@ def draw(request: Request) -> Plot:
 
 def _strip(group: Group, lines: list[str]) -> Strip | None:
     """The strip of a group, if a row keeps samples."""
-    kept, real = group.samples(POINTS), group.real_rows(POINTS)
+    kept, real = group.samples(POINTS), group.real_rows(POINTS, lines)
     if missing := [one.label for one in group.rows if one.label not in kept]:
         lines.append(f"No samples on {group.title}: {', '.join(missing)}.")
     if not kept:
@@ -45,7 +45,6 @@ def _strip(group: Group, lines: list[str]) -> Strip | None:
     metric = group.request.metric or "mmd_m"
     titles = [f"{one.label}\n{one.metric(metric)}" for one in group.rows]
     colours = [one.look.colour for one in group.rows]
-    beside = ""
     if real.rows is not None:
         kept = {DATA: real.rows, **kept}
         titles, colours = [f"{DATA}\n", *titles], [style.PALE, *colours]
@@ -75,8 +74,6 @@ def _strip(group: Group, lines: list[str]) -> Strip | None:
         lines.append(f"{group.title}: {n:,} samples of each method{beside}{plane}.")
         if far := [f"{label} {count}" for label, count in outside(sets, low, high)]:
             lines.append(f"Outside the axes on {group.title}, out of {n:,}: {', '.join(far)}.")
-    if real.rows is None:
-        lines.append(f"No test rows of {group.title}: {real.reason}")
 
     def paint(part: style.SubFigure, grid: list[list[style.Axes]]) -> None:
         """Draw points, or images."""

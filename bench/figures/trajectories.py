@@ -71,7 +71,7 @@ def _strip(group: Group, lines: list[str]) -> Strip | None:
     """The strip of a group, if a row has paths."""
     forth: dict[str, FlowPaths] = {}
     back: dict[str, FlowPaths] = {}
-    real = group.real_rows(CLOUD)
+    real = group.real_rows(CLOUD, lines)
     kept = group.samples(PATHS) if real.rows is None else {}
     for one in group.rows:
         starts = kept.get(one.label) if real.rows is None else real.rows
@@ -96,8 +96,6 @@ def _strip(group: Group, lines: list[str]) -> Strip | None:
         f"{starting}, by the reference solver ({group.rows[0].run['judge']}){plane.about}. "
         "Straightness, from the record, is 0 where every path is straight and has constant speed."
     )
-    if real.rows is None:
-        lines.append(f"No test rows of {group.title}: {real.reason}")
     layers = [one.label for one in group.rows if '"affine": "none"' not in one.run["config"]]
     if layers:
         lines.append(

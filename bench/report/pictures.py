@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import BenchError, NothingMeasured
-from bench.figures import KINDS, defect, draw
+from bench.figures import KINDS, draw
 from bench.figures.curves import outline
 from bench.figures.request import Plot, Request
 from bench.figures.style import INK, canvas, dress
@@ -138,7 +138,9 @@ def plotted(kind: str, request: Request, place: str = "") -> Plot | NotDrawn:
     except BenchError as error:
         return NotDrawn(kind, place, str(error))
     except Exception as error:
-        return NotDrawn(kind, place, defect(error), bug=True)
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        why = f"It could not be drawn because of a bug in CNF Bench: {message}."
+        return NotDrawn(kind, place, why, bug=True)
 
 
 def caption(plot: Plot) -> list[str]:
