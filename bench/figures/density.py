@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from bench.errors import BenchError, DataError, NothingMeasured
+from bench.errors import NothingMeasured
 from bench.figures import style
 from bench.figures.request import (
     ACROSS,
@@ -18,10 +18,8 @@ from bench.figures.request import (
     Plot,
     Request,
     Strip,
-    frame_around,
     plot_strips,
     select,
-    set_limits,
 )
 from bench.tables.comparison import measured_column
 
@@ -64,14 +62,9 @@ def _strip(group: Group, lines: list[str]) -> Strip | None:
     boxes = [real.rows] if real.rows is not None else [*group.samples(POINTS).values()]
     if not boxes:
         return None
-    low, high = frame_around(np.concatenate(boxes))
+    low, high = style.frame_around(np.concatenate(boxes))
     points = grid(low, high)
-    densities = {}
-    for one in group.rows:
-        try:
-            densities[one.label] = density(one.flow(request.results), points)
-        except BenchError as error:
-            lines.append(f"Not shown on {title}: {one.label}. {error.problem}")
+    densities = group.from_flows(lambda _, flow: density(flow, points), lines)
     if not densities:
         return None
     group = group.only(densities)
@@ -102,8 +95,7 @@ def _strip(group: Group, lines: list[str]) -> Strip | None:
                 values.reshape(CELLS, CELLS), "magma_r", vmin=0.0, vmax=top, origin="lower",
                 extent=(low[0], high[0], low[1], high[1]), aspect="auto", interpolation="bilinear",
             )  # fmt: skip
-        set_limits(grid, low, high)
-        style.name_axes(grid, group.name_of(0), group.name_of(1))
+        style.set_axes(grid, low, high, group.name_of(0), group.name_of(1))
         extend = "max" if max(peaks.values()) > top else "neither"
         style.colour_bar(part, grid, image, "density (1/unit²)", extend)
 
@@ -112,23 +104,16 @@ def _strip(group: Group, lines: list[str]) -> Strip | None:
 
 def grid(low: Array, high: Array) -> Array:
     """Return the centres `(CELLS², 2)` of the cells of a frame; the first column runs fastest."""
-    centres = (np.arange(CELLS) + 0.5) / CELLS
-    axes = (a + (b - a) * centres for a, b in zip(low, high, strict=True))
-    return np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
+    return np.stack(np.meshgrid(*style.centres(low, high, CELLS)), axis=-1).reshape(-1, 2)
 
 
 def density(flow: Flow, points: Array) -> Array:
     """Return the density `(n,)` at points `(n, d)`, by the run's reference solver.
 
     Raises:
-        DataError: the solver gave up.
+        SolverFailed: the solver gave up.
     """
     import torch
 
-    from bench.numerics.ode import SolverFailed
-
-    try:
-        log_prob = flow.log_prob(torch.from_numpy(points)).double().cpu()
-    except SolverFailed as error:
-        raise DataError(f"Its density can't be computed: {error}.") from error
+    log_prob = flow.log_prob(torch.from_numpy(points)).double().cpu()
     return np.asarray(np.exp(log_prob.numpy()))

@@ -13,7 +13,13 @@ import numpy as np
 import pandas as pd
 
 from bench.figures import style
-from bench.figures.request import Array, Group, Plot, Request, frame_around, outside, select
+from bench.figures.request import (
+    Array,
+    Group,
+    Plot,
+    Request,
+    select,
+)
 
 #: Methods, columns and rows of a sample at most; columns where none are named.
 ROWS, COLUMNS, POINTS, CHOSEN = 4, 5, 10_000, 4
@@ -65,7 +71,8 @@ def _corners(group: Group, lines: list[str]) -> tuple[Group, style.Figure] | Non
         f"Contours enclose 90 % and 50 % of {sample} samples of a method (lines){test}; Gaussian "
         "kernels, Scott's bandwidth. A contour that would extend far beyond the axes is omitted.",
     ]
-    if beyond := [f"{label} {n / len(sets[label]):.1%}" for label, n in outside(sets, *limits)]:
+    out = style.outside(sets, *limits)
+    if beyond := [f"{label} {n / len(sets[label]):.1%}" for label, n in out]:
         lines.append(f"Outside the axes: {', '.join(beyond)}.")
     if missing := [one.label for one in group.rows if one.label not in kept]:
         lines.append(f"No samples: {', '.join(missing)}.")
@@ -92,8 +99,8 @@ def _corners(group: Group, lines: list[str]) -> tuple[Group, style.Figure] | Non
 def _frame(data: Array | None, drawn: Array) -> tuple[Array, Array]:
     """Axis limits that hold the data and most of the samples, at most three times the data's."""
     if data is None:
-        return frame_around(drawn)
-    low, high = frame_around(data)
+        return style.frame_around(drawn)
+    low, high = style.frame_around(data)
     least, most = np.quantile(drawn, [0.02, 0.98], axis=0)
     span = high - low
     return np.clip(least, low - span, low), np.clip(most, high, high + span)
@@ -116,9 +123,10 @@ def _corner(
             pair = [j] if i == j else [j, i]
             low, high = (end[pair] for end in limits)
             behind = None if data is None else smooth(data[:, pair], low, high)
-            paint = _single if i == j else _pair
-            paint(axes, colour, centres(low, high), behind, smooth(rows[:, pair], low, high))
+            drawn, places = smooth(rows[:, pair], low, high), style.centres(low, high, CELLS)
+            (_single if i == j else _pair)(axes, colour, places, behind, drawn)
             axes.set_xlim(low[0], high[0])
+            axes.spines["left"].set_visible(i != j or k == 1)
             axes.tick_params(labelsize=6, left=i != j or k == 1, labelleft=j == 0 < i)
             axes.locator_params(nbins=3)
     for axes, name in zip(grid[-1], names, strict=True):
@@ -135,16 +143,12 @@ def _single(axes: style.Axes, colour: str, x: Array, data: Array | None, density
 
 def _pair(axes: style.Axes, colour: str, xy: Array, data: Array | None, density: Array) -> None:
     cell = float(np.prod(xy[:, 1] - xy[:, 0]))
+    axes.set_ylim(xy[1, 0], xy[1, -1])
     if data is not None and (ends := levels(data, cell)):
         axes.contourf(*xy, data.T, [*ends, np.inf], colors=_GREYS[-len(ends) :])
     if ends := levels(density, cell):
         widths = (0.8, 1.2)[-len(ends) :]
         axes.contour(*xy, density.T, ends, colors=colour, linewidths=widths)
-
-
-def centres(low: Array, high: Array) -> Array:
-    """Return the centres `(k, CELLS)` of the grid's cells along k axes."""
-    return low[:, None] + (high - low)[:, None] * (np.arange(CELLS) + 0.5) / CELLS
 
 
 def smooth(values: Array, low: Array, high: Array) -> Array:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bench.data.arrays import load
 from bench.errors import BenchError, DataError, NothingMeasured, UsageError
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
     from bench.api.dataset import Dataset
     from bench.evaluation.flow import Flow
 
-Array = NDArray[np.float64]
+Array = style.Array
 Part = TypeVar("Part")
 
 #: The unit of a data set's columns.
@@ -112,20 +110,6 @@ class SelectedRun:
         title, value = measured_column(name).title, self.run[name]
         return f"{title} {number(name, value) if pd.notna(value) else '–'}"
 
-    def flow(self, results: Path) -> Flow:
-        """The trained flow of the run.
-
-        Raises:
-            DataError: its record or its model can't be read, or its method has changed since.
-            UsageError: its method is not installed.
-        """
-        from bench.training.run import load_flow
-
-        record = read(results, self.name)
-        if record is None:
-            raise DataError(f"The run {self.name} is no longer in {results}.")
-        return load_flow(record, results)
-
 
 @dataclass(frozen=True)
 class RealRows:
@@ -193,6 +177,28 @@ class Group:
                 continue
             if rows.ndim == 2 and len(rows) and np.isfinite(rows).all():
                 found[one.label] = rows
+        return found
+
+    def from_flows(
+        self, make: Callable[[SelectedRun, Flow], Part], lines: list[str]
+    ) -> dict[str, Part]:
+        """What `make` returns for each run and its trained flow, by label.
+
+        Where a model can't be read, its solver fails or `make` raises a `BenchError`, the reason is
+        added to the lines of the caption.
+        """
+        from bench.numerics.ode import SolverFailed
+        from bench.training.run import load_flow
+
+        found, results = {}, self.request.results
+        for one in self.rows:
+            try:
+                if (record := read(results, one.name)) is None:
+                    raise DataError(f"The run {one.name} is no longer in {results}.")
+                found[one.label] = make(one, load_flow(record, results))
+            except (BenchError, SolverFailed) as error:
+                why = getattr(error, "problem", f"It can't be solved: {error}.")
+                lines.append(f"Not shown on {self.title}: {one.label}. {why}")
         return found
 
     def columns(self, most: int) -> list[int]:
@@ -371,25 +377,3 @@ def plot_strips(
         if handles:
             style.legend(figure, handles)
     return selection.plot(figure, lines, [strip.group for strip in strips])
-
-
-def set_limits(grid: list[list[style.Axes]], low: Array, high: Array) -> None:
-    """Limit square panels that share their axes to a frame `(2,)`."""
-    grid[0][0].set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
-    for axes in itertools.chain(*grid):
-        axes.set_box_aspect(1)
-        axes.locator_params(nbins=5)
-
-
-def frame_around(values: Array) -> tuple[Array, Array]:
-    """Return axis limits `(k,)` that hold all but 0.1 % of the rows `(n, k)` at either end."""
-    low, high = np.quantile(values, [0.001, 0.999], axis=0)
-    margin = 0.12 * np.where(high > low, high - low, 1.0)
-    return low - margin, high + margin
-
-
-def outside(points: dict[str, Array], low: Array, high: Array) -> Iterator[tuple[str, int]]:
-    """Yield the labels of sets of points `(n, k)` outside the axes, and how many points are."""
-    for label, rows in points.items():
-        if n := int(((rows < low) | (rows > high)).any(axis=1).sum()):
-            yield label, n

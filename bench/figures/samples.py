@@ -15,11 +15,8 @@ from bench.figures.request import (
     Plot,
     Request,
     Strip,
-    frame_around,
-    outside,
     plot_strips,
     select,
-    set_limits,
 )
 
 #: Data sets, methods, and points in a panel at most; images along each side of a panel.
@@ -69,10 +66,10 @@ def _strip(group: Group, lines: list[str]) -> Strip | None:
             f"{'test' if DATA in sets else 'sample'} pixels at either end."
         )
     else:
-        low, high = frame_around(basis)
+        low, high = style.frame_around(basis)
         plane = "" if group.d == 2 else f", columns {columns[0]} and {columns[1]} of {group.d}"
         lines.append(f"{group.title}: {n:,} samples of each method{beside}{plane}.")
-        if far := [f"{label} {count}" for label, count in outside(sets, low, high)]:
+        if far := [f"{label} {count}" for label, count in style.outside(sets, low, high)]:
             lines.append(f"Outside the axes on {group.title}, out of {n:,}: {', '.join(far)}.")
 
     def paint(part: style.SubFigure, grid: list[list[style.Axes]]) -> None:
@@ -86,8 +83,7 @@ def _strip(group: Group, lines: list[str]) -> Strip | None:
                 image = axes.imshow(sheet, "gray", interpolation="nearest", vmin=low, vmax=high)
                 axes.set_axis_off()
         if pictures is None:
-            set_limits(grid, low, high)
-            style.name_axes(grid, *map(group.name_of, columns))
+            style.set_axes(grid, low, high, *map(group.name_of, columns))
         else:
             style.colour_bar(part, grid, image, f"grey value ({UNIT})", "both")
 

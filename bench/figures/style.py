@@ -1,4 +1,4 @@
-"""How every figure looks: the methods' colours, sizes of text, panels, legends, files."""
+"""How every figure looks: the methods' colours, sizes of text, panels, axes, legends, files."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bench.api.declarations import MARKERS, Column, Look
 from bench.errors import UsageError
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure as Figure
     from matplotlib.figure import SubFigure as SubFigure
+
+Array = NDArray[np.float64]
 
 #: What is neither a method nor a measurement: axes, text, thresholds.
 INK, PALE = "#222222", "#767676"
@@ -252,6 +256,34 @@ def name_axes(grid: list[list[Axes]], x: str, *y: str) -> None:
             axes.tick_params(labelbottom=True)
 
 
+def set_axes(grid: list[list[Axes]], low: Array, high: Array, x: str, *y: str) -> None:
+    """Limit square panels that share their axes to a frame `(2,)`, and name the axes."""
+    grid[0][0].set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    for axes in itertools.chain(*grid):
+        axes.set_box_aspect(1)
+        axes.locator_params(nbins=5)
+    name_axes(grid, x, *y)
+
+
+def centres(low: Array, high: Array, cells: int) -> Array:
+    """Return the centres `(k, cells)` of a grid's cells along k axes."""
+    return low[:, None] + (high - low)[:, None] * (np.arange(cells) + 0.5) / cells
+
+
+def frame_around(values: Array) -> tuple[Array, Array]:
+    """Return axis limits `(k,)` that hold all but 0.1 % of the rows `(n, k)` at either end."""
+    low, high = np.quantile(values, [0.001, 0.999], axis=0)
+    margin = 0.12 * np.where(high > low, high - low, 1.0)
+    return low - margin, high + margin
+
+
+def outside(points: dict[str, Array], low: Array, high: Array) -> Iterator[tuple[str, int]]:
+    """Yield the labels of sets of points `(n, k)` outside the axes, and how many points are."""
+    for label, rows in points.items():
+        if n := int(((rows < low) | (rows > high)).any(axis=1).sum()):
+            yield label, n
+
+
 def log_ticks(axis: Axis) -> None:
     """Tick a logarithmic axis at powers of ten; a shorter one at 1, 2, 5, a short one evenly."""
     from matplotlib.ticker import LogLocator, MaxNLocator
@@ -287,11 +319,13 @@ def colour_bar(
     bar.ax.tick_params(**TICKS)
 
 
-def save(figure: Figure, path: Path, form: str) -> None:
-    """Write a figure as pdf, svg or png; the same numbers give the same bytes."""
+def save(figure: Figure, file: Any, form: str, **settings: Any) -> None:
+    """Write a figure as pdf, svg or png to a path or file; the same numbers give the same bytes.
+
+    The settings are those of Matplotlib's `savefig`.
+    """
     import matplotlib
 
+    known: dict[str, Any] = {"dpi": 200, "bbox_inches": "tight", "metadata": _UNDATED.get(form)}
     with matplotlib.rc_context({"svg.hashsalt": "bench", "pdf.fonttype": 42}):
-        figure.savefig(
-            path, format=form, dpi=200, bbox_inches="tight", metadata=_UNDATED.get(form, {})
-        )
+        figure.savefig(file, format=form, **known | settings)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.errors import BenchError, DataError, UsageError
+from bench.errors import DataError, UsageError
 from bench.figures import style
 from bench.figures.request import (
     UNIT,
@@ -17,17 +16,13 @@ from bench.figures.request import (
     Group,
     Plot,
     Request,
+    SelectedRun,
     Strip,
-    frame_around,
     plot_strips,
     select,
-    set_limits,
 )
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from bench.api.method import Piece
     from bench.evaluation.flow import Flow
 
 #: Data sets and methods at most; paths each way; points of a path; rows behind the paths.
@@ -35,17 +30,6 @@ GROUPS, ROWS, PATHS, STEPS, CLOUD = 2, 5, 40, 48, 1_500
 
 #: The seed of the noise at which the paths begin.
 NOISE = 0
-
-
-@dataclass(frozen=True)
-class FlowPaths:
-    """Where rows went, `(points, n, d)` in the data's own coordinates.
-
-    `joints` are the points at which one piece of the flow ends and the next begins.
-    """
-
-    points: Array
-    joints: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -69,25 +53,23 @@ def draw(request: Request) -> Plot:
 
 def _strip(group: Group, lines: list[str]) -> Strip | None:
     """The strip of a group, if a row has paths."""
-    forth: dict[str, FlowPaths] = {}
-    back: dict[str, FlowPaths] = {}
+    back: dict[str, Array] = {}
     real = group.real_rows(CLOUD, lines)
     kept = group.samples(PATHS) if real.rows is None else {}
-    for one in group.rows:
+
+    def both_ways(one: SelectedRun, flow: Flow) -> Array:
         starts = kept.get(one.label) if real.rows is None else real.rows
-        try:
-            flow = one.flow(group.request.results)
-            paths = paths_of(flow, flow.noise(PATHS, NOISE).numpy(), STEPS, to_data=True)
-            if starts is not None:
-                chosen = starts[:: max(1, len(starts) // PATHS)][:PATHS]
-                back[one.label] = paths_of(flow, chosen, STEPS, to_data=False)
-            forth[one.label] = paths
-        except BenchError as error:
-            lines.append(f"Not shown on {group.title}: {one.label}. {error.problem}")
+        paths = paths_of(flow, flow.noise(PATHS, NOISE).numpy(), STEPS, to_data=True)
+        if starts is not None:
+            chosen = starts[:: max(1, len(starts) // PATHS)][:PATHS]
+            back[one.label] = paths_of(flow, chosen, STEPS, to_data=False)
+        return paths
+
+    forth = group.from_flows(both_ways, lines)
     if not forth:
         return None
     group = group.only(forth)
-    ends = [paths.points[-1] for paths in forth.values()]
+    ends = [paths[-1, -1] for paths in forth.values()]
     basis = np.concatenate(ends) if real.rows is None else real.rows
     plane = plane_of(group, basis)
     starting = "samples" if real.rows is None else "test rows"
@@ -104,7 +86,7 @@ def _strip(group: Group, lines: list[str]) -> Strip | None:
         )
     mark = style.DOT | {"ms": 4, "mec": style.INK, "mew": 0.8}
     handles = {"start": mark | {"mfc": "white"}, "end": mark | {"mfc": style.INK}}
-    if staged := [one.method for one in group.rows if forth[one.label].joints]:
+    if staged := [one.method for one in group.rows if len(forth[one.label]) > 1]:
         handles[f"end of a {style.stage_word(staged)}"] = handles["end"] | {"marker": "d"}
     if real.rows is not None:
         handles["test rows"] = style.DOT | {"ms": 3, "color": style.PALE, "mew": 0}
@@ -112,60 +94,58 @@ def _strip(group: Group, lines: list[str]) -> Strip | None:
 
     def paint(part: style.SubFigure, grid: list[list[style.Axes]]) -> None:
         """Draw the paths in the plane, one way above the other, before the test rows."""
-        seen = [plane.project(paths.points).reshape(-1, 2) for paths in forth.values()]
+        seen = [plane.project(paths).reshape(-1, 2) for paths in forth.values()]
         for row, way in zip(grid, (forth, back), strict=False):
             for axes, one in zip(row, group.rows, strict=True):
                 if real.rows is not None:
                     x, y = plane.project(real.rows).T
                     axes.scatter(x, y, s=1.5, color="#d4d4d4", lw=0, zorder=0, rasterized=True)
                 if one.label in way:
-                    paths = way[one.label]
-                    _draw_paths(axes, plane.project(paths.points), paths.joints, one.look.colour)
-        set_limits(grid, *frame_around(np.concatenate([plane.project(basis), *seen])))
+                    _draw_paths(axes, plane.project(way[one.label]), one.look.colour)
+        low, high = style.frame_around(np.concatenate([plane.project(basis), *seen]))
         x, y = plane.names
-        style.name_axes(grid, x, f"noise → data\n{y}", f"data → noise\n{y}")
+        style.set_axes(grid, low, high, x, f"noise → data\n{y}", f"data → noise\n{y}")
 
     return Strip(group, [titles, [""] * len(titles)] if back else [titles], paint, handles)
 
 
-def paths_of(flow: Flow, rows: Array, points: int, *, to_data: bool) -> FlowPaths:
+def paths_of(flow: Flow, rows: Array, steps: int, *, to_data: bool) -> Array:
     """Return the paths of rows `(n, d)` from noise to data, or from data to noise.
 
-    They have about `points` steps, at least 8 in each piece of the flow.
+    They are `(pieces, points, n, d)` in the data's own coordinates; the last point of a piece is
+    the first one of the next. There are about so many steps, at least 8 in each piece.
 
     Raises:
-        DataError: the method has no velocity, or the solver gave up.
+        DataError: the method has no velocity.
+        SolverFailed: the solver gave up.
     """
     import torch
 
     from bench.api.method import Continuous
-    from bench.numerics.ode import SolverFailed, integrate
+    from bench.numerics.ode import integrate
 
     method = flow.method
     if not isinstance(method, Continuous) or flow.solver is None:
         raise DataError("Its method has no velocity.")
     x = torch.from_numpy(rows).to(flow.dtype)
-    legs = [(piece, piece.t_data, piece.t_noise) for piece in method.pieces()]
+    legs = [(piece.field, piece.t_data, piece.t_noise) for piece in method.pieces()]
     if to_data:
-        legs = [(piece, end, start) for piece, start, end in reversed(legs)]
+        legs = [(field, end, start) for field, start, end in reversed(legs)]
     else:
         x = method.affine(x)
-    each = max(8, points // len(legs))
-    states = [x]
-    try:
-        with torch.no_grad():
-            for piece, start, end in legs:
-
-                def velocity(t: Tensor, state: Sequence[Tensor], piece: Piece = piece) -> Any:
-                    return (piece.field(t, state[0]),)
-
-                times = np.linspace(start, end, each + 1).tolist()
-                for t0, t1 in itertools.pairwise(times):
-                    states += integrate(velocity, (states[-1],), t0, t1, flow.solver)
-            found = [method.affine.inverse(state).double().numpy() for state in states]
-    except SolverFailed as error:
-        raise DataError(f"Its paths can't be computed: {error}.") from error
-    return FlowPaths(np.stack(found), tuple(each * k for k in range(1, len(legs))))
+    each = max(8, steps // len(legs))
+    paths = []
+    with torch.no_grad():
+        for field, start, end in legs:
+            states = [x]
+            for t0, t1 in itertools.pairwise(np.linspace(start, end, each + 1).tolist()):
+                (x,) = integrate(
+                    lambda t, state, v=field: (v(t, state[0]),),  # type: ignore[misc]
+                    *((x,), t0, t1, flow.solver),
+                )
+                states.append(x)
+            paths.append([method.affine.inverse(state).double().numpy() for state in states])
+    return np.array(paths)
 
 
 def plane_of(group: Group, rows: Array) -> Plane:
@@ -192,10 +172,10 @@ def plane_of(group: Group, rows: Array) -> Plane:
     return Plane(directions[:2].T, origin, names, about)
 
 
-def _draw_paths(axes: style.Axes, points: Array, joints: Sequence[int], colour: str) -> None:
-    """Draw paths `(points, n, 2)` with their ends."""
-    axes.plot(points[..., 0], points[..., 1], color=colour, lw=0.6, alpha=0.75)
-    axes.plot(*points[0].T, "o", ms=2.4, mfc="white", mec=colour, mew=0.6)
-    axes.plot(*points[-1].T, "o", ms=2.4, color=colour, mew=0, zorder=3)
-    for joint in joints:
-        axes.plot(*points[joint].T, "d", ms=1.6, color=style.INK, mew=0, zorder=4)
+def _draw_paths(axes: style.Axes, paths: Array, colour: str) -> None:
+    """Draw paths `(pieces, points, n, 2)` with the ends of the pieces."""
+    for piece in paths:
+        axes.plot(piece[..., 0], piece[..., 1], color=colour, lw=0.6, alpha=0.75)
+    axes.plot(*paths[0, 0].T, "o", ms=2.4, mfc="white", mec=colour, mew=0.6)
+    axes.plot(*paths[-1, -1].T, "o", ms=2.4, color=colour, mew=0, zorder=3)
+    axes.plot(*paths[1:, 0].reshape(-1, 2).T, "d", ms=1.6, color=style.INK, mew=0, zorder=4)

@@ -19,7 +19,7 @@ from bench.errors import BenchError, NothingMeasured
 from bench.figures import KINDS, draw
 from bench.figures.curves import outline
 from bench.figures.request import Plot, Request
-from bench.figures.style import INK, canvas, dress
+from bench.figures.style import INK, canvas, dress, save
 from bench.records.format import whole
 from bench.records.frame import CELL
 from bench.records.run_files import read_curve
@@ -39,8 +39,6 @@ VECTOR_BYTES = 600_000
 
 #: The size of a drawing in points, as matplotlib writes it.
 _SIZE = re.compile(rb'<svg [^>]*?width="([\d.]+)pt" height="([\d.]+)pt"')
-
-DOTS_PER_INCH = 200
 
 #: At most so many points are drawn of the curve of a run; with more runs than this, a page has no
 #: curves of single runs, which take 0.04 s and 30 KB each.
@@ -222,17 +220,14 @@ def _embedded(figure: Figure, *, trim: bool = True) -> tuple[str, int, int]:
 
     It is a drawing, or pixels on white where that would be too large.
     """
-    import matplotlib
 
     def saved(form: str, **options: Any) -> bytes:
         file = io.BytesIO()
-        box = "tight" if trim else None
-        figure.savefig(file, format=form, bbox_inches=box, pad_inches=0.06, **options)
+        save(figure, file, form, bbox_inches="tight" if trim else None, pad_inches=0.06, **options)
         return file.getvalue()
 
-    with matplotlib.rc_context({"svg.hashsalt": "bench"}):
-        kind, content = "svg+xml", saved("svg", metadata={"Date": None}, transparent=True)
+    kind, content = "svg+xml", saved("svg", transparent=True)
     width, height = (round(PIXELS * float(side) / 72) for side in _SIZE.findall(content)[0])
     if len(content) > VECTOR_BYTES:
-        kind, content = "png", saved("png", dpi=DOTS_PER_INCH, facecolor="white")
+        kind, content = "png", saved("png", facecolor="white")
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}", width, height

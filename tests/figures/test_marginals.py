@@ -12,8 +12,9 @@ from scipy.stats import ks_2samp, norm
 from bench.api.dataset import Dataset, Source, Splits
 from bench.data.arrays import Loaded
 from bench.figures import request
-from bench.figures.marginals import CELLS, centres, draw, levels, smooth
+from bench.figures.marginals import CELLS, draw, levels, smooth
 from bench.figures.request import Request
+from bench.figures.style import centres
 
 from .conftest import Call, Write, overlaps
 
@@ -24,7 +25,7 @@ def test_a_smoothed_density_is_the_kernel_s() -> None:
     """The kernel estimate of one value repeated is a Gaussian of the bandwidth."""
     values = np.random.default_rng(0).standard_normal(400)
     low, high = np.array([-6.0]), np.array([6.0])
-    (x,), density = centres(low, high), smooth(values[:, None], low, high)
+    (x,), density = centres(low, high, CELLS), smooth(values[:, None], low, high)
     bandwidth = 400**-0.2 * values.std()
     expected = norm.pdf(x[:, None], values, bandwidth).mean(1)
     assert density == pytest.approx(expected, abs=0.01)  # its values are binned first
