@@ -143,10 +143,7 @@ def _draw_panel(axes: style.Axes, panel: CostPanel, k: int) -> None:
         costs, losses, look = point.costs[k], point.loss, point.row.look
         bars = {}
         if len(losses) > 1:
-            axes.plot(
-                costs, losses, ls="none", marker=look.marker, ms=2.6, mew=0, color=look.colour,
-                alpha=0.6,
-            )  # fmt: skip
+            axes.scatter(costs, losses, 7, look.colour, marker=look.marker, alpha=0.6, lw=0)
             bars = {"xerr": np.std(costs, ddof=1), "yerr": np.std(losses, ddof=1)}
         axes.errorbar(
             x, y, **bars, **look.point, elinewidth=0.9, zorder=3, ms=6, mew=1.1,

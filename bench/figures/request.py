@@ -88,22 +88,17 @@ class Request:
 
 @dataclass(frozen=True)
 class SelectedRun:
-    """A row of the comparison, its look, and the run that represents it, of the frame of runs."""
+    """A row of the comparison, its look, and the run that represents it.
+
+    `name` and `method` are those of the run, `run` its row in the frame of runs.
+    """
 
     label: str
+    name: str
+    method: str
     run: pd.Series[Any]
     cell: Cell
-    look: style.Style
-
-    @property
-    def name(self) -> str:
-        """The name of the run."""
-        return str(self.run["run"])
-
-    @property
-    def method(self) -> str:
-        """The name of its method."""
-        return str(self.run["method"])
+    look: style.Style = style.PLAIN
 
     def metric(self, name: str) -> str:
         """The title of a metric and its value in this run, a dash where it has none."""
@@ -285,15 +280,14 @@ def select(
     """
     frame, left_out = latest(request.frame())
     every = groups_of(keep(frame))
-    titles = titles_of([heading_of(members[0]) for members in every])
-    found: list[tuple[str, list[tuple[str, pd.Series[Any], Cell]]]] = []
+    headings = [heading_of(members[0]) for members in every]
+    titles = titles_of(headings)
+    found: list[tuple[str, list[SelectedRun]]] = []
     not_shown: list[str] = []
     for place, (members, title) in enumerate(zip(every, titles, strict=True)):
         if len(found) == groups:
             fit = f"{groups} data {'set fits' if groups == 1 else 'sets fit'}"
-            how = (
-                "-d, -b" if len({cells[0].key["dataset"] for cells in every}) < len(every) else "-d"
-            )
+            how = "-d, -b" if len({dataset for dataset, *_ in headings}) < len(every) else "-d"
             beyond = _first(titles[place:])
             not_shown.append(f"Only {fit}; not shown: {beyond} (choose with {how}).")
             break
@@ -303,14 +297,16 @@ def select(
             if request.seed is not None:
                 ok, runs = (each[each["seed"] == request.seed] for each in (ok, runs))
             if len(ok):
-                known.append((str(label), ok.iloc[0], cell))
+                run = ok.iloc[0]
+                name, method = str(run["run"]), str(run["method"])
+                known.append(SelectedRun(str(label), name, method, run, cell))
             else:
                 why = ", ".join(dict.fromkeys(map(str, runs["status"])))
                 missing.append(f"{label} ({why or f'no run of seed {request.seed}'})")
         if missing:
             not_shown.append(f"Not shown on {title}: {_first(missing)}.")
         if len(known) > rows:
-            beyond = _first([label for label, *_ in known[rows:]])
+            beyond = _first([one.label for one in known[rows:]])
             not_shown.append(
                 f"Only {rows} methods fit on {title}; not shown: {beyond} (choose with -m)."
             )
@@ -318,14 +314,12 @@ def select(
             found.append((title, known[:rows]))
     if not found:
         raise NothingMeasured("None of these runs ended well.", " ".join(not_shown[:3]))
-    looks = style.styles(
-        (label, str(run["method"])) for _, known in found for label, run, _ in known
-    )
-    chosen_groups = (
-        Group(request, title, tuple(SelectedRun(*row, looks[row[0]]) for row in known))
+    looks = style.styles((one.label, one.method) for _, known in found for one in known)
+    shown = (
+        Group(request, title, tuple(replace(one, look=looks[one.label]) for one in known))
         for title, known in found
     )
-    return Selection(tuple(chosen_groups), tuple(not_shown), tuple(left_out))
+    return Selection(tuple(shown), tuple(not_shown), tuple(left_out))
 
 
 def titles_of(headings: Sequence[tuple[Any, Any, Any]]) -> list[str]:

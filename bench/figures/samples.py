@@ -46,9 +46,7 @@ def _strip(group: Group, lines: list[str]) -> Strip | None:
         kept = {DATA: real.rows, **kept}
         titles, colours = [f"{DATA}\n", *titles], [style.PALE, *colours]
     n = min(map(len, kept.values()))
-    pictures = real.dataset.pictures if real.dataset is not None else None
-    if group.request.columns:
-        pictures = None
+    pictures = real.dataset.pictures if real.dataset and not group.request.columns else None
     if pictures is not None:
         n, columns = min(n, SIDE * SIDE), []
         sets = {label: pictures(rows[:n]) for label, rows in kept.items()}

@@ -158,6 +158,10 @@ class Style:
         return {"color": self.colour, "marker": self.marker, **fill}
 
 
+#: The style of a row before those of the whole picture are chosen.
+PLAIN = Style(INK, "o", 0)
+
+
 def styles(rows: Iterable[tuple[str, str]]) -> dict[str, Style]:
     """Return the style of each row of one picture, by its label, given labels and methods."""
     methods = dict(rows)
