@@ -32,12 +32,13 @@ class Scores:
 
     `nll` holds the test NLL of each seed, in nats; `se` the mean of their standard errors over
     rows. `log_prob` holds each seed's log-densities, `(rows,)`, the same rows in the same order
-    for all methods that are compared; `groups` their groups, None where rows are independent.
+    for all methods that are compared, or nothing; `groups` their groups, None where rows are
+    independent.
     """
 
     nll: Mapping[int, float]
     se: float = math.nan
-    log_prob: Mapping[int, NDArray[np.floating]] | None = None
+    log_prob: Mapping[int, NDArray[np.floating]] = field(default_factory=dict)
     groups: NDArray[np.generic] | None = None
 
     @property
@@ -103,7 +104,7 @@ def decide(scores: Sequence[Scores]) -> Decision:
     p = tuple(adjusted.get((min(j, best), max(j, best)), 1.0) for j in range(len(scores)))
     kept = tuple(j for j in range(len(scores)) if p[j] > LEVEL)
     rows = groups = 0
-    if test.startswith("paired") and scores[0].log_prob is not None:
+    if test.startswith("paired"):
         rows = len(next(iter(scores[0].log_prob.values())))
         groups = rows if scores[0].groups is None else len(np.unique(scores[0].groups))
     return Decision(best, kept, p, test, seeds, rows, groups, tuple(means), adjusted)
@@ -113,7 +114,7 @@ def _strongest(
     scores: Sequence[Scores],
 ) -> tuple[Test, Callable[[Scores, Scores], float] | None, int]:
     """The strongest test that every pair allows, what it makes of a pair, and its seeds."""
-    kept = all(one.log_prob is not None for one in scores)
+    kept = all(one.log_prob for one in scores)
     common = sorted(set.intersection(*({*one.nll} for one in scores)))
     fewest = min(len(one.nll) for one in scores)
     most = max(len(one.nll) for one in scores)
@@ -129,8 +130,6 @@ def _strongest(
 
 
 def _paired(a: Scores, b: Scores, seeds: Sequence[int]) -> float:
-    assert a.log_prob is not None
-    assert b.log_prob is not None
     x, y = (np.stack([one[s] for s in seeds]).astype("float64") for one in (a.log_prob, b.log_prob))
     return paired(x - y, a.groups)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -243,30 +243,27 @@ def _rivals(members: list[Cell]) -> Iterator[list[Cell]]:
 
 def _scores(rivals: Sequence[Cell], results: Path | None) -> list[Scores]:
     kept = [_densities(cell, results) for cell in rivals]
-    same = {one.rows for each in kept if each for one in each.values()}
-    paired = all(each is not None for each in kept) and len(same) == 1
+    paired = all(kept) and len({one.rows for each in kept for one in each.values()}) == 1
     found = []
     for cell, each in zip(rivals, kept, strict=True):
         pairs = zip(cell.numbers("seed"), cell.numbers("nll"), strict=True)
-        score = Scores({int(seed): float(nll) for seed, nll in pairs}, cell.mean("nll_se"))
-        if paired and each:
-            groups = next(iter(each.values())).groups
-            rows = {seed: one.log_prob for seed, one in each.items()}
-            score = replace(score, log_prob=rows, groups=groups)
-        found.append(score)
+        nll = {int(seed): float(nll) for seed, nll in pairs}
+        rows = {seed: one.log_prob for seed, one in each.items()} if paired else {}
+        groups = next(iter(each.values())).groups if paired else None
+        found.append(Scores(nll, cell.mean("nll_se"), rows, groups))
     return found
 
 
-def _densities(cell: Cell, results: Path | None) -> dict[int, Densities] | None:
-    """Each seed's densities; None where one is missing."""
+def _densities(cell: Cell, results: Path | None) -> dict[int, Densities]:
+    """Each seed's densities; empty where one is missing."""
     if results is None:
-        return None
+        return {}
     names = ("run", "seed", "nll_groups", "dataset_revision", "judge_rows", "judge_seed")
     columns = [cell.columns.plain(name)[cell.well] for name in (*names, "metrics_version")]
     found = {}
     for run, seed, groups, *asked in zip(*columns, strict=True):
         one = densities(results / run, tuple(asked), grouped=bool(groups))
         if one is None:
-            return None
+            return {}
         found[int(seed)] = one
     return found

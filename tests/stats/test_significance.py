@@ -22,7 +22,7 @@ def scores(
     return Scores(
         {s: -float(row.mean()) for s, row in zip(seeds, log_prob, strict=True)},
         float(np.mean(log_prob.std(axis=1, ddof=1) / math.sqrt(log_prob.shape[1]))),
-        dict(zip(seeds, log_prob, strict=True)) if keep else None,
+        dict(zip(seeds, log_prob, strict=True)) if keep else {},
         groups,
     )
 
