@@ -81,7 +81,12 @@ def test_a_command_that_ends_takes_its_cells_with_it(
     """Ctrl-C, and no word at all: the children on the workers end."""
     results = folder / f"ended-{how.name}"
     command = [BENCH, "run", *LONG, "--results", str(results), "--scheduler", two.address]
-    bench = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    bench = subprocess.Popen(
+        command,
+        stderr=subprocess.DEVNULL,
+        # SIGINT is ignored where the tests run in background.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         until(two.children, WAIT)
         bench.send_signal(how)
