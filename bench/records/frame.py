@@ -170,7 +170,7 @@ def frame_of(read: Sequence[Record]) -> pd.DataFrame:
             values = [values.get(key) for values in tables[table]]
         else:
             values = list(map(attrgetter(".".join(column.path)), read))
-        if column.type == "text":
+        if column.type == "text" and table in TABLES:
             values = [json.dumps(v) if isinstance(v, list) else v for v in values]
         series[name] = pd.Series(values, dtype=_dtype(name))
     return pd.DataFrame(series)
