@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -24,6 +25,7 @@ from bench.training.loop import train, validator
 Rows = NDArray[np.float64]
 
 
+@dataclass(eq=False, repr=False)
 class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
     """The density of a table's rows by one method, in the table's units.
 
@@ -54,30 +56,17 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
     together.
     """
 
-    def __init__(
-        self,
-        method: str = "flow-matching",
-        *,
-        minibatches: int = 2_000,
-        batch_size: int = 256,
-        settings: Sequence[str] = (),
-        standardise: bool = True,
-        validation_fraction: float = 0.1,
-        validations: int = 10,
-        tol: float = 1e-5,
-        device: str = "cpu",
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        self.method = method
-        self.minibatches = minibatches
-        self.batch_size = batch_size
-        self.settings = settings
-        self.standardise = standardise
-        self.validation_fraction = validation_fraction
-        self.validations = validations
-        self.tol = tol
-        self.device = device
-        self.random_state = random_state
+    method: str = "flow-matching"
+    _: KW_ONLY
+    minibatches: int = 2_000
+    batch_size: int = 256
+    settings: Sequence[str] = ()
+    standardise: bool = True
+    validation_fraction: float = 0.1
+    validations: int = 10
+    tol: float = 1e-5
+    device: str = "cpu"
+    random_state: int | np.random.RandomState | None = None
 
     def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Learn the density of rows `(n, d)`; y is ignored.

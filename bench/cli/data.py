@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from bench.cli.options import data_option
-from bench.paths import data_root
 
 if TYPE_CHECKING:
     from bench.data.fetch import Progress
@@ -33,7 +33,7 @@ def data() -> None:
 @data.command()
 @_names
 @data_option
-def status(names: tuple[str, ...], data: str | None) -> None:
+def status(names: tuple[str, ...], data: Path) -> None:
     """Show what is on disk of data sets.
 
     \b
@@ -43,16 +43,15 @@ def status(names: tuple[str, ...], data: str | None) -> None:
     from bench.data import arrays
     from bench.data.fetch import named
 
-    root = data_root(data)
-    click.echo(f"Data folder: {root}")
+    click.echo(f"Data folder: {data}")
     for dataset in named(names):
-        source, archived = dataset.find(root), arrays.archived(dataset)
+        source, archived = dataset.find(data), arrays.archived(dataset)
         if source is None:
-            text = f"missing: {', '.join(archived.missing(root) if archived else ())}"
+            text = f"missing: {', '.join(archived.missing(data) if archived else ())}"
         elif not source.files:
             text = f"included ({source.note})"
         else:
-            size = sum((root / name).stat().st_size for name in source.files)
+            size = sum((data / name).stat().st_size for name in source.files)
             text = f"{source.kind}, {size / 2**20:.1f} MiB ({source.note})"
         click.echo(f"{dataset.name:14s}{text}")
 
@@ -62,7 +61,7 @@ def status(names: tuple[str, ...], data: str | None) -> None:
 @data_option
 @click.option("--keep", is_flag=True, help="Keep the archive after extracting it.")
 @click.option("--url", metavar="URL", help="Another address of the same archive.")
-def fetch(names: tuple[str, ...], data: str | None, keep: bool, url: str | None) -> None:
+def fetch(names: tuple[str, ...], data: Path, keep: bool, url: str | None) -> None:
     """Download data sets: those named, or all.
 
     Those on disk are left alone. The archive (0.8 GB) is checked by its MD5 before it is opened.
@@ -75,19 +74,18 @@ def fetch(names: tuple[str, ...], data: str | None, keep: bool, url: str | None)
     """
     from bench.data import fetch as fetching
 
-    root = data_root(data)
     with _progress() as progress:
-        fetched = fetching.fetch(root, names, progress, url=url or fetching.URL, keep=keep)
+        fetched = fetching.fetch(data, names, progress, url=url or fetching.URL, keep=keep)
     if fetched:
-        click.echo(f"Fetched {', '.join(fetched)} to {root}.")
+        click.echo(f"Fetched {', '.join(fetched)} to {data}.")
     else:
-        click.echo(f"Nothing to fetch: all files are in {root}.")
+        click.echo(f"Nothing to fetch: all files are in {data}.")
 
 
 @data.command()
 @_names
 @data_option
-def verify(names: tuple[str, ...], data: str | None) -> None:
+def verify(names: tuple[str, ...], data: Path) -> None:
     """Check the data sets on disk.
 
     Each is read in full; the exit code is 1 if one is damaged.
@@ -99,15 +97,14 @@ def verify(names: tuple[str, ...], data: str | None) -> None:
     from bench.data import arrays, fetch
     from bench.errors import BenchError, NothingMeasured
 
-    root = data_root(data)
-    found = [(dataset, dataset.find(root)) for dataset in fetch.named(names)]
+    found = [(dataset, dataset.find(data)) for dataset in fetch.named(names)]
     wanted = [dataset for dataset, source in found if names or (source and source.files)]
     if not wanted:
-        raise NothingMeasured(f"There are no data in {root}.", "Get them with `bench data fetch`.")
+        raise NothingMeasured(f"There are no data in {data}.", "Get them with `bench data fetch`.")
     damaged = False
     for dataset in wanted:
         try:
-            loaded = fetch.verify(dataset, root)
+            loaded = fetch.verify(dataset, data)
         except (BenchError, OSError) as error:
             click.secho(f"{dataset.name}: {error}", fg="red", err=True)
             damaged = True
