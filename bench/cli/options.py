@@ -15,6 +15,9 @@ from bench.paths import data_root
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
+#: The type of an amount that may not be 0.
+POSITIVE = click.FloatRange(min=0, min_open=True)
+
 
 def listed(
     *names: str,
@@ -59,16 +62,6 @@ def datasets_option(help: str = "Include only this data set. Repeatable.") -> De
 def budgets_option(help: str = "Include only runs of this budget. Repeatable.") -> Decorator:
     """Return `-b/--budget` for commands that filter runs; the parameter is `budgets`."""
     return listed("-b", "--budget", "budgets", metavar="B", help=help)
-
-
-def budget_option(help: str) -> Decorator:
-    """Return `-b/--budget` for commands that take one budget."""
-    return click.option("-b", "--budget", metavar="NAME", help=help)
-
-
-def seeds_option(help: str = "Include only this seed. Repeatable.") -> Decorator:
-    """Return `-s/--seed`; the parameter is `seeds`."""
-    return listed("-s", "--seed", "seeds", item=click.INT, metavar="N", help=help)
 
 
 settings_option: Decorator = click.option(

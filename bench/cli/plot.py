@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from bench.cli.options import (
-    budget_option,
     data_option,
     datasets_option,
     format_of,
@@ -43,7 +42,7 @@ class _Help(click.Command):
     metavar="NAME",
     help="Metric of ranks and pareto; the value in the titles of samples, density and marginals.",
 )
-@budget_option("Include only runs of this budget.")
+@click.option("-b", "--budget", metavar="NAME", help="Include only runs of this budget.")
 @methods_option()
 @datasets_option()
 @click.option(

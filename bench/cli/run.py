@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.options import (
-    budget_option,
+    POSITIVE,
     data_option,
     datasets_option,
     include_option,
+    listed,
     methods_option,
     results_option,
-    seeds_option,
     settings_option,
 )
 
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 )
 @methods_option("Run this method. Repeatable.")
 @datasets_option("Run on this data set, or on the table in this file. Repeatable.")
-@seeds_option("Run with this seed. Repeatable.")
-@budget_option("A named budget (bench list budgets).")
+@listed(
+    "-s", "--seed", "seeds", item=click.INT, metavar="N", help="Run with this seed. Repeatable."
+)
+@click.option("-b", "--budget", metavar="NAME", help="A named budget (bench list budgets).")
 @click.option("--minibatches", type=int, metavar="N", help="Override the budget's mini-batches.")
 @click.option("--batch-size", type=int, metavar="B", help="Override the budget's batch size.")
 @settings_option
@@ -65,13 +67,13 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=POSITIVE,
     metavar="SECONDS",
     help="Time limit per run, counted anew when a run resumes.",
 )
 @click.option(
     "--memory",
-    type=click.FloatRange(min=0, min_open=True),
+    type=POSITIVE,
     metavar="GIB",
     help="Memory limit per run [default: 90 % of the machine's].",
 )

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from bench.conformance import answers, dataset_checks, learning
 from bench.conformance.dataset_checks import DatasetSubject
 from bench.conformance.subject import CheckEnded, CheckResult, NotTried, Subject
+from bench.errors import unknown
 
 __all__ = ["CHECKS", "DATASET_CHECKS", "CheckResult", "DatasetSubject", "Subject", "examine"]
 
@@ -67,9 +68,15 @@ def examine(
         names: the checks to run; all where empty.
         limit: the seconds of processor time that each may take, where a signal can interrupt it (in
             the main thread); a machine that is busy with other things fails no plug-in.
+
+    Raises:
+        UsageError: there is no check of such a name.
     """
-    failed = set[str]()
-    for name, ask, after in CHECKS if isinstance(subject, Subject) else DATASET_CHECKS:
+    checks, failed = CHECKS if isinstance(subject, Subject) else DATASET_CHECKS, set[str]()
+    for name in names:
+        if name not in (known := [check.name for check in checks]):
+            raise unknown("check", name, known)
+    for name, ask, after in checks:
         if names and name not in names:
             continue
         try:

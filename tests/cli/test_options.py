@@ -18,7 +18,7 @@ ENDINGS = {".txt": "text", ".tex": "latex", ".html": "html"}
 @options.methods_option()
 @options.datasets_option()
 @options.budgets_option()
-@options.seeds_option()
+@options.listed("-s", "--seed", "seeds", item=click.INT)
 @options.settings_option
 def _command(**given: tuple[object, ...]) -> None:
     click.echo(repr(given))
