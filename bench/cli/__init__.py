@@ -10,31 +10,22 @@ import click
 
 from bench.errors import BenchError, unknown
 
-#: command -> its line in `bench --help`; its module has the same name, but for those in MODULES
+#: command -> its module, and its line in `bench --help`
 COMMANDS = {
-    "run": "Run methods on data sets; with none named, the quick study.",
-    "list": "List methods, data sets, metrics, budgets, studies and runs.",
-    "info": "Show a method, a data set or a run in full.",
-    "data": "Show, download and check data sets.",
-    "table": "Show the comparison, in the terminal or for a paper.",
-    "plot": "Draw a figure: samples, density, trajectories, curves, pareto, ranks, ...",
-    "report": "Write one HTML page with the whole comparison.",
-    "watch": "Show that page in a browser while runs are made.",
-    "export": "Bundle records, tables and figures in one folder, with checksums.",
-    "sample": "Draw rows from a trained flow.",
-    "score": "Compute the log-density of rows under a trained flow.",
-    "test": "Check that a method or a data set keeps the contract.",
-    "check": "Check a small study against its baseline: the regression gate.",
-    "doctor": "Check the installation: versions, devices, data, plug-ins.",
-}
-#: command -> its module, where that has another name
-MODULES = {
-    "list": "listing",
-    "info": "listing",
-    "sample": "sample_score",
-    "score": "sample_score",
-    "watch": "report",
-    "export": "report",
+    "run": ("run", "Run methods on data sets; with none named, the quick study."),
+    "list": ("listing", "List methods, data sets, metrics, budgets, studies and runs."),
+    "info": ("listing", "Show a method, a data set or a run in full."),
+    "data": ("data", "Show, download and check data sets."),
+    "table": ("table", "Show the comparison, in the terminal or for a paper."),
+    "plot": ("plot", "Draw a figure: samples, density, trajectories, curves, pareto, ranks, ..."),
+    "report": ("report", "Write one HTML page with the whole comparison."),
+    "watch": ("report", "Show that page in a browser while runs are made."),
+    "export": ("report", "Bundle records, tables and figures in one folder, with checksums."),
+    "sample": ("sample_score", "Draw rows from a trained flow."),
+    "score": ("sample_score", "Compute the log-density of rows under a trained flow."),
+    "test": ("test", "Check that a method or a data set keeps the contract."),
+    "check": ("check", "Check a small study against its baseline: the regression gate."),
+    "doctor": ("doctor", "Check the installation: versions, devices, data, plug-ins."),
 }
 
 
@@ -50,26 +41,21 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         if cmd_name not in COMMANDS:
             raise unknown("command", cmd_name, COMMANDS)
-        module = importlib.import_module(f"bench.cli.{MODULES.get(cmd_name, cmd_name)}")
+        module = importlib.import_module(f"bench.cli.{COMMANDS[cmd_name][0]}")
         command: click.Command = getattr(module, cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except BenchError as error:
-            fail(error)
-
-
-def fail(error: BenchError) -> None:
-    """Print the error as one paragraph on standard error and exit with its code."""
-    click.secho("Error: ", fg="red", bold=True, nl=False, err=True)
-    click.echo(" ".join(part for part in (error.problem, error.remedy) if part), err=True)
-    sys.exit(error.exit_code)
+            click.secho("Error: ", fg="red", bold=True, nl=False, err=True)
+            click.echo(" ".join(part for part in (error.problem, error.remedy) if part), err=True)
+            sys.exit(error.exit_code)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
