@@ -11,16 +11,7 @@ import pandas as pd
 
 from bench.errors import NothingMeasured
 from bench.figures import style
-from bench.figures.request import (
-    ACROSS,
-    Array,
-    Group,
-    Plot,
-    Request,
-    Strip,
-    plot_strips,
-    select,
-)
+from bench.figures.request import ACROSS, Array, Group, Plot, Request, Strip, plot_strips, select
 from bench.tables.comparison import measured_column
 
 if TYPE_CHECKING:

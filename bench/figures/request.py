@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 Array = style.Array
 Part = TypeVar("Part")
 
-#: The unit of a data set's columns.
-UNIT = "data units"
-
 #: Panels of a strip side by side at most; the size of a panel in inches; a title's line length.
 ACROSS, _WIDTH, _HEIGHT, _LETTERS = 4, 1.75, 1.95, 26
 
@@ -174,10 +171,8 @@ class Group:
                 found[one.label] = rows
         return found
 
-    def from_flows(
-        self, make: Callable[[SelectedRun, Flow], Part], lines: list[str]
-    ) -> dict[str, Part]:
-        """What `make` returns for each run and its trained flow, by label.
+    def from_flows(self, make: Callable[[str, Flow], Part], lines: list[str]) -> dict[str, Part]:
+        """What `make` returns for each label and the trained flow of its run, by label.
 
         Where a model can't be read, its solver fails or `make` raises a `BenchError`, the reason is
         added to the lines of the caption.
@@ -190,7 +185,7 @@ class Group:
             try:
                 if (record := read(results, one.name)) is None:
                     raise DataError(f"The run {one.name} is no longer in {results}.")
-                found[one.label] = make(one, load_flow(record, results))
+                found[one.label] = make(one.label, load_flow(record, results))
             except (BenchError, SolverFailed) as error:
                 why = getattr(error, "problem", f"It can't be solved: {error}.")
                 lines.append(f"Not shown on {self.title}: {one.label}. {why}")
@@ -218,7 +213,9 @@ class Group:
 
     def name_of(self, column: int) -> str:
         """The axis name of a column; in two dimensions they are counted as in papers."""
-        return f"x{'₁₂'[column]} ({UNIT})" if self.d == 2 else f"column {column} ({UNIT})"
+        return (
+            f"x{'₁₂'[column]} ({style.UNIT})" if self.d == 2 else f"column {column} ({style.UNIT})"
+        )
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,7 @@ import itertools
 import numpy as np
 
 from bench.figures import style
-from bench.figures.request import (
-    ACROSS,
-    UNIT,
-    Array,
-    Group,
-    Plot,
-    Request,
-    Strip,
-    plot_strips,
-    select,
-)
+from bench.figures.request import ACROSS, Array, Group, Plot, Request, Strip, plot_strips, select
 
 #: Data sets, methods, and points in a panel at most; images along each side of a panel.
 GROUPS, ROWS, POINTS, SIDE = 3, 7, 2_000, 5
@@ -83,7 +73,7 @@ def _strip(group: Group, lines: list[str]) -> Strip | None:
         if pictures is None:
             style.set_axes(grid, low, high, *map(group.name_of, columns))
         else:
-            style.colour_bar(part, grid, image, f"grey value ({UNIT})", "both")
+            style.colour_bar(part, grid, image, f"grey value ({style.UNIT})", "both")
 
     return Strip(group, style.in_rows(titles, ACROSS), paint)
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
+#: The unit of a data set's columns.
+UNIT = "data units"
+
 #: What is neither a method nor a measurement: axes, text, thresholds.
 INK, PALE = "#222222", "#767676"
 

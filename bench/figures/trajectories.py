@@ -10,17 +10,7 @@ import numpy as np
 
 from bench.errors import DataError, UsageError
 from bench.figures import style
-from bench.figures.request import (
-    UNIT,
-    Array,
-    Group,
-    Plot,
-    Request,
-    SelectedRun,
-    Strip,
-    plot_strips,
-    select,
-)
+from bench.figures.request import Array, Group, Plot, Request, Strip, plot_strips, select
 
 if TYPE_CHECKING:
     from bench.evaluation.flow import Flow
@@ -57,12 +47,12 @@ def _strip(group: Group, lines: list[str]) -> Strip | None:
     real = group.real_rows(CLOUD, lines)
     kept = group.samples(PATHS) if real.rows is None else {}
 
-    def both_ways(one: SelectedRun, flow: Flow) -> Array:
-        starts = kept.get(one.label) if real.rows is None else real.rows
+    def both_ways(label: str, flow: Flow) -> Array:
+        starts = kept.get(label) if real.rows is None else real.rows
         paths = paths_of(flow, flow.noise(PATHS, NOISE).numpy(), STEPS, to_data=True)
         if starts is not None:
             chosen = starts[:: max(1, len(starts) // PATHS)][:PATHS]
-            back[one.label] = paths_of(flow, chosen, STEPS, to_data=False)
+            back[label] = paths_of(flow, chosen, STEPS, to_data=False)
         return paths
 
     forth = group.from_flows(both_ways, lines)
@@ -168,7 +158,7 @@ def plane_of(group: Group, rows: Array) -> Plane:
         f", in the plane of the two leading principal axes of the rows, which hold {share:.0%} of "
         f"their variance in {d} dimensions"
     )
-    names = (f"principal axis 1 ({UNIT})", f"principal axis 2 ({UNIT})")
+    names = (f"principal axis 1 ({style.UNIT})", f"principal axis 2 ({style.UNIT})")
     return Plane(directions[:2].T, origin, names, about)
 
 
