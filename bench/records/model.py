@@ -6,6 +6,9 @@ ignored; a known one of another type is a `Damaged` record, and the error names 
 
 from __future__ import annotations
 
+import json
+import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Annotated, Any, Literal, TypedDict, get_args
@@ -187,7 +190,7 @@ def decode(text: bytes, where: str) -> Record:
         layout = _layout(text)
         if layout <= FORMAT:
             raise Damaged(
-                f"The record {where} is damaged: {_reason(error)}.",
+                f"The record {where} is damaged: {_reason(error, text)}.",
                 "Move its folder away, and run that cell again.",
             ) from error
     if layout > FORMAT:
@@ -223,7 +226,23 @@ def _types(plug_ins: tuple[Metric, ...]) -> Any:
     return make("Tables", {name: make(name, keys, total=False) for name, keys in types.items()})
 
 
-def _reason(error: Exception) -> str:
-    """The message with the key in a user's words: `method.name`, not `$.method.name`."""
+def _reason(error: Exception, text: bytes) -> str:
+    """msgspec's message with the key in a user's words: `method.name`, not `$.method.name`."""
+    if isinstance(error, RecursionError):
+        return f"{_key_before(text, _DEEP)} is nested too deeply"
+    if not isinstance(error, msgspec.ValidationError):
+        with suppress(ValueError, RecursionError):  # Python's parser lets surrogates pass
+            json.loads(text)
+            return f"{_key_before(text, _SURROGATE)} is not valid Unicode text"
     said = str(error).replace("`$.", "`").replace("`$`", "the top level")
     return f"{said[:1].lower()}{said[1:]}"
+
+
+#: A key whose value is nested more than 200 deep, and one whose text has half of a surrogate pair.
+_DEEP = re.compile(rb'"(\w+)"\s*:\s*(?:[\[{]\s*(?:"[^"]*"\s*:\s*)?){200}')
+_SURROGATE = re.compile(rb'"(\w+)"\s*:\s*"(?:[^"\\]|\\.)*?\\u[dD][89a-fA-F]')
+
+
+def _key_before(text: bytes, pattern: re.Pattern[bytes]) -> str:
+    found = pattern.search(text)
+    return f"`{found[1].decode()}`" if found else "it"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from bench.cli.run import run
 from bench.errors import BenchError
 from bench.launch import driver
 from bench.launch.driver import Prepared
+from bench.registry import plugins
 
 STUDY = """
 methods = ["gaussian", "flow-matching"]
@@ -83,7 +85,7 @@ class Planned(Exception):
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with a table, a study and a method, from which nothing is run."""
 
     def planned(prepared: Prepared, *_: object) -> None:
@@ -97,7 +99,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(driver, "run", planned)
-    return tmp_path
+    monkeypatch.setattr(plugins, "_included", {})
+    yield tmp_path
+    plugins.forget()
 
 
 def by_command(words: str) -> Prepared | BenchError:

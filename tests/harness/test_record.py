@@ -254,15 +254,15 @@ def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
     assert all(part in caught.value.problem for part in key.split("."))
 
 
-def test_deep_nesting_and_a_lone_surrogate_are_damage(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["reason", "method", "metrics"])
+@pytest.mark.parametrize("value", ["[" * 100_000 + "]" * 100_000, '"half a letter: \\ud800"'])
+def test_deep_nesting_and_a_lone_surrogate_are_damage(tmp_path: Path, key: str, value: str) -> None:
     publish(tmp_path)
-    draft = json.dumps(content("a", 1) | {"reason": "HERE"})
-    for value in ("[" * 100_000 + "]" * 100_000, '"half a letter: \\ud800"'):
-        text = draft.replace('"HERE"', value)
-        (tmp_path / "a" / "record.json").write_text(text, encoding="utf-8")
-        with pytest.raises(Damaged, match=r"record\.json is damaged: .+") as caught:
-            store.read(tmp_path, "a")
-        assert "\n" not in str(caught.value)
+    draft = json.dumps(content("a", 1) | {key: "HERE"})
+    (tmp_path / "a" / "record.json").write_text(draft.replace('"HERE"', value), encoding="utf-8")
+    with pytest.raises(Damaged, match=rf"record\.json is damaged: .*{key}") as caught:
+        store.read(tmp_path, "a")
+    assert "\n" not in str(caught.value)
 
 
 def test_keys_that_are_not_known_are_ignored(tmp_path: Path) -> None:
