@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from bench.errors import BenchError, UsageError
 from bench.launch.process import Halt, make
-from bench.launch.worker import Event, Job, Tell, lock_file
+from bench.launch.worker import Event, Job, Tell
 from bench.records import store
 from bench.records.spec import Limits, RunSpec
 
@@ -154,7 +154,7 @@ def _run_one(
 
 def _is_locked(job: Job) -> bool:
     try:
-        with FileLock(lock_file(job.results, job.spec.run), timeout=0):
+        with FileLock(store.lock_file(job.results, job.spec.run), timeout=0):
             return False
     except Timeout:
         return True

@@ -21,7 +21,7 @@ from typing import IO, Any
 import psutil
 from filelock import FileLock, Timeout
 
-from bench.launch.worker import Job, Tell, lock_file
+from bench.launch.worker import Job, Tell
 from bench.records import store
 
 #: Seconds past its time limit after which a run is killed. It stops by itself between two steps,
@@ -209,7 +209,7 @@ def leave_record(job: Job, status: str, reason: str, **more: Any) -> str:
     """Write the record of a run that left none; its status, or `busy` if another has it now."""
     content = store.outline(job.spec) | {"status": status, "reason": reason} | more
     try:
-        with FileLock(lock_file(job.results, job.spec.run), timeout=5):
+        with FileLock(store.lock_file(job.results, job.spec.run), timeout=5):
             store.part(job.results, job.spec.run).mkdir(parents=True, exist_ok=True)
             store.publish(job.results, job.spec.run, content)
     except Timeout:

@@ -68,7 +68,7 @@ def main() -> None:
     threading.Thread(target=_listen, args=(stop, evaluating), daemon=True).start()
     results, run = job.results, job.spec.run
     try:
-        lock = FileLock(lock_file(results, run)).acquire(timeout=0)
+        lock = FileLock(store.lock_file(results, run)).acquire(timeout=0)
     except Timeout:
         _send(channel, {"event": "end", "status": "busy"})
         return
@@ -100,11 +100,6 @@ def spaced(seconds: float, tell: Tell) -> Tell:
             tell(event)
 
     return told
-
-
-def lock_file(results: Path, run: str) -> Path:
-    """Return the path of the lock that is held to write a run's folder."""
-    return results / ".locks" / f"{run}.lock"
 
 
 def _run(job: Job, channel: IO[str], stop: threading.Event, evaluating: threading.Event) -> None:

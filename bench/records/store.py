@@ -65,6 +65,11 @@ def part(results: Path, run: str) -> Path:
     return results / f"{run}.part"
 
 
+def lock_file(results: Path, run: str) -> Path:
+    """The lock that is held to write a run's folder."""
+    return results / ".locks" / f"{run}.lock"
+
+
 def outline(spec: RunSpec) -> Draft:
     """The draft of a run that has not begun: what was asked for."""
     included = {"include": [Path(file).name for file in spec.include]} if spec.include else {}

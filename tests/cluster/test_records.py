@@ -13,7 +13,6 @@ from filelock import FileLock
 
 from bench.launch import pool
 from bench.launch.dask import connect, run_on, running, task
-from bench.launch.worker import lock_file
 from bench.records import store
 from bench.records.spec import RunSpec
 
@@ -75,7 +74,7 @@ def test_records_come_home(
     for spec, event in run_on(client, specs, folder / "home"):
         events.append((spec, event))
         if event["event"] == "step":
-            held.append(FileLock(lock_file(folder / "home", spec.run), timeout=0))
+            held.append(FileLock(store.lock_file(folder / "home", spec.run), timeout=0))
             with pytest.raises(TimeoutError):
                 held[-1].acquire()
     assert held

@@ -21,7 +21,7 @@ from bench.errors import UsageError
 from bench.launch.dask import run_on, running, task, workers
 from bench.launch.dask.task import Parcel, pack, unpack
 from bench.launch.process import Halt
-from bench.launch.worker import Job, lock_file
+from bench.launch.worker import Job
 from bench.records import store
 from bench.records.spec import RunSpec
 from bench.registry import plugins
@@ -189,7 +189,7 @@ def test_a_run_that_another_study_makes_here_is_left_to_it(
     """It is not begun; when the other one has made it, its end is reported."""
     play(lambda job, *rest: publish(job.spec, job.results))
     (tmp_path / "runs" / ".locks").mkdir(parents=True)
-    lock = FileLock(lock_file(tmp_path / "runs", specs[0].run), thread_local=False)
+    lock = FileLock(store.lock_file(tmp_path / "runs", specs[0].run), thread_local=False)
     lock.acquire()
     events = []
     for spec, event in run_on(client, specs[:2], tmp_path / "runs"):

@@ -21,7 +21,6 @@ from filelock import FileLock
 from bench.errors import UsageError
 from bench.launch import process as one_child
 from bench.launch.pool import run_all
-from bench.launch.worker import lock_file
 from bench.records import store
 from bench.records.spec import Limits, RunSpec
 from bench.study.planning import Only, Plan, plan
@@ -284,7 +283,7 @@ def test_a_run_that_another_process_makes_is_left_to_it(
     spec = made[0].runs[0]
     results = folder / "shared"
     (results / ".locks").mkdir(parents=True)
-    lock = FileLock(lock_file(results, spec.run), thread_local=False)
+    lock = FileLock(store.lock_file(results, spec.run), thread_local=False)
     lock.acquire()
 
     def publish() -> None:
@@ -299,7 +298,7 @@ def test_a_run_that_another_process_makes_is_left_to_it(
 def test_a_run_that_another_process_gives_up_is_made(study: Study, folder: Path) -> None:
     spec = planned_of(study, folder, runs="busy").runs[0]
     (folder / "busy" / ".locks").mkdir(parents=True)
-    lock = FileLock(lock_file(folder / "busy", spec.run), thread_local=False)
+    lock = FileLock(store.lock_file(folder / "busy", spec.run), thread_local=False)
     lock.acquire()
     threading.Timer(1.0, lock.release).start()
     events = [event for _, event in run_all([spec], folder / "busy", 1, Limits())]

@@ -15,7 +15,7 @@ from typing import IO
 import numpy as np
 from filelock import FileLock
 
-from bench.launch.worker import Job, lock_file
+from bench.launch.worker import Job
 from bench.records import store
 from bench.records.spec import Judge, RunSpec
 from bench.study.planning import plan
@@ -70,7 +70,7 @@ def test_one_line_of_json_an_event_and_a_clean_exit(tmp_path: Path) -> None:
 def test_busy(tmp_path: Path) -> None:
     run = spec(tmp_path, 3)
     (tmp_path / "runs" / ".locks").mkdir(parents=True)
-    with FileLock(lock_file(tmp_path / "runs", run.run)), start(run, tmp_path) as child:
+    with FileLock(store.lock_file(tmp_path / "runs", run.run)), start(run, tmp_path) as child:
         events = [json.loads(line) for line in pipe(child.stdout)]
         assert child.wait(60) == 0
     assert events == [{"event": "end", "status": "busy"}]

@@ -21,7 +21,8 @@ from bench.launch.dask.task import Order, Outcome, run_task
 from bench.launch.dask.workers import Resources, Unfit
 from bench.launch.pool import ClusterLost, make_all
 from bench.launch.process import Halt, leave_record
-from bench.launch.worker import Event, Job, Tell, lock_file
+from bench.launch.worker import Event, Job, Tell
+from bench.records import store
 from bench.records.spec import Limits, RunSpec
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class _Dispatcher:
 
     def make(self, job: Job, tell: Tell, halt: Halt) -> str:
         """Make one run on a worker, as `bench.launch.process.make` does here."""
-        lock = FileLock(lock_file(job.results, job.spec.run))
+        lock = FileLock(store.lock_file(job.results, job.spec.run))
         try:
             outcome = self._outcome(job, tell, halt, lock)
             if outcome.parcel and _acquired(lock, wait=5):
