@@ -21,7 +21,7 @@ from bench.records.spec import Limits
 from ..harness.small import table
 from .processes import WAIT, Cluster, until
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("cluster")]
 
 BENCH = str(Path(sys.executable).with_name("bench"))
 

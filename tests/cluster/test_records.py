@@ -19,7 +19,7 @@ from bench.records.spec import RunSpec
 from ..harness.small import children
 from .processes import WAIT, Cluster, Events, ends, left_over, long_run, same, until
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("cluster")]
 
 
 @pytest.fixture(scope="module")

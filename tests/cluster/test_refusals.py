@@ -20,7 +20,7 @@ from bench.study.studies import Study
 from ..harness.small import table
 from .processes import WAIT, Cluster, long_run, until
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("cluster")]
 
 
 def refused(client: Client, spec: RunSpec, results: Path, **options: Any) -> str:
