@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -164,13 +165,9 @@ def test_a_run_that_is_made_already_is_not_made_again(
     results, _ = made
     before = store.read(results, specs[0].run)
 
-    class Unread:
-        """The driver sees no record; the workers do."""
-
-        read = staticmethod(lambda results, run: None)
-        stamp, restore = staticmethod(store.stamp), staticmethod(store.restore)
-
-    monkeypatch.setattr(pool, "store", Unread)
+    # The driver sees no record; the workers do.
+    unread = SimpleNamespace(**vars(store) | {"read": lambda results, run: None})
+    monkeypatch.setattr(pool, "store", unread)
     events = [e for _, e in run_on(client, specs[:1], results)]
     assert events == [{"event": "start"}, {"event": "end", "status": "ok"}]
     assert store.read(results, specs[0].run) == before
