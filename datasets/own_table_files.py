@@ -1,11 +1,15 @@
-"""Reading and checking a table of the user's own."""
+"""The file formats of a user's own table: the names of its columns, and its rows."""
 
 from __future__ import annotations
 
 import csv
+import gzip
 import importlib
+import itertools
+import re
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
@@ -13,144 +17,147 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.api import Splits
 from bench.errors import DataError
-from bench_datasets.splits import Table, shuffled_tenths, standardised
+from bench_datasets.own_table import Preparation
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SEED = 0
-MIN_ROWS = 50  # fewer say nothing about a density
 SPLITS = ("train", "validation", "test")
 
-_FORMATS = ".csv, .npy, .npz or .parquet"
-_NUMBERS = "Keep only numeric columns."
+_FORMATS = ".csv, .tsv (also with .gz), .npy, .npz or .parquet"
+#: Lines that tell how a text file is written.
+_FIRST_LINES = 200
+_DECIMAL_COMMA = re.compile(r"\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*")
 
 
-class Named(NamedTuple):
-    """A table `(n, d)` with the names of its columns; `what` names its file or array."""
-
-    what: str
-    columns: list[str]
-    rows: Table
-
-
-def width(path: Path) -> int:
-    """Return the number of columns, reading as little of the file as possible.
+def columns_of(path: Path, preparation: Preparation) -> list[str]:
+    """Return the names of the columns, reading as little of the file as possible.
 
     Raises:
-        DataError: as for `from_path`.
+        DataError: the file does not exist, can't be read or has another suffix.
     """
-    columns: int = _guarded(path, _WIDTHS)
-    if not columns:
-        raise DataError(f"{path} has no columns.", "Give a table with rows and columns.")
-    return columns
+    found: list[str] = _guarded(path, _COLUMNS, preparation)
+    return found
 
 
-def read_splits(path: Path) -> Splits:
-    """Read, check, split and standardise the table.
+def frames_of(path: Path, preparation: Preparation) -> dict[str, pd.DataFrame]:
+    """Return the tables of the file, one, or one a split, by what to call them.
 
     Raises:
-        DataError: it can't be read, has too few rows, a column that is constant or not numeric, or
-            a value that is missing or not finite.
+        DataError: as `columns_of`.
     """
-    tables: list[Named] = _guarded(path, _READERS)
-    for table in tables:
-        _check_finite(table)
-    n = sum(len(table.rows) for table in tables)
-    if n < MIN_ROWS:
-        raise DataError(f"{path} has {n} rows.", f"At least {MIN_ROWS} are required.")
-    notes: dict[str, object] = {"columns": tables[0].columns}
-    if len(tables) == 1:
-        train, validation, test = shuffled_tenths(tables[0].rows, SEED)
-        notes["split"] = f"shuffled with seed {SEED}, 80/10/10"
-    else:
-        train, validation, test = (table.rows for table in tables)
-        notes["split"] = "as given by the file"
-    seen = np.concatenate([train, validation])
-    constant = [
-        name
-        for name, column in zip(tables[0].columns, seen.T, strict=True)
-        if column.min() == column.max()
-    ]
-    if constant:
-        raise DataError(
-            f"{path} has the same value in every row of {_listed(constant)} (training and "
-            "validation).",
-            "A constant has no density: remove such columns.",
-        )
-    return standardised(train, validation, test, notes)
+    found: dict[str, pd.DataFrame] = _guarded(path, _READERS, preparation)
+    return found
 
 
-def _guarded(path: Path, by_suffix: dict[str, Callable[[Path], Any]]) -> Any:
+def _guarded(
+    path: Path, by_suffix: Mapping[str, Callable[[Path, Preparation], Any]], options: Preparation
+) -> Any:
     """Apply the function for the file's suffix; raise DataError for what it can't read."""
-    act = by_suffix.get(path.suffix.lower())
+    suffix = "".join(path.suffixes[-2:]).lower()
+    suffix = suffix if suffix in by_suffix else path.suffix.lower()
+    act = by_suffix.get(suffix)
     if act is None:
         raise DataError(f"{path} is not a supported table.", f"Use a {_FORMATS} file.")
     if not path.is_file():
         raise DataError(f"There is no file {path}.", "Check the path.")
     try:
-        return act(path)
-    except (OSError, EOFError, ValueError, csv.Error, zipfile.BadZipFile) as error:
+        return act(path, options)
+    except (OSError, EOFError, ValueError, csv.Error, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"{path} can't be read: {' '.join(str(error).split())}.",
-            f"Expected a {path.suffix} table of numbers.",
+            f"Expected a {suffix} table of numbers.",
         ) from error
 
 
-def _check_finite(table: Named) -> None:
-    bad = ~(np.abs(table.rows) <= np.finfo(np.float32).max)  # so that NaN is bad, too
-    if bad.any():
-        row, column = (int(i) for i in np.argwhere(bad)[0])
-        value = table.rows[row, column]
-        found = "a missing value" if np.isnan(value) else f"the value {value}"
-        count = int(bad.any(axis=1).sum())
+class _Text(NamedTuple):
+    """How a text file is written: the names of its columns, the separators, and its header."""
+
+    columns: list[str]
+    separator: str
+    decimal: str
+    header: bool
+
+
+def _opened(path: Path) -> IO[str]:
+    act = gzip.open if path.suffix.lower() == ".gz" else open
+    return act(path, "rt", newline="", encoding="utf-8-sig")  # type: ignore[operator,no-any-return]
+
+
+def _text(path: Path, preparation: Preparation) -> _Text:
+    """Find out how a text file is written, from its first lines.
+
+    Columns are separated by tabs in a .tsv; otherwise by semicolons where the first line has any
+    (decimals may have commas then), by tabs where it has no comma, or by commas.
+    """
+    with _opened(path) as file:
+        lines = [line for line in itertools.islice(file, _FIRST_LINES) if line.strip()]
+    if not lines:
+        return _Text([], ",", ".", False)
+    tabs = ".tsv" in path.suffixes or ("\t" in lines[0] and "," not in lines[0])
+    separator = "\t" if tabs else ";" if ";" in lines[0] else ","
+    first, *cells = ([c.strip() for c in row] for row in csv.reader(lines, delimiter=separator))
+    comma = separator != "," and any(_DECIMAL_COMMA.fullmatch(c) for row in cells for c in row)
+    decimal = "," if comma else "."
+
+    def number(cell: str) -> float | None:
+        try:
+            return float(cell.replace(decimal, "."))
+        except ValueError:
+            return None
+
+    numbers = [number(cell) for cell in first]
+    header = preparation.header
+    if header is None:
+        header = _is_header(path, first, numbers, [[number(c) for c in row] for row in cells])
+    columns = [cell if header and cell else str(k) for k, cell in enumerate(first)]
+    return _Text(columns, separator, decimal, header)
+
+
+def _is_header(
+    path: Path, first: list[str], numbers: list[float | None], rows: list[list[float | None]]
+) -> bool:
+    """Whether the first line names the columns.
+
+    Raises:
+        DataError: it may be either: it mixes names and numbers, or its numbers look like names
+            (whole and different, over columns that have others than whole numbers).
+    """
+    if not any(cell and value is not None for cell, value in zip(first, numbers, strict=True)):
+        return True
+    names = [cell for cell, value in zip(first, numbers, strict=True) if value is None]
+    whole = all(value is not None and value % 1 == 0 for value in numbers)
+    broken = any(value is not None and value % 1 for row in rows for value in row)
+    like_names = len(first) > 1 and whole and len({*numbers}) == len(first) and broken
+    if names or like_names:
         raise DataError(
-            f"{table.what} has {found} in row {row + 1} (counted from 1), "
-            f"column {table.columns[column]}; {count} such rows in all.",
-            "Keep only complete rows whose values are finite in float32.",
+            f"The first line of {path} may name its columns or be data: {', '.join(first):.60}.",
+            "Say which: --header yes or --header no.",
         )
+    return False
 
 
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:5])
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return f"column{'s' * (len(names) > 1)} {shown}{more}"
+def _text_columns(path: Path, preparation: Preparation) -> list[str]:
+    return _text(path, preparation).columns
 
 
-def _csv_start(path: Path) -> tuple[list[str], bool]:
-    """The cells of the first line, and whether they are a header: names, or 0, 1, 2, ..."""
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        cells = [cell.strip() for cell in next((line for line in csv.reader(file) if line), [])]
-    if len(cells) == 1 and (";" in cells[0] or "\t" in cells[0]):
-        raise DataError(f"{path} has no comma in its first line.", "Separate columns by commas.")
-    numbered = len(cells) > 1 and cells == [str(i) for i in range(len(cells))]
-    return cells, numbered or not all(cell == "" or _is_number(cell) for cell in cells)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _csv_width(path: Path) -> int:
-    return len(_csv_start(path)[0])
-
-
-def _csv_tables(path: Path) -> list[Named]:
+def _text_table(path: Path, preparation: Preparation) -> dict[str, pd.DataFrame]:
     import pandas as pd
 
-    cells, header = _csv_start(path)
+    text = _text(path, preparation)
     frame = pd.read_csv(
-        path, header=0 if header else None, skipinitialspace=True, encoding="utf-8-sig"
+        path,
+        sep=text.separator,
+        decimal=text.decimal,
+        header=0 if text.header else None,
+        skipinitialspace=True,
+        encoding="utf-8-sig",
+        low_memory=False,
     )
-    if frame.shape[1] != len(cells) or not isinstance(frame.index, pd.RangeIndex):
-        raise ValueError(f"its first line has {len(cells)} columns, other lines have more")
-    return [_from_frame(path, frame)]
+    if frame.shape[1] != len(text.columns) or not isinstance(frame.index, pd.RangeIndex):
+        raise ValueError(f"its first line has {len(text.columns)} columns, other lines have more")
+    return {path.name: frame.set_axis(text.columns, axis=1)}
 
 
 def _parquet() -> ModuleType:
@@ -162,51 +169,22 @@ def _parquet() -> ModuleType:
         ) from error
 
 
-def _parquet_width(path: Path) -> int:
-    return len(_parquet().read_schema(path).names)
+def _parquet_columns(path: Path, _: Preparation) -> list[str]:
+    return [str(name) for name in _parquet().read_schema(path).names]
 
 
-def _parquet_tables(path: Path) -> list[Named]:
-    return [_from_frame(path, _parquet().read_table(path).to_pandas(ignore_metadata=True))]
+def _parquet_table(path: Path, _: Preparation) -> dict[str, pd.DataFrame]:
+    frame: pd.DataFrame = _parquet().read_table(path).to_pandas(ignore_metadata=True)
+    return {path.name: frame.set_axis([str(name) for name in frame.columns], axis=1)}
 
 
-def _from_frame(path: Path, frame: pd.DataFrame) -> Named:
-    names = [str(name) for name in frame.columns]
-    if not len(frame):
-        return Named(str(path), names, np.empty((0, len(names))))
-    columns = [column for _, column in frame.items()]
-    first = {name: _first_other(column) for name, column in zip(names, columns, strict=True)}
-    wrong = {name: cell for name, cell in first.items() if cell is not None}
-    if wrong:
-        name, (row, cell) = next(iter(wrong.items()))
-        raise DataError(
-            f"{path} has other values than numbers in {_listed(list(wrong))}; the first, {name!r}, "
-            f"has {cell!r} in row {row + 1} (counted from 1).",
-            _NUMBERS,
-        )
-    return Named(str(path), names, frame.to_numpy(dtype=np.float64, na_value=np.nan))
-
-
-def _first_other(column: pd.Series[Any]) -> tuple[int, object] | None:
-    """The row and value of the first cell that is neither a number nor missing, or None."""
-    import pandas as pd
-    from pandas.api.types import is_bool_dtype, is_numeric_dtype
-
-    if is_numeric_dtype(column.dtype) and not is_bool_dtype(column.dtype):
-        return None
-    text = column.astype(str)
-    other = (pd.to_numeric(text, errors="coerce").isna() & column.notna()).to_numpy()
-    row = int(other.argmax())
-    return row, str(column.iloc[row])
-
-
-def _npy_width(path: Path) -> int:
+def _npy_columns(path: Path, _: Preparation) -> list[str]:
     with open(path, "rb") as file:
-        return _columns(str(path), *_header(file))
+        return _numbered(str(path), *_header(file))
 
 
-def _npy_tables(path: Path) -> list[Named]:
-    return [_from_array(str(path), np.load(path, mmap_mode="r", allow_pickle=False))]
+def _npy_table(path: Path, _: Preparation) -> dict[str, pd.DataFrame]:
+    return {path.name: _framed(str(path), np.load(path, mmap_mode="r", allow_pickle=False))}
 
 
 def _npz_keys(path: Path) -> tuple[str, ...]:
@@ -223,15 +201,24 @@ def _npz_keys(path: Path) -> tuple[str, ...]:
     return (keys[0],)
 
 
-def _npz_width(path: Path) -> int:
-    widths = dict[str, int]()
+def _npz_columns(path: Path, _: Preparation) -> list[str]:
+    columns = dict[str, list[str]]()
     with zipfile.ZipFile(path) as file:
         for key in _npz_keys(path):
             with file.open(f"{key}.npy") as member:
-                widths[key] = _columns(f"{path}, array {key!r}", *_header(member))
+                columns[key] = _numbered(f"{path}, array {key!r}", *_header(member))
+    widths = {key: len(names) for key, names in columns.items()}
     if len(set(widths.values())) > 1:
         raise DataError(f"The splits of {path} differ in columns: {widths}.", "Make them equal.")
-    return widths.popitem()[1]
+    return columns.popitem()[1]
+
+
+def _npz_table(path: Path, _: Preparation) -> dict[str, pd.DataFrame]:
+    with np.load(path, allow_pickle=False) as file:
+        return {
+            f"array {key!r}": _framed(f"{path}, array {key!r}", file[key])
+            for key in _npz_keys(path)
+        }
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -243,36 +230,33 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return shape, dtype
 
 
-def _npz_tables(path: Path) -> list[Named]:
-    with np.load(path, allow_pickle=False) as file:
-        return [_from_array(f"{path}, array {key!r}", file[key]) for key in _npz_keys(path)]
+def _framed(what: str, rows: NDArray[Any]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(rows.astype(np.float64), columns=_numbered(what, rows.shape, rows.dtype))
 
 
-def _from_array(what: str, rows: NDArray[Any]) -> Named:
-    names = [str(i) for i in range(_columns(what, rows.shape, rows.dtype))]
-    return Named(what, names, rows.astype(np.float64))
-
-
-def _columns(what: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+def _numbered(what: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> list[str]:
+    """The names of an array's columns: their numbers from 0."""
     if len(shape) != 2:
         raise DataError(
             f"{what} has the shape {shape}.", "A table has two dimensions: rows and columns."
         )
     if dtype.kind not in "fiu":
-        raise DataError(f"{what} has the dtype {dtype}.", _NUMBERS)
-    return shape[1]
+        raise DataError(f"{what} has the dtype {dtype}.", "Expected numbers.")
+    return [str(k) for k in range(shape[1])]
 
 
-_WIDTHS: dict[str, Callable[[Path], int]] = {
-    ".csv": _csv_width,
-    ".npy": _npy_width,
-    ".npz": _npz_width,
-    ".parquet": _parquet_width,
+#: By the file's suffix: the functions that read its columns' names, and its rows.
+_COLUMNS: dict[str, Callable[[Path, Preparation], list[str]]] = {
+    **dict.fromkeys((".csv", ".tsv", ".csv.gz", ".tsv.gz"), _text_columns),
+    ".npy": _npy_columns,
+    ".npz": _npz_columns,
+    ".parquet": _parquet_columns,
 }
-
-_READERS: dict[str, Callable[[Path], list[Named]]] = {
-    ".csv": _csv_tables,
-    ".npy": _npy_tables,
-    ".npz": _npz_tables,
-    ".parquet": _parquet_tables,
+_READERS: dict[str, Callable[[Path, Preparation], dict[str, pd.DataFrame]]] = {
+    **dict.fromkeys((".csv", ".tsv", ".csv.gz", ".tsv.gz"), _text_table),
+    ".npy": _npy_table,
+    ".npz": _npz_table,
+    ".parquet": _parquet_table,
 }
