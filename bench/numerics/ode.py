@@ -189,12 +189,24 @@ def _with_adjoint(
         shares = torch.arange(solver.steps, dtype=t.dtype, device=t.device) / solver.steps
         return torch.cat([t[0] + (t[-1] - t[0]) * shares, t[-1:]])
 
+    # torchdiffeq's own limits are assertions, which `python -O` removes: six evaluations a step,
+    # and the few that choose the first step.
+    limit = left = 6 * solver.max_num_steps + 12
+
+    def limited(t: Tensor, state: State) -> State:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise SolverFailed(f"more than {limit} evaluations: the field is too stiff")
+        return f(t, state)
+
+    adaptive = solver.name == "dopri5"
     options: dict[str, Any] = {"max_num_steps": solver.max_num_steps}
-    if solver.name != "dopri5":
+    if not adaptive:
         options = {"grid_constructor": grid}  # with `step_size`, rounding may add a step
     try:
         path = torchdiffeq.odeint_adjoint(
-            f,
+            limited if adaptive else f,
             start,
             t,
             rtol=solver.rtol,
@@ -208,4 +220,5 @@ def _with_adjoint(
             if not all(torch.isfinite(part).all() for part in f(t[0], start)):
                 raise SolverFailed("the slope is not finite at the start") from error
         raise failure(error) from error
+    left = limit  # for the backward pass
     return tuple(part[-1] for part in path)

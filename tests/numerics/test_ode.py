@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -295,3 +297,39 @@ def test_the_classic_rule_has_no_adjoint() -> None:
     start = (torch.ones(3, 2, dtype=DOUBLE), torch.zeros(3, dtype=DOUBLE))
     with pytest.raises(ValueError, match="rk4-38"):
         integrate(wave, start, 0.0, 1.0, Solver("rk4", steps=4), wave)
+
+
+#: A field that grows stiff without bound, trained by the adjoint; the solves are cut off.
+STIFF = """
+import sys
+import torch
+from bench.numerics.ode import Solver, SolverFailed, integrate
+
+class Field(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rate = torch.nn.Parameter(torch.tensor(1e9))
+        self.stiff = sys.argv[1] == "forward"
+
+    def forward(self, t, state):
+        speed = self.rate if self.stiff else torch.zeros(())
+        return (-speed * (state[0] - torch.cos(1e3 * t)) + 0 * self.rate,)
+
+field = Field()
+(end,) = (None,)
+try:
+    (end,) = integrate(field, (torch.ones(4, 2),), 0.0, 1.0, Solver(max_num_steps=200), field)
+    field.stiff = True
+    end.sum().backward()
+except SolverFailed as error:
+    print(sys.flags.optimize, "forward" if end is None else "backward", error)
+"""
+
+
+@pytest.mark.parametrize("when", ["forward", "backward"])
+def test_a_stiff_adjoint_ends_without_assertions_too(when: str) -> None:
+    """Under `python -O`, which removes the assertions that limit torchdiffeq's steps."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-O", "-c", STIFF, when], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.startswith(f"1 {when} more than 1212 evaluations"), done.stderr[-500:]
