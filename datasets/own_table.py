@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from bench.api import Dataset, Source, Splits
 from bench.errors import UsageError
@@ -59,14 +59,14 @@ def from_path(path: Path) -> Dataset:
         return test_groups(path, preparation)[index]
 
     return Dataset(
-        name=path.name + _query(preparation),
+        name=path.name,
         d=width(path, preparation),
         summary=f"The table {path}",
         sources=(
             Source(
                 read,
                 "own",
-                "the user's own table",
+                "the user's own table" + _described(preparation),
                 (str(path),),
                 groups if preparation.group is not None else None,
             ),
@@ -101,17 +101,12 @@ def _parsed(path: Path) -> tuple[Path, Preparation]:
     )
 
 
-def _query(preparation: Preparation) -> str:
-    """The preparation as it follows a path; empty where there is none."""
-    values = {
-        "drop": preparation.drop,
-        "dequantise": preparation.dequantise,
-        "group": () if preparation.group is None else (preparation.group,),
-        "header": () if preparation.header is None else ("no", "yes")[preparation.header :][:1],
-    }
+def _described(preparation: Preparation) -> str:
+    """The preparation in words; the cache tells tables apart by them. Empty where there is none."""
     parts = [
-        f"{key}={','.join(quote(value, safe=' ') for value in found)}"
-        for key, found in values.items()
-        if found
+        f"without {', '.join(preparation.drop)}" if preparation.drop else "",
+        f"dequantised {', '.join(preparation.dequantise)}" if preparation.dequantise else "",
+        f"split by {preparation.group}" if preparation.group is not None else "",
+        "" if preparation.header is None else ("without", "with")[preparation.header] + " a header",
     ]
-    return f"?{'&'.join(parts)}" if parts else ""
+    return "".join(f"; {part}" for part in parts if part)

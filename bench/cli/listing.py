@@ -219,7 +219,7 @@ def info(name: str, as_json: bool, results: Path, data: Path) -> None:
     known = {*plugins.datasets()} - {plugins.PATH}
     if name in plugins.methods():
         about = _method(name)
-    elif name in known or Path(name).is_file():
+    elif name in known or Path(name.partition("?")[0]).is_file():
         about = _dataset(name, data)
     else:
         recorded = store.names(results)

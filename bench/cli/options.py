@@ -68,6 +68,8 @@ settings_option: Decorator = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Hyper-parameter. Repeatable."
 )
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
 data_option: Decorator = click.option(
     "--data",
     metavar="DIR",

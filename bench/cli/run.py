@@ -7,6 +7,7 @@ import signal
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import click
 
@@ -20,6 +21,7 @@ from bench.cli.options import (
     results_option,
     settings_option,
 )
+from bench.errors import UsageError
 
 if TYPE_CHECKING:
     from bench.launch.driver import Prepared, StudyResult
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
 )
 @methods_option("Run this method. Repeatable.")
 @datasets_option("Run on this data set, or on the table in this file. Repeatable.")
+@listed("--drop", metavar="COLUMNS", help="Leave columns of your table out.")
+@listed("--dequantise", metavar="COLUMNS", help="Add uniform noise to columns of whole numbers.")
+@click.option("--group", metavar="COLUMN", help="Keep the rows of one group in one split.")
+@click.option("--header", type=click.Choice(["yes", "no"]), help="Has your table a header?")
 @listed(
     "-s", "--seed", "seeds", item=click.INT, metavar="N", help="Run with this seed. Repeatable."
 )
@@ -116,6 +122,7 @@ def run(dry_run: bool, **options: Any) -> None:
       bench run --study my_study.toml -j 2
       bench run -m gaussian,flow-matching -d 8gaussians -s 0,1,2 -j 2
       bench run -m ffjord -d my_table.csv --minibatches 2000 --batch-size 256
+      bench run -m jko -d my_table.csv --drop id,row --dequantise age --group patient
       bench run -m flow-matching -d power --set width=512 --data ~/data --dry-run
       bench run -m jko -d bsds300 -b table1 --test-rows 250000
       bench run --include my_flow.py -m my-flow,gaussian -d moons --minibatches 2000
@@ -126,6 +133,8 @@ def run(dry_run: bool, **options: Any) -> None:
     from bench.launch.progress import display
     from bench.records import store
 
+    columns = {name: options.pop(name) for name in ("drop", "dequantise", "group", "header")}
+    options["datasets"] = _prepared(options["datasets"], **columns)
     notify = partial(click.echo, err=True)
     prepared = driver.prepare(driver.StudyRequest(**options), notify)
     if dry_run:
@@ -146,6 +155,37 @@ def run(dry_run: bool, **options: Any) -> None:
         sys.exit(130)
     _show_result(prepared, result)
     sys.exit(1 if result.failures else 0)
+
+
+def _prepared(
+    datasets: tuple[str, ...],
+    drop: tuple[str, ...],
+    dequantise: tuple[str, ...],
+    group: str | None,
+    header: str | None,
+) -> tuple[str, ...]:
+    """Return the data sets, each path followed by what is done to its columns.
+
+    Raises:
+        UsageError: options of tables, but no table.
+    """
+    from bench.registry.plugins import looks_like_a_path
+
+    values = {"drop": drop, "dequantise": dequantise, "group": [group], "header": [header]}
+    parts = [
+        f"{key}={','.join(quote(str(value), safe=' ') for value in given)}"
+        for key, given in values.items()
+        if any(given)
+    ]
+    if parts and not any(map(looks_like_a_path, datasets)):
+        raise UsageError(
+            f"--{parts[0].partition('=')[0]} is for a table of your own: name it by -d."
+        )
+    query = "&".join(parts)
+    return tuple(
+        f"{name}{'&' if '?' in name else '?'}{query}" if query and looks_like_a_path(name) else name
+        for name in datasets
+    )
 
 
 def _show_plan(prepared: Prepared) -> None:

@@ -247,6 +247,9 @@ def metric(name: str) -> Metric:
 def dataset(name: str) -> Dataset:
     """Return the data set `name`, or the user's table where `name` is a path.
 
+    A path may be followed by what is done to the table's columns, as in
+    `wine.csv?drop=id,row&dequantise=age&group=patient&header=yes`.
+
     Raises:
         UsageError: it is unknown, or can't be imported.
         DataError: `name` is a path and no table can be read there.
@@ -290,5 +293,6 @@ def _load(plugin: EntryPoint, kind: str) -> Any:
 
 
 def looks_like_a_path(name: str) -> bool:
-    """Whether a data set's name is that of a user's own file."""
-    return "/" in name or "\\" in name or Path(name).suffix in {".csv", ".npy", ".npz", ".parquet"}
+    """Whether a data set's name is that of a user's own file, its preparation included."""
+    file = name.partition("?")[0].removesuffix(".gz")
+    return bool(re.search(r"[/\\]|\.(csv|tsv|npy|npz|parquet)$", file))

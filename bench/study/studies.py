@@ -114,7 +114,7 @@ def read(path: Path) -> Study:
             if not plugins.looks_like_a_path(name):
                 raise unknown("data set", name, known)
             datasets[i] = str(path.parent / Path(name).expanduser())
-            if not Path(datasets[i]).is_file():
+            if not Path(datasets[i].partition("?")[0]).is_file():
                 raise UsageError(f"There is no table {datasets[i]}.")
     with _at(path, "budget"):
         budget(study.budget)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.api import Splits
+from bench.data import arrays
 from bench.errors import BenchError, DataError, UsageError
 from bench_datasets.own_table import from_path
 from bench_datasets.own_table_checks import check, grid
@@ -154,6 +155,16 @@ def test_noise_is_as_wide_as_the_grid_and_rounds_away(tmp_path: Path) -> None:
     assert noise.std() == pytest.approx(12**-0.5, rel=0.05)
     again = read(path, "?dequantise=age,tenths&drop=a")
     np.testing.assert_array_equal(splits.train, again.train)
+
+
+def test_two_preparations_of_a_table_do_not_share_the_cache(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    FRAME.to_csv(path, index=False)
+    loaded = [
+        arrays.load(from_path(Path(f"{path}?drop={name}")), Path()) for name in ("a", "b", "a")
+    ]
+    assert loaded[0].revision == loaded[2].revision != loaded[1].revision
+    assert loaded[1].notes["columns"] == ["a", "c"]
 
 
 def test_groups_stay_in_one_split(tmp_path: Path) -> None:
