@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -12,6 +12,7 @@ from bench.cli.options import format_of, include_option, results_option, write_w
 from bench.errors import NothingMeasured
 
 if TYPE_CHECKING:
+    from bench.data.row_files import Columns
     from bench.evaluation.flow import Flow
 
 UNITS = {"preprocessed": "in preprocessed units", "own": "in the table's own units"}
@@ -33,9 +34,8 @@ _output_option = click.option(
 _units_option = click.option(
     "--units",
     type=click.Choice(list(UNITS)),
-    default="preprocessed",
-    show_default=True,
-    help="Units of rows and density: as the flow learned them, or as in your table.",
+    help="Units of rows and density: as the flow learned them, or as in your table [default: own "
+    "for a table of your own, else preprocessed].",
 )
 
 
@@ -51,22 +51,22 @@ _units_option = click.option(
 @_units_option
 @include_option()
 @results_option()
-def sample(run: str, n: int, output: Path, seed: int, units: str, results: Path) -> None:
+def sample(run: str, n: int, output: Path, seed: int, units: str | None, results: Path) -> None:
     """Draw N rows from the flow of a run, by the solver that evaluated it.
 
-    Rows are in the units of the preprocessed data set (see `bench info RUN`), or in those of your
-    table with `--units own`. The same seed gives the same rows. Memory does not grow with N.
+    Rows of a table of your own are in its units and have its columns' names; others are in the
+    units of the preprocessed data set (see `bench info RUN`). The same seed gives the same rows.
+    Memory does not grow with N.
 
     \b
     Examples:
       bench sample flow-matching-moons-s0 -n 10000 -o samples.npy
-      bench sample flow-matching-wine -n 100 -o wines.csv --seed 1 --units own
+      bench sample flow-matching-wine -n 100 -o wines.csv --seed 1
     """
-    flow, shift, scale = _load(run, results, units)
-    _write(
-        output, _samples(flow, n, seed, shift, scale), n, [f"x{k}" for k in range(flow.method.d)]
-    )
-    click.echo(f"{n} rows of {flow.method.d} columns, {UNITS[units]}: {output}")
+    trained = _load(run, results, units)
+    d, names = trained.columns.d, trained.columns.names
+    _write(output, _samples(trained, n, seed), n, names or [f"x{k}" for k in range(d)])
+    click.echo(f"{n} rows of {d} columns, {UNITS[trained.units]}: {output}")
 
 
 @click.command()
@@ -76,38 +76,49 @@ def sample(run: str, n: int, output: Path, seed: int, units: str, results: Path)
 @_units_option
 @include_option()
 @results_option()
-def score(run: str, file: Path, output: Path, units: str, results: Path) -> None:
+def score(run: str, file: Path, output: Path, units: str | None, results: Path) -> None:
     """Write the log-density of each row of FILE, in nats, in the order of the rows.
 
-    FILE is a .npy or a .csv; the first line of a .csv may name the columns. Rows and log-density
-    are in the units of the preprocessed data set (see `bench info RUN`), or in those of your table
-    with `--units own`. The lower the log-density, the less a row resembles the data. The whole file
-    is checked before anything is written; memory does not grow with it.
+    FILE is a .npy or a .csv. The header of a .csv may name your table's columns, in any order;
+    without one they come in the table's order. Rows and log-density are in the units of your table;
+    for other data sets in those of the preprocessed one (see `bench info RUN`). The lower the
+    log-density, the less a row resembles the data. The whole file is checked before anything is
+    written; memory does not grow with it.
 
     \b
     Examples:
       bench score flow-matching-moons-s0 rows.csv -o log_density.csv
-      bench score flow-matching-wine new_wines.csv -o log_density.npy --units own
+      bench score flow-matching-wine new_wines.csv -o log_density.npy
     """
     from bench.data.row_files import count
 
-    flow, shift, scale = _load(run, results, units)
-    n = count(file, flow.method.d)
-    _write(output, _scores(flow, file, shift, scale), n, ["log_prob"])
-    click.echo(f"Log-density of {n} rows, in nats, {UNITS[units]}: {output}")
+    trained = _load(run, results, units)
+    n = count(file, trained.columns)
+    _write(output, _scores(trained, file), n, ["log_prob"])
+    click.echo(f"Log-density of {n} rows, in nats, {UNITS[trained.units]}: {output}")
 
 
-def _load(run: str, results: Path, units: str) -> tuple[Flow, Any, Any]:
-    """Return a run's flow, and what is added to and multiplies its rows in these units."""
+class _Trained(NamedTuple):
+    """A run's flow, its columns, and the units of rows: `preprocessed * scale + shift`."""
+
+    flow: Flow
+    columns: Columns
+    units: str
+    shift: Any = 0.0
+    scale: Any = 1.0
+
+
+def _load(run: str, results: Path, units: str | None) -> _Trained:
     import bench
-    from bench.data.row_files import units_of
+    from bench.data.row_files import Columns, units_of
     from bench.records import store
 
     flow = bench.load(run, results)
-    if units == "preprocessed":
-        return flow, 0.0, 1.0
     record = store.find(results, run)
-    return flow, *units_of(record.run, record.dataset.d or 0, record.dataset.notes)
+    notes, d = record.dataset.notes, flow.method.d
+    units = units or ("own" if record.dataset.kind == "own" else "preprocessed")
+    moved = units_of(record.run, d, notes) if units == "own" else ()
+    return _Trained(flow, Columns.of(d, notes), units, *moved)
 
 
 def _write(path: Path, blocks: Iterator[Any], n: int, names: Sequence[str]) -> None:
@@ -120,7 +131,7 @@ def _write(path: Path, blocks: Iterator[Any], n: int, names: Sequence[str]) -> N
         raise NothingMeasured(f"The solver failed: {error}.") from error
 
 
-def _samples(flow: Flow, n: int, seed: int, shift: Any, scale: Any) -> Iterator[Any]:
+def _samples(trained: _Trained, n: int, seed: int) -> Iterator[Any]:
     """Yield the samples in blocks; the first is that of `flow.sample`."""
     import torch
 
@@ -128,18 +139,19 @@ def _samples(flow: Flow, n: int, seed: int, shift: Any, scale: Any) -> Iterator[
 
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, n, BLOCK):
-        shape = min(BLOCK, n - start), flow.method.d
+        shape = min(BLOCK, n - start), trained.columns.d
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)
-        yield flow.decode(noise).rows.cpu().numpy() * scale + shift
+        yield trained.flow.decode(noise).rows.cpu().numpy() * trained.scale + trained.shift
 
 
-def _scores(flow: Flow, rows: Path, shift: Any, scale: Any) -> Iterator[Any]:
+def _scores(trained: _Trained, rows: Path) -> Iterator[Any]:
     """Yield the log-densities `(k,)` of each block of rows."""
     import numpy as np
     import torch
 
     from bench.data.row_files import blocks
 
-    gain = -float(np.log(scale).sum())
-    for block in blocks(rows, flow.method.d):
-        yield flow.log_prob(torch.from_numpy((block - shift) / scale)).cpu().numpy() + gain
+    gain = -float(np.log(trained.scale).sum())
+    for block in blocks(rows, trained.columns):
+        x = torch.from_numpy((block - trained.shift) / trained.scale)
+        yield trained.flow.log_prob(x).cpu().numpy() + gain

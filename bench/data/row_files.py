@@ -1,10 +1,12 @@
-"""Rows in a user's `.npy` or `.csv` file, read and written in blocks, and their units."""
+"""Rows in a user's `.npy` or `.csv` file, read and written in blocks; their columns and units."""
 
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,27 +25,80 @@ Block = NDArray[Any]
 Units = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
-def count(path: Path, d: int) -> int:
+@dataclass(frozen=True)
+class Columns:
+    """The `d` columns that a flow was trained on, and their names where its data have any.
+
+    A header may also name columns in `unused`, which are skipped.
+    """
+
+    d: int
+    names: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, d: int, notes: Mapping[str, Any]) -> Columns:
+        """The columns by a record's notes on its data; numbers are no names."""
+        names = tuple(map(str, notes.get("columns") or ()))
+        if len(names) != d or names == tuple(map(str, range(d))):
+            return cls(d)
+        dropped = [*(notes.get("dropped") or ()), notes.get("group")]
+        return cls(d, names, tuple(str(name) for name in dropped if name is not None))
+
+    def places(self, where: str, header: Sequence[str]) -> list[int]:
+        """Return where each column is in a line under this header.
+
+        Raises:
+            DataError: columns are missing, unknown or named twice; all are listed.
+        """
+        if not self.names:
+            return list(range(self.d))
+        faults = {
+            "misses": [name for name in self.names if name not in header],
+            "has the unknown": [n for n in header if n not in (*self.names, *self.unused)],
+            "has several times": [n for n in self.names if header.count(n) > 1],
+        }
+        said = [
+            f"{fault} column{'s' * (len(names) > 1)} {', '.join(map(repr, names[:NAMED]))}"
+            + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+            for fault, names in faults.items()
+            if names
+        ]
+        if said:
+            raise DataError(
+                f"{where} {' and '.join(said)}.",
+                f"The flow was trained on {', '.join(self.names):.200}.",
+            )
+        return [header.index(name) for name in self.names]
+
+
+def count(path: Path, columns: Columns) -> int:
     """Read and check the whole file; return the number of its rows.
 
     Raises:
-        DataError: it can't be read, has no rows or not `d` columns, or a value is missing, not a
+        DataError: it can't be read, has no rows or other columns, or a value is missing, not a
             number or not finite. Names lines (`.csv`, from 1) or rows (`.npy`, from 0).
     """
-    n = sum(len(block) for block in blocks(path, d))
+    n = sum(len(block) for block in blocks(path, columns))
     if not n:
         raise DataError(f"{path} has no rows.")
     return n
 
 
-def blocks(path: Path, d: int) -> Iterator[Block]:
-    """Yield the rows in float64 blocks `(k, d)`; the first line of a `.csv` may name columns.
+def blocks(path: Path, columns: Columns) -> Iterator[Block]:
+    """Yield the rows in float64 blocks `(k, d)`.
+
+    The columns of a `.csv` with a header are found by their names, where the flow's data have any;
+    otherwise they come in the flow's order.
 
     Raises:
         DataError: as `count`.
     """
     try:
-        yield from (_npy_blocks if path.suffix.lower() == ".npy" else _csv_blocks)(path, d)
+        if path.suffix.lower() == ".npy":
+            yield from _npy_blocks(path, columns.d)
+        else:
+            yield from _csv_blocks(path, columns)
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror or error}.") from error
 
@@ -63,9 +118,9 @@ def _npy_blocks(path: Path, d: int) -> Iterator[Block]:
         yield _finite(path, block, "row", range(start, start + len(block)))
 
 
-def _csv_blocks(path: Path, d: int) -> Iterator[Block]:
+def _csv_blocks(path: Path, columns: Columns) -> Iterator[Block]:
     with open(path, newline="", encoding="utf-8-sig") as file:
-        lines = _csv_lines(path, file, d)
+        lines = _csv_lines(path, file, columns)
         try:
             while block := list(itertools.islice(lines, BLOCK)):
                 numbers, rows = zip(*block, strict=True)
@@ -74,20 +129,30 @@ def _csv_blocks(path: Path, d: int) -> Iterator[Block]:
             raise DataError(f"{path} is not a CSV file: {error}.", "Save it as UTF-8.") from error
 
 
-def _csv_lines(path: Path, file: Iterable[str], d: int) -> Iterator[tuple[int, list[float]]]:
+def _csv_lines(
+    path: Path, file: Iterable[str], columns: Columns
+) -> Iterator[tuple[int, list[float]]]:
     """Yield the number and the values of each line, NaN for an empty cell."""
     reader = csv.reader(file)
+    places, width = list(range(columns.d)), columns.d
     for n, cells in enumerate(filter(None, reader)):
-        _check_width(f"{path}, line {reader.line_num}", len(cells), d)
-        try:
-            values = [float(cell) if cell.strip() else np.nan for cell in cells]
-        except ValueError:
-            texts = [(k, cell) for k, cell in enumerate(cells, 1) if not _is_number(cell)]
-            if n == 0 and len(texts) == d:  # the columns' names
+        where = f"{path}, line {reader.line_num}"
+        if n == 0:
+            header = [cell.strip() for cell in cells]
+            named = not any(cell and _is_number(cell) for cell in header)
+            if named or {*columns.names} & {*header}:
+                if not columns.names:
+                    _check_width(where, len(cells), width)
+                places, width = columns.places(str(path), header), len(cells)
                 continue
+        _check_width(where, len(cells), width)
+        chosen = [cells[place] for place in places]
+        try:
+            values = [float(cell) if cell.strip() else np.nan for cell in chosen]
+        except ValueError:
+            k = next(k for k in places if not _is_number(cells[k]))
             raise DataError(
-                f"{path}, line {reader.line_num}, column {texts[0][0]}: {texts[0][1].strip()!r} is "
-                "not a number."
+                f"{where}, column {k + 1}: {cells[k].strip()!r} is not a number."
             ) from None
         yield reader.line_num, values
 
@@ -131,7 +196,9 @@ def write(path: Path, form: str, parts: Iterable[Block], n: int, names: Sequence
     """
     with open(path, "wb") as file:
         if form == ".csv":
-            file.write(f"{','.join(names)}\n".encode())
+            text = io.StringIO()
+            csv.writer(text, lineterminator="\n").writerow(names)
+            file.write(text.getvalue().encode())
         for k, part in enumerate(parts):
             if form == ".csv":
                 np.savetxt(file, part, fmt="%.9g", delimiter=",")
