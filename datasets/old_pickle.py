@@ -58,9 +58,15 @@ class _Manager:
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         axes, values, items, *extra = state
+        blocks = extra[0]["0.14.1"]["blocks"] if extra else []  # since pandas 0.14.1
+        arrays = [block["values"] for block in blocks] if extra else values
+        # Before anything as long as a label's range says is made.
+        if len(axes[0]) != sum(len(array.values) for array in arrays):
+            raise ValueError(f"{len(axes[0])} labels for other columns")
+        if len({array.values.shape[1] for array in arrays}) != 1:
+            raise ValueError("blocks of different lengths")
         self.columns = [str(label) for label in axes[0]]
-        if extra:  # since pandas 0.14.1
-            blocks = extra[0]["0.14.1"]["blocks"]
+        if extra:
             self.blocks = [(_places(block["mgr_locs"]), block["values"]) for block in blocks]
         else:
             self.blocks = [
@@ -86,7 +92,9 @@ class _Array:
             flat = np.empty(len(raw), dtype=object)
             flat[:] = raw
         else:
-            data = raw.encode("latin1") if isinstance(raw, str) else bytes(raw)
+            data = raw.encode("latin1") if isinstance(raw, str) else raw
+            if not isinstance(data, bytes):  # bytes(2**36) would be as many zeros
+                raise ValueError(f"an array made of {type(data).__name__}")
             flat = np.frombuffer(data, dtype.numpy)
         self.values = flat.reshape(shape, order="F" if fortran else "C")
 

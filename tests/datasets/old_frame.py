@@ -96,8 +96,13 @@ def array(values: np.ndarray) -> Call:
     )
 
 
-def old_pickle(frame: pd.DataFrame, python: Python = "python 2") -> bytes:
-    """The frame as `DataFrame.to_pickle` of old wrote it: one block for each dtype."""
+def old_pickle(
+    frame: pd.DataFrame, python: Python = "python 2", numbered: int | None = None
+) -> bytes:
+    """The frame as `DataFrame.to_pickle` of old wrote it: one block for each dtype.
+
+    With `numbered` its columns claim to be so many, labelled by their numbers.
+    """
     names = {key: Name(name) for key, name in NAMES[python].items()}
 
     def index(kind: str, state: dict[str, Any]) -> Call:
@@ -105,7 +110,9 @@ def old_pickle(frame: pd.DataFrame, python: Python = "python 2") -> bytes:
 
     labels = np.array([str(c) for c in frame.columns], dtype=object)
     axes = [
-        index("index", {"data": labels}),
+        index("index", {"data": labels})
+        if numbered is None
+        else index("range", {"start": 0, "stop": numbered, "step": 1}),
         index("range", {"start": 0, "stop": len(frame), "step": 1}),
     ]
     blocks, items = [], []

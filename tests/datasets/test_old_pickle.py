@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -133,3 +134,27 @@ def test_damaged_or_other(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(DataError, match=path.name):
         read_frame(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        old_pickle(pd.DataFrame({"a": [1.0, 2.0]}), numbered=2**36),
+        ndarray_with("f8", (2**36,)),
+    ],
+)
+def test_a_small_file_takes_little_memory(path: Path, content: bytes) -> None:
+    """Whatever it claims to hold."""
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=path.name):
+            read_frame(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_numbered_columns(path: Path) -> None:
+    path.write_bytes(old_pickle(pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]}), numbered=2))
+    assert read_frame(path)[0] == ["0", "1"]
