@@ -12,7 +12,7 @@ from bench.cli.options import format_of, include_option, results_option, write_w
 from bench.errors import NothingMeasured
 
 if TYPE_CHECKING:
-    from bench.data.row_files import Columns
+    from bench.data.row_files import TrainedColumns
     from bench.evaluation.flow import Flow
 
 UNITS = {"preprocessed": "in preprocessed units", "own": "in the table's own units"}
@@ -102,7 +102,7 @@ class _Trained(NamedTuple):
     """A run's flow, its columns, and the units of rows: `preprocessed * scale + shift`."""
 
     flow: Flow
-    columns: Columns
+    columns: TrainedColumns
     units: str
     shift: Any = 0.0
     scale: Any = 1.0
@@ -110,7 +110,7 @@ class _Trained(NamedTuple):
 
 def _load(run: str, results: Path, units: str | None) -> _Trained:
     import bench
-    from bench.data.row_files import Columns, units_of
+    from bench.data.row_files import TrainedColumns, units_of
     from bench.records import store
 
     flow = bench.load(run, results)
@@ -118,7 +118,7 @@ def _load(run: str, results: Path, units: str | None) -> _Trained:
     notes, d = record.dataset.notes, flow.method.d
     units = units or ("own" if record.dataset.kind == "own" else "preprocessed")
     moved = units_of(record.run, d, notes) if units == "own" else ()
-    return _Trained(flow, Columns.of(d, notes), units, *moved)
+    return _Trained(flow, TrainedColumns.of(d, notes), units, *moved)
 
 
 def _write(path: Path, blocks: Iterator[Any], n: int, names: Sequence[str]) -> None:

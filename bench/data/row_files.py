@@ -26,7 +26,7 @@ Units = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class Columns:
+class TrainedColumns:
     """The `d` columns that a flow was trained on, and their names where its data have any.
 
     A header may also name columns in `unused`, which are skipped.
@@ -37,7 +37,7 @@ class Columns:
     unused: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, d: int, notes: Mapping[str, Any]) -> Columns:
+    def of(cls, d: int, notes: Mapping[str, Any]) -> TrainedColumns:
         """The columns by a record's notes on its data; numbers are no names."""
         names = tuple(map(str, notes.get("columns") or ()))
         if len(names) != d or names == tuple(map(str, range(d))):
@@ -72,7 +72,7 @@ class Columns:
         return [header.index(name) for name in self.names]
 
 
-def count(path: Path, columns: Columns) -> int:
+def count(path: Path, columns: TrainedColumns) -> int:
     """Read and check the whole file; return the number of its rows.
 
     Raises:
@@ -85,7 +85,7 @@ def count(path: Path, columns: Columns) -> int:
     return n
 
 
-def blocks(path: Path, columns: Columns) -> Iterator[Block]:
+def blocks(path: Path, columns: TrainedColumns) -> Iterator[Block]:
     """Yield the rows in float64 blocks `(k, d)`.
 
     The columns of a `.csv` with a header are found by their names, where the flow's data have any;
@@ -118,7 +118,7 @@ def _npy_blocks(path: Path, d: int) -> Iterator[Block]:
         yield _finite(path, block, "row", range(start, start + len(block)))
 
 
-def _csv_blocks(path: Path, columns: Columns) -> Iterator[Block]:
+def _csv_blocks(path: Path, columns: TrainedColumns) -> Iterator[Block]:
     with open(path, newline="", encoding="utf-8-sig") as file:
         lines = _csv_lines(path, file, columns)
         try:
@@ -130,7 +130,7 @@ def _csv_blocks(path: Path, columns: Columns) -> Iterator[Block]:
 
 
 def _csv_lines(
-    path: Path, file: Iterable[str], columns: Columns
+    path: Path, file: Iterable[str], columns: TrainedColumns
 ) -> Iterator[tuple[int, list[float]]]:
     """Yield the number and the values of each line, NaN for an empty cell."""
     reader = csv.reader(file)
