@@ -1,9 +1,12 @@
-"""Where data are kept, and which commit this checkout is."""
+"""Where data are kept, how a file is replaced, and which commit this checkout is."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
@@ -22,6 +25,21 @@ def data_root(given: str | Path | None = None) -> Path:
 def array_cache() -> Path:
     """The memory-mapped arrays: `arrays` in `BENCH_CACHE`, else in the user's cache folder."""
     return Path(os.environ.get("BENCH_CACHE") or cache_home()).expanduser() / "arrays"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a new file that becomes `path` at the end, and is removed where something is raised.
+
+    Nobody can have put a link at its place: its name can't be guessed.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    open(temporary, "xb").close()
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def commit() -> str | None:

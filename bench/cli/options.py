@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
 from bench.errors import UsageError
-from bench.paths import data_root
+from bench.paths import data_root, replacing
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -144,14 +143,11 @@ def written(path: Path) -> Iterator[None]:
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file whole or not at all: `write` fills a temporary file, which is then renamed.
 
+    A device or a pipe, such as `/dev/stdout`, is written to and not replaced.
+
     Raises:
         UsageError: it can't be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with written(path):
-            write(temporary)
-            os.replace(temporary, path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)  # left behind where `write` failed
+    special = path.exists() and (path.parent == Path("/dev") or not path.is_file())
+    with written(path), nullcontext(path) if special else replacing(path) as file:
+        write(file)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from bench.errors import DataError, UsageError, unknown
+from bench.paths import replacing
 from bench.records.model import FORMAT, Damaged, Record, decode
 from bench.records.spec import RunSpec
 
@@ -38,26 +39,28 @@ _UNFINISHED = (".part", ".replaced", ".damaged")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all: temporary file, sync, rename.
+    """Write a JSON file whole or not at all.
 
     Numbers that are not finite become null: JSON has no such numbers.
     """
-    temporary = path.with_name(path.name + ".tmp")
     text = json.dumps(finite(content), indent=1, allow_nan=False) + "\n"
-    write_synced(temporary, lambda file: file.write(text.encode()))
-    os.replace(temporary, path)
+    write_synced(path, lambda file: file.write(text.encode()))
 
 
-def write_synced(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Have `write` fill a file, and wait until the disk has it; where that fails it is removed."""
-    try:
-        with open(path, "wb") as file:
+def write_synced(
+    path: Path, write: Callable[[IO[bytes]], object], before: Path | None = None
+) -> None:
+    """Have `write` fill a file whole or not at all: temporary file, sync, rename.
+
+    `before` is the new name of the file that is replaced, if that is to be kept.
+    """
+    with replacing(path) as temporary:
+        with open(temporary, "wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise
+        if before and path.exists():
+            os.replace(path, before)
 
 
 def part(results: Path, run: str) -> Path:
@@ -117,10 +120,11 @@ def begin(results: Path, run: str) -> Path:
     """
     folder, final = part(results, run), results / run
     folder.mkdir(parents=True, exist_ok=True)
-    if not any(folder.glob(CHECKPOINTS)):
-        for path in folder.iterdir():
-            if path.name != "log.txt":
-                path.unlink()
+    anew = not any(folder.glob(CHECKPOINTS))
+    for path in folder.iterdir():
+        if path.suffix == ".tmp" or (anew and path.name != "log.txt"):
+            path.unlink()
+    if anew:
         for pattern in _RESUMED if any(final.glob(CHECKPOINTS)) else ():
             for path in final.glob(pattern):
                 if not (folder / path.name).exists():
@@ -177,13 +181,27 @@ def restore(results: Path) -> None:
 
 
 def names(results: Path) -> list[str]:
-    """The names of the finished runs below `results`, sorted; no record is read."""
+    """The names of the finished runs below `results`, sorted; no record is read.
+
+    Raises:
+        DataError: a folder can't be read.
+    """
+    found = []
     try:
         with os.scandir(results) as entries:
-            found = [e.name for e in entries if not e.name.endswith(_UNFINISHED)]
+            for entry in entries:
+                if not entry.name.endswith(_UNFINISHED):
+                    with suppress(FileNotFoundError, NotADirectoryError):
+                        os.stat(os.path.join(entry.path, "record.json"))
+                        found.append(entry.name)
     except (FileNotFoundError, NotADirectoryError):
-        return []
-    return sorted(n for n in found if os.path.isfile(os.path.join(results, n, "record.json")))
+        pass
+    except OSError as error:
+        raise DataError(
+            f"{error.filename} can't be read: {error.strerror}.",
+            "Check the permissions of the results folder (--results).",
+        ) from error
+    return sorted(found)
 
 
 def read(results: Path, run: str) -> Record | None:

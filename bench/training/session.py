@@ -203,12 +203,8 @@ def write_checkpoint(folder: Path, content: Mapping[str, Any]) -> None:
     torch.save({"format": CHECKPOINT_FORMAT, **content}, buffer)
     payload = buffer.getbuffer()
     last, before = (folder / name for name in CHECKPOINT_NAMES)
-    temporary = last.with_name(f"{last.name}.tmp")
     parts = hashlib.sha256(payload).digest(), payload
-    store.write_synced(temporary, lambda file: file.writelines(parts))
-    if last.exists():
-        os.replace(last, before)
-    os.replace(temporary, last)
+    store.write_synced(last, lambda file: file.writelines(parts), before)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

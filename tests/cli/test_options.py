@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from pathlib import Path
 
 import click
@@ -10,6 +12,7 @@ from click.testing import CliRunner
 
 from bench.cli import options
 from bench.errors import UsageError
+from bench.records.store import write_json
 
 ENDINGS = {".txt": "text", ".tex": "latex", ".html": "html"}
 
@@ -70,6 +73,36 @@ def test_an_unknown_ending_is_an_error_that_names_those_known(path: str) -> None
     with pytest.raises(UsageError) as error:
         options.format_of(path, None, ENDINGS)
     assert all(ending in error.value.remedy for ending in ENDINGS)
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even one whose name is that of the temporary file."""
+    other, path = tmp_path / "other", tmp_path / "file.txt"
+    other.write_text("mine")
+    monkeypatch.setattr(secrets, "token_hex", lambda n: "known")
+    (tmp_path / ".file.txt.known.tmp").symlink_to(other)
+    with pytest.raises(UsageError, match="File exists"):
+        options.write_whole(path, lambda to: to.write_text("first"))
+    (tmp_path / "file.txt.tmp").symlink_to(other)
+    monkeypatch.undo()
+    write_json(path, {"a": 1})
+    assert other.read_text() == "mine"
+    assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+
+def _umask() -> int:
+    os.umask(mask := os.umask(0))
+    return mask
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    options.write_whole(path, lambda to: to.write_text("page"))
+    assert os.read(reader, 9) == b"page"
+    os.close(reader)
+    assert path.is_fifo()
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
