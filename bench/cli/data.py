@@ -88,7 +88,7 @@ def fetch(names: tuple[str, ...], data: Path, keep: bool, url: str | None) -> No
 def verify(names: tuple[str, ...], data: Path) -> None:
     """Check the data sets on disk.
 
-    Each is read in full; the exit code is 1 if one is damaged.
+    Each is read in full, and compared with its cached rows; the exit code is 1 if one is damaged.
 
     \b
     Example:

@@ -2,7 +2,8 @@
 
 A data set is read from its source the first time. Its three splits are then kept as `.npy` files
 in the array cache, one folder per state of the source, and later loads only map them. A folder is
-written under a temporary name and renamed, so that it is complete or absent.
+written under a temporary name and renamed, so that it is complete or absent. Its card has the
+digests of its files, which each process verifies once; a damaged entry is made again.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import tempfile
 import warnings
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock
@@ -64,7 +66,8 @@ class Loaded(Splits):
 def load(dataset: Dataset, root: Path) -> Loaded:
     """Return the rows of a data set, from the best source available below `root`.
 
-    If the cache can't be written, the rows are read into memory instead, with a warning.
+    If the cache is damaged it is made again, with a warning; if it can't be written, the rows are
+    read into memory instead, with a warning.
 
     Raises:
         DataError: no source is available, a file can't be read, or the rows are not `(n, d)`
@@ -84,6 +87,12 @@ def load(dataset: Dataset, root: Path) -> Loaded:
         with FileLock(entry.with_name(f"{entry.name}.lock")):
             if found := _open(entry, source):  # another process was faster
                 return found
+            if _is_damaged(entry):
+                warnings.warn(
+                    f"The cached rows of {dataset.name!r} in {entry} were damaged; they are read "
+                    "from their source again.",
+                    stacklevel=2,
+                )
             splits = read(dataset, source, root)
             _store(entry, splits)
         if found := _open(entry, source):
@@ -202,6 +211,7 @@ def _store(entry: Path, splits: Splits) -> None:
             rows = np.ascontiguousarray(getattr(splits, name))
             np.save(folder / f"{name}.npy", rows, allow_pickle=False)
         card = {"revision": revision(splits), "notes": dict(splits.notes)}
+        card["sha256"] = _digests(folder, card)
         (folder / "card.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
         shutil.rmtree(entry, ignore_errors=True)  # a damaged entry, if any
         os.rename(folder, entry)
@@ -209,16 +219,63 @@ def _store(entry: Path, splits: Splits) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _digests(folder: Path, card: Mapping[str, Any]) -> dict[str, str]:
+    """The SHA-256 of each split's file in a folder, and of what its card says of the rows."""
+    found = {}
+    for name in SPLITS:
+        path = folder / f"{name}.npy"
+        state = path.stat()
+        found[name] = _sha256(path, state.st_ino, state.st_size, state.st_mtime_ns)
+    text = json.dumps({key: card[key] for key in ("revision", "notes")})
+    return found | {"card": hashlib.sha256(text.encode()).hexdigest()}
+
+
+@functools.cache
+def _sha256(path: Path, *state: int) -> str:
+    """The SHA-256 of a file, computed once in a process for each state of it."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _open(entry: Path, source: Source) -> Loaded | None:
-    """Map a cache entry; None if it is missing or damaged."""
+    """Map a cache entry; None if it is missing, damaged or has no digests."""
     try:
         card = json.loads((entry / "card.json").read_text(encoding="utf-8"))
-        rows = {name: np.load(entry / f"{name}.npy", mmap_mode="r") for name in SPLITS}
-        if any(each.dtype != np.float32 for each in rows.values()):
+        if card["sha256"] != _digests(entry, card):
             return None
+        rows = {name: np.load(entry / f"{name}.npy", mmap_mode="r") for name in SPLITS}
         return Loaded(**rows, **{k: card[k] for k in ("notes", "revision")}, source=source)
     except (OSError, EOFError, KeyError, TypeError, ValueError):
         return None
+
+
+def _is_damaged(entry: Path) -> bool:
+    """Whether a cache entry that can't be opened was damaged.
+
+    It is not where it is missing or has no digests: former versions of the program wrote none.
+    """
+    try:
+        card = json.loads((entry / "card.json").read_text(encoding="utf-8"))
+    except OSError:
+        return False
+    except ValueError:
+        return True
+    return not isinstance(card, dict) or "sha256" in card
+
+
+def check_cached(dataset: Dataset, root: Path, loaded: Loaded) -> None:
+    """Check that the cache has no other rows than `loaded`, which were read from their source.
+
+    Raises:
+        DataError: it has.
+    """
+    entry = _entry(dataset, loaded.source, root)
+    found = _open(entry, loaded.source) if entry else None
+    if entry and (found.revision != loaded.revision if found else _is_damaged(entry)):
+        raise DataError(
+            f"The cached rows in {entry} are not those of the source.",
+            "Delete that folder; it is made again when it is needed.",
+        )
 
 
 def in_memory(source: Source, splits: Splits) -> Loaded:

@@ -102,7 +102,7 @@ def verify(dataset: Dataset, root: Path) -> arrays.Loaded:
     """Read a data set, bypassing the cache, and check it.
 
     Checked are git blob ids (where known), that files can be read, the number of rows of a whole
-    set, and that all values are finite.
+    set, that all values are finite, and that the array cache, if it has the set, has these rows.
 
     Raises:
         DataError: it is missing or damaged.
@@ -113,7 +113,9 @@ def verify(dataset: Dataset, root: Path) -> arrays.Loaded:
     for name in source.files:
         if name in BLOBS and _blob_id(root / name) != BLOBS[name]:
             raise DataError(f"{root / name} is not the published file.", "Fetch it again.")
-    return arrays.in_memory(source, arrays.read(dataset, source, root))
+    loaded = arrays.in_memory(source, arrays.read(dataset, source, root))
+    arrays.check_cached(dataset, root, loaded)
+    return loaded
 
 
 def named(names: Iterable[str]) -> list[Dataset]:
@@ -186,13 +188,17 @@ def _continue(part: Path, url: str, progress: Progress) -> None:
         response.raise_for_status()
         if response.status_code != requests.codes.partial_content:
             have = 0
-        with open(part, "ab" if have else "wb") as file:
+        with open(part, "ab" if have else "wb", opener=_not_through_a_link) as file:
             for block in response.iter_content(_DOWNLOAD_BLOCK):
                 file.write(block)
                 have += len(block)
                 progress("download", have, total)
     if total is not None and have < total:
         raise requests.ConnectionError(f"{total - have} bytes are missing")
+
+
+def _not_through_a_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def _total(response: requests.Response) -> int | None:

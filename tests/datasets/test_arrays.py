@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -135,6 +137,7 @@ def other_card(entry: Path) -> None:
         *(no_split, no_card, half_card, other_card),
     ],
 )
+@pytest.mark.filterwarnings("ignore:The cached rows")
 def test_a_damaged_cache_entry_is_replaced(
     table: Dataset, cache: Path, damage: Callable[[Path], None]
 ) -> None:
@@ -147,6 +150,72 @@ def test_a_damaged_cache_entry_is_replaced(
     for name, rows in expected.items():
         np.testing.assert_array_equal(getattr(again, name), rows)
     assert entries(cache) == [entry]
+
+
+def flipped_rows(entry: Path) -> None:
+    """One bit of the exponents of one value in twenty rows: every value is finite."""
+    rows = np.load(entry / "test.npy", mmap_mode="r+").view(np.int32)
+    rows[::20, 0] ^= 1 << 24
+
+
+def flipped_end(entry: Path) -> None:
+    content = bytearray((entry / "validation.npy").read_bytes())
+    content[-4] ^= 1
+    (entry / "validation.npy").write_bytes(content)
+
+
+def other_means(entry: Path) -> None:
+    card = (entry / "card.json").read_text()
+    (entry / "card.json").write_text(re.sub(r'"mean": \[\s*', lambda m: f"{m[0]}1", card))
+
+
+@pytest.mark.parametrize("damage", [flipped_rows, flipped_end, other_means, garbled])
+def test_damaged_rows_are_read_again_with_a_note(
+    table: Dataset, cache: Path, damage: Callable[[Path], None]
+) -> None:
+    good = load(table, Path())
+    expected = np.array(good.test)
+    (entry,) = entries(cache)
+    content = {path: path.read_bytes() for path in entry.iterdir()}
+    damage(entry)
+    assert content != {path: path.read_bytes() for path in entry.iterdir()}
+    arrays._sha256.cache_clear()  # as in another process
+    assert arrays.is_new(table, Path())
+    with pytest.warns(UserWarning, match=r"cached rows of 'table\.npy' .* damaged") as caught:
+        again = load(table, Path())
+    assert len(caught) == 1
+    assert (again.revision, again.notes) == (good.revision, good.notes)
+    np.testing.assert_array_equal(again.test, expected)
+    assert not arrays.is_new(table, Path())
+
+
+def test_an_entry_without_digests_is_made_again_in_silence(
+    table: Dataset, cache: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Former versions wrote none."""
+    before = load(table, Path()).revision
+    (entry,) = entries(cache)
+    card = json.loads((entry / "card.json").read_text())
+    assert card.pop("sha256").keys() == {*arrays.SPLITS, "card"}
+    (entry / "card.json").write_text(json.dumps(card))
+    assert load(table, Path()).revision == before
+    assert "sha256" in json.loads((entry / "card.json").read_text())
+    assert not recwarn.list
+
+
+def test_rows_are_verified_once_in_a_process(
+    table: Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(table, Path())
+    read = hashlib.file_digest
+    digested = []
+    monkeypatch.setattr(hashlib, "file_digest", lambda *a: digested.append(1) or read(*a))
+    load(table, Path())
+    assert not digested
+    arrays._sha256.cache_clear()
+    load(table, Path())
+    load(table, Path())
+    assert len(digested) == 3
 
 
 def test_rows_are_read_into_memory_without_a_writable_cache(

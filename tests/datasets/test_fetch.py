@@ -200,6 +200,16 @@ def test_without_ranges_the_download_starts_again(server: Server, tmp_path: Path
     assert files(tmp_path) == {"power/data.npy"}
 
 
+def test_a_download_is_not_written_through_a_link(server: Server, tmp_path: Path) -> None:
+    other, root = tmp_path / "other", tmp_path / "data"
+    root.mkdir()
+    other.write_bytes(b"mine")
+    (root / "data.tar.gz.part").symlink_to(other)
+    with pytest.raises(DataError, match=r"data\.tar\.gz\.part can't be written"):
+        get(server, root, "power")
+    assert other.read_bytes() == b"mine"
+
+
 def test_a_complete_partial_file_is_used(server: Server, tmp_path: Path) -> None:
     (tmp_path / "data.tar.gz.part").write_bytes(server.body)
     get(server, tmp_path, "power")
@@ -376,9 +386,12 @@ def test_verify_says_what_is_wrong(
         verify(miniboone, tmp_path)
 
 
-def test_verify_reads_past_the_cache(tmp_path: Path) -> None:
+def test_verify_reads_past_the_cache_and_checks_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from bench.data import arrays
 
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "miniboone"
     folder.mkdir()
     file = folder / "miniboone_maf_head1523.npz"
@@ -387,6 +400,12 @@ def test_verify_reads_past_the_cache(tmp_path: Path) -> None:
     good = verify(miniboone, tmp_path)
     assert good.revision == arrays.load(miniboone, tmp_path).revision
     assert [len(getattr(good, name)) for name in arrays.SPLITS] == [243, 27, 30]
+    (entry,) = (p for p in (tmp_path / "cache" / "arrays").iterdir() if p.is_dir())
+    sound = (entry / "train.npy").read_bytes()
+    (entry / "train.npy").write_bytes(sound[:-1] + b"x")
+    with pytest.raises(DataError, match=f"cached rows in {entry}"):
+        verify(miniboone, tmp_path)
+    (entry / "train.npy").write_bytes(sound)
     said = f"ok, 243 / 27 / 30 rows, revision {good.revision}"
     assert call(tmp_path, "verify") == (0, {"miniboone": said})
     file.write_bytes(b"damaged")
