@@ -170,7 +170,8 @@ def _run(name: str, seeds: int, **given: Any) -> Measured:
     from bench.records.model import Record
     from bench.study.studies import find
 
-    study, notify = find(name), partial(click.echo, err=True)
+    notify = partial(click.echo, err=True)
+    study = find(name, notify)
     known = {"method": study.methods, "data set": study.datasets}
     for kind, names in {"method": given["methods"], "data set": given["datasets"]}.items():
         for each in set(names).difference(known[kind]):

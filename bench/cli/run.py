@@ -98,7 +98,9 @@ if TYPE_CHECKING:
     help="Score at most N test rows [default: 20,000; the quick study: 5,000].",
 )
 @include_option(register=False)
-@click.option("--dry-run", is_flag=True, help="Show the plan, run nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show the plan, run nothing; included files are imported."
+)
 @results_option(write=True)
 @data_option
 def run(dry_run: bool, **options: Any) -> None:

@@ -207,7 +207,7 @@ def study_of(request: StudyRequest, notify: Notify) -> Study:
         )
     if given is None and methods:
         given = Study(methods, datasets)
-    study = given if isinstance(given, Study) else find(str(given or "quick"))
+    study = given if isinstance(given, Study) else find(str(given or "quick"), notify)
     settings, kept = _several(request.settings), list(study.settings)
     for assignment in study.settings if methods else ():
         try:

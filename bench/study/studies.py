@@ -15,7 +15,7 @@ test_rows = 5000
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
@@ -64,24 +64,27 @@ def shipped() -> list[str]:
     return sorted(path.stem for path in _SHIPPED.glob("*.toml"))
 
 
-def find(name: str) -> Study:
+def find(name: str, notify: Callable[[str], object] = lambda line: None) -> Study:
     """Return the shipped study of that name, or the one in that file.
 
-    A name that ends in `.toml` or contains a slash is a file.
+    A name that ends in `.toml` or contains a slash is a file. `notify` gets a line for each Python
+    file that the study includes, before it is imported.
 
     Raises:
         UsageError: there is none, or the file is not a study.
     """
     if name.endswith(".toml") or "/" in name or "\\" in name:
-        return read(Path(name).expanduser())
+        return read(Path(name).expanduser(), notify)
     if name not in shipped():
         error = unknown("study", name, shipped())
         raise UsageError(error.problem, f"{error.remedy} The name of a file must end in .toml.")
     return read(_SHIPPED / f"{name}.toml")
 
 
-def read(path: Path) -> Study:
+def read(path: Path, notify: Callable[[str], object] = lambda line: None) -> Study:
     """Return the study in a file, with its paths as they are from the current folder.
+
+    `notify` is as for `find`.
 
     Raises:
         UsageError: the file can't be read or is not a study; names the key.
@@ -100,6 +103,7 @@ def read(path: Path) -> Study:
                 raise UsageError(f"{path}: {key}[{i}]: {value!r} is given twice.")
     include = tuple(str(path.parent / Path(name).expanduser()) for name in study.include)
     for i, file in enumerate(include):
+        notify(f"Importing {file} (named by {path}).")
         with _at(path, f"include[{i}]"):
             plugins.include(file)
     for i, name in enumerate(study.methods):

@@ -211,12 +211,25 @@ def test_a_study_includes_what_it_names(tmp_path: Path) -> None:
     file_of(tmp_path, "my_flow.py", METHOD)
     file_of(tmp_path, "square.py", DATASET)
     text = 'methods = ["my-flow"]\ndatasets = ["square"]\ninclude = ["my_flow.py", "square.py"]\n'
-    study = read(file_of(tmp_path, "mine.toml", text))
+    notes: list[str] = []
+    study = read(mine := file_of(tmp_path, "mine.toml", text), notes.append)
+    assert notes == [
+        f"Importing {tmp_path / name} (named by {mine})." for name in ("my_flow.py", "square.py")
+    ]
     assert study.include == (str(tmp_path / "my_flow.py"), str(tmp_path / "square.py"))
     assert study.methods == ("my-flow",)
     wrong = file_of(tmp_path, "wrong.toml", text.replace("square.py", "no.py"))
     with pytest.raises(UsageError, match=r"wrong\.toml: include\[1\]: .*no\.py can't be read"):
         read(wrong)
+
+
+def test_a_file_is_named_before_a_study_imports_it(tmp_path: Path) -> None:
+    path = file_of(tmp_path, "my_flow.py", "raise RuntimeError('it runs')\n")
+    text = 'methods = ["my-flow"]\ndatasets = ["moons"]\ninclude = ["my_flow.py"]\n'
+    study = file_of(tmp_path, "mine.toml", text)
+    done = call("run", "--study", str(study), "--dry-run")
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[0] == f"Importing {path} (named by {study})."
 
 
 def test_where_a_file_lies_is_no_part_of_a_runs_key(tmp_path: Path) -> None:
