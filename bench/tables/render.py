@@ -149,7 +149,15 @@ def _csv(frame: pd.DataFrame, options: TableOptions) -> str:
         others = set(measures) - set(options.metrics) - set(AMOUNTS)
         left_out = others | {f"{name}{part}" for name in others for part in ("_mean", "_sd")}
         shown = shown[[name for name in shown.columns if name not in left_out]]
+    texts = shown.select_dtypes(exclude=["number", "bool"])
+    shown = shown.assign(**{str(name): column.map(_plain_text) for name, column in texts.items()})
     return str(shown.to_csv(index=False, lineterminator="\n"))
+
+
+def _plain_text(cell: object) -> object:
+    """The cell of a CSV, with an apostrophe where a spreadsheet would take a text for a formula."""
+    formula = isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{cell}" if formula else cell
 
 
 # Text. The lines are laid out here and not by rich, which takes seconds for thousands of rows.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
@@ -56,6 +57,18 @@ def test_the_runs_survive_a_csv(call: Call, write: Write, results: Path) -> None
     pd.testing.assert_frame_equal(again, frame)
     recorded = [column.name for column in columns().values() if column.path]
     assert [name for name in again.columns if columns()[name].path] == recorded
+
+
+def test_no_text_of_a_csv_is_a_formula(call: Call, write: Write) -> None:
+    """A spreadsheet takes a cell that begins so for one; an apostrophe makes it a text."""
+    write("@SUM(1)", "-moons", 0, nll=-1.5)
+    write("jko", "\tmoons", 1, status="error", reason="=HYPERLINK(0)")
+    for arguments in (["--runs"], []):
+        done = call("table", "-f", "csv", *arguments)
+        cells = {cell for row in csv.reader(io.StringIO(done.stdout)) for cell in row}
+        assert {"'@SUM(1)", "'-moons", "'\tmoons", "-1.5"} <= cells
+        assert {"'=HYPERLINK(0)"} <= cells or not arguments
+        assert not [c for c in cells if c[:1] in "=+@\t" and c]
 
 
 def test_the_csv_without_runs_is_the_summary(call: Call, write: Write, results: Path) -> None:
