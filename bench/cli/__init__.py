@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -29,11 +34,58 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
-    """A group that imports a command's module only when the command is used.
+#: The exit code where nobody reads the output any more, as that of a program that SIGPIPE ends.
+PIPE_CLOSED = 141
 
-    It turns the errors that a user can mend into one line and their exit code.
-    """
+#: What writing to a full or broken disk or to a closed pipe raises, without the name of the file.
+_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
+
+_format_of_others = warnings.formatwarning
+
+
+def _format_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """A warning of this program in one line; that of a library with its place."""
+    if filename.startswith(os.path.dirname(os.path.dirname(__file__))):
+        return f"Warning: {message}\n"
+    return _format_of_others(message, category, filename, lineno, line)
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Turn the errors that a user can mend into one line and their exit code."""
+    warnings.formatwarning = _format_warning
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed: nothing else may be opened in its place
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    try:
+        yield
+        return
+    except BenchError as error:
+        text, code = f"{error.problem} {error.remedy}".strip(), error.exit_code
+    except OSError as error:
+        if error.filename is None and error.errno not in _WRITING:
+            raise
+        what = f"{error.filename} can't be read or" if error.filename else "The output can't be"
+        text, code = f"{what} written: {error.strerror}.", 2
+        if isinstance(error, BrokenPipeError):
+            text, code = "", PIPE_CLOSED
+    with suppress(OSError):
+        sys.stdout.flush()  # or what is left of the output would fail again at the end
+    with suppress(OSError):
+        if text:
+            click.secho("Error: ", fg="red", bold=True, nl=False, err=True)
+            click.echo(text, err=True)
+    sys.exit(code)
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -49,13 +101,13 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
+    def make_context(self, *given: Any, **options: Any) -> click.Context:
+        with _one_line():  # it prints the help
+            return super().make_context(*given, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _one_line():
             return super().invoke(ctx)
-        except BenchError as error:
-            click.secho("Error: ", fg="red", bold=True, nl=False, err=True)
-            click.echo(" ".join(part for part in (error.problem, error.remedy) if part), err=True)
-            sys.exit(error.exit_code)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

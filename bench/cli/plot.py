@@ -79,12 +79,13 @@ def plot(
     path = Path(output or f"{kind}.png")
     form = format_of(path, None, FORMATS)
     from bench.figures.request import Request
-    from bench.figures.style import save
+    from bench.figures.style import encoded
 
     drawn = draw(kind, Request(results, data=data, **requested))
     for sentence in drawn.left_out:
         click.echo(f"Left out: {sentence}.", err=True)
-    write_whole(path, lambda temporary: save(drawn.figure, temporary, form))
+    content = encoded(drawn.figure, form)
+    write_whole(path, lambda temporary: temporary.write_bytes(content))
     for line in drawn.lines:
         click.echo(line)
     click.echo(f"Wrote {path}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import io
 import itertools
 import math
 import textwrap
@@ -326,13 +327,17 @@ def colour_bar(
     bar.ax.tick_params(**TICKS)
 
 
-def save(figure: Figure, file: Any, form: str, **settings: Any) -> None:
-    """Write a figure as pdf, svg or png to a path or file; the same numbers give the same bytes.
+def encoded(figure: Figure, form: str, **settings: Any) -> bytes:
+    """A figure as pdf, svg or png; the same numbers give the same bytes.
 
-    The settings are those of Matplotlib's `savefig`.
+    The settings are those of Matplotlib's `savefig`, which raises all kinds of errors on a full
+    disk: what writes the bytes raises an OSError.
     """
     import matplotlib
+
+    file = io.BytesIO()
 
     known: dict[str, Any] = {"dpi": 200, "bbox_inches": "tight", "metadata": _UNDATED.get(form)}
     with matplotlib.rc_context({"svg.hashsalt": "bench", "pdf.fonttype": 42}):
         figure.savefig(file, format=form, **known | settings)
+    return file.getvalue()

@@ -159,7 +159,7 @@ def _figures(folder: Path, results: Path, frame: pd.DataFrame) -> tuple[list[str
     """Every kind of figure, for each budget where there are several; why others are not drawn."""
     from bench.figures import KINDS
     from bench.figures.request import Request
-    from bench.figures.style import save
+    from bench.figures.style import encoded
     from bench.report.pictures import NotDrawn, budgets, caption, plotted
 
     folder.mkdir()
@@ -173,7 +173,7 @@ def _figures(folder: Path, results: Path, frame: pd.DataFrame) -> tuple[list[str
             not_drawn[name] = plot.why
             continue
         for form in ("pdf", "png"):
-            save(plot.figure, folder / f"{name}.{form}", form)
+            (folder / f"{name}.{form}").write_bytes(encoded(plot.figure, form))
             drawn.append(f"figures/{name}.{form}")
         text = "".join(f"{line}\n" for line in caption(plot))
         (folder / f"{name}.txt").write_text(text, encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import math
 import re
 from collections.abc import Iterator, MutableMapping, Sequence
@@ -19,7 +18,7 @@ from bench.errors import BenchError, NothingMeasured
 from bench.figures import KINDS, draw
 from bench.figures.curves import outline
 from bench.figures.request import Plot, Request
-from bench.figures.style import INK, canvas, dress, save
+from bench.figures.style import INK, canvas, dress, encoded
 from bench.records.format import whole
 from bench.records.frame import CELL
 from bench.records.run_files import read_curve
@@ -221,13 +220,9 @@ def _embedded(figure: Figure, *, trim: bool = True) -> tuple[str, int, int]:
     It is a drawing, or pixels on white where that would be too large.
     """
 
-    def saved(form: str, **options: Any) -> bytes:
-        file = io.BytesIO()
-        save(figure, file, form, bbox_inches="tight" if trim else None, pad_inches=0.06, **options)
-        return file.getvalue()
-
-    kind, content = "svg+xml", saved("svg", transparent=True)
+    margins: dict[str, Any] = {"bbox_inches": "tight" if trim else None, "pad_inches": 0.06}
+    kind, content = "svg+xml", encoded(figure, "svg", transparent=True, **margins)
     width, height = (round(PIXELS * float(side) / 72) for side in _SIZE.findall(content)[0])
     if len(content) > VECTOR_BYTES:
-        kind, content = "png", saved("png", facecolor="white")
+        kind, content = "png", encoded(figure, "png", facecolor="white", **margins)
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}", width, height
