@@ -30,7 +30,8 @@ def parsed(command: Command, folder: Path) -> Study:
         (folder / "study.toml").write_text(command.study)
         words = [str(folder / w) if w == "study.toml" else w for w in words]
     given = bench_run.make_context("run", words[2:]).params
-    given.pop("dry_run")
+    for name in ("dry_run", "drop", "dequantise", "group", "header"):
+        given.pop(name)
     return study_of(StudyRequest(**given), print)
 
 
