@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Nobody can have put a link at its place: its name can't be guessed.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
     open(temporary, "xb").close()
     try:
         yield temporary

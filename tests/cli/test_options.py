@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 
 import click
@@ -79,8 +78,8 @@ def test_nothing_is_written_through_a_link(tmp_path: Path, monkeypatch: pytest.M
     """Even one whose name is that of the temporary file."""
     other, path = tmp_path / "other", tmp_path / "file.txt"
     other.write_text("mine")
-    monkeypatch.setattr(secrets, "token_hex", lambda n: "known")
-    (tmp_path / ".file.txt.known.tmp").symlink_to(other)
+    monkeypatch.setattr(os, "urandom", bytes)
+    (tmp_path / f".file.txt.{16 * '0'}.tmp").symlink_to(other)
     with pytest.raises(UsageError, match="File exists"):
         options.write_whole(path, lambda to: to.write_text("first"))
     (tmp_path / "file.txt.tmp").symlink_to(other)

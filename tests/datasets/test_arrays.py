@@ -77,7 +77,7 @@ def test_revision_sees_each_value_and_where_a_split_ends() -> None:
     assert len({arrays.revision(splits) for splits in cuts}) == 4
 
 
-def test_a_million_rows_load_within_a_second(tmp_path: Path) -> None:
+def test_a_million_rows_are_verified_within_a_second(tmp_path: Path) -> None:
     file = "BSDS300/BSDS300.hdf5"
     (tmp_path / file).parent.mkdir()
     with h5py.File(tmp_path / file, "w") as stored:
@@ -85,9 +85,10 @@ def test_a_million_rows_load_within_a_second(tmp_path: Path) -> None:
         stored["validation"] = stored["test"] = np.ones((5, 63), dtype=np.float32)
     dataset = Dataset("large", 63, "Large", (Source(read_stored, "whole", "here", (file,)),))
     first = load(dataset, tmp_path).revision
-    start = time.perf_counter()
+    arrays._sha256.cache_clear()  # as in another process
+    start = time.process_time()
     second = load(dataset, tmp_path)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     assert second.revision == first
     assert second.train.shape == (1_000_000, 63)
 
