@@ -77,13 +77,13 @@ def run(
     """
     options = locals() | limits | {"judge": judge or {}}
     del options["limits"]
-    import sys
     from functools import partial
 
     from bench.launch import driver
     from bench.launch.progress import display
+    from bench.terminal import echo
 
-    notify = partial(print, file=sys.stderr)
+    notify = partial(echo, err=True)
     prepared = driver.prepare(driver.StudyRequest(**options), notify)
     driver.run(prepared, display, notify)
     frame = records(prepared.folder)

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 #: The rooms and the modules beside them, lowest first. A room imports from lower levels, and from
 #: its own level where that makes no circle.
 LEVELS = (
-    ("errors", "paths"),
+    ("errors", "paths", "terminal"),
     ("numerics", "stats"),
     ("api",),
     ("registry", "metrics"),
@@ -130,6 +130,21 @@ def test_no_circle_of_rooms() -> None:
         if room(name) != room(target) and LEVEL[room(name)] == LEVEL[room(target)]:
             graph[room(name)].add(room(target))
     graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_all_that_is_printed_passes_one_place() -> None:
+    """`bench.terminal` makes control characters visible; what goes to a file of its own may not."""
+    around = []
+    for name, path in modules().items():
+        for node in ast.walk(tree(path)):
+            if name == "bench.terminal" or not isinstance(node, ast.Call):
+                continue
+            called, call = ast.unparse(node.func), ast.unparse(node)
+            prints = called in ("print", "click.echo", "click.secho", "Console")
+            prints = prints and ("file=" not in call or "sys.std" in call)
+            if prints or called in ("sys.stdout.write", "sys.stderr.write"):
+                around.append(f"{name}:{node.lineno} {call}")
+    assert not around, lines(around)
 
 
 def test_the_number_of_files() -> None:

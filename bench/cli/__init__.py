@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from bench.errors import BenchError, unknown
+from bench.terminal import echo, guard
 
 #: command -> its module, and its line in `bench --help`
 COMMANDS = {
@@ -79,8 +80,8 @@ def _one_line() -> Iterator[None]:
         sys.stdout.flush()  # or what is left of the output would fail again at the end
     with suppress(OSError):
         if text:
-            click.secho("Error: ", fg="red", bold=True, nl=False, err=True)
-            click.echo(text, err=True)
+            echo("Error: ", fg="red", bold=True, nl=False, err=True)
+            echo(text, err=True)
     sys.exit(code)
 
 
@@ -100,6 +101,10 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        guard()
+        return super().main(*args, **options)
 
     def make_context(self, *given: Any, **options: Any) -> click.Context:
         with _one_line():  # it prints the help

@@ -21,6 +21,7 @@ from bench.cli.options import (
     written,
 )
 from bench.errors import NothingMeasured, UsageError, unknown
+from bench.terminal import echo
 
 if TYPE_CHECKING:
     from bench.gate.findings import Rule
@@ -122,7 +123,7 @@ def check(
     except Unreadable as error:
         if not update or part:
             raise
-        click.echo(f"{error.problem} It will be replaced.", err=True)
+        echo(f"{error.problem} It will be replaced.", err=True)
         baseline = None
     if no_run:
         folder = Path(results or "").expanduser()
@@ -134,8 +135,9 @@ def check(
             now = _run(name, at_least, results=results or temporary, **running)
     failed = [f"{cell.name}, {reason}" for cell in now.cells for reason in cell.failed.values()]
     if update and failed:  # a baseline holds none
-        click.secho("\n".join(failed), fg="red", err=True)
-        click.echo("Runs failed, so no baseline was written.", err=True)
+        for line in failed:
+            echo(line, fg="red", err=True)
+        echo("Runs failed, so no baseline was written.", err=True)
         sys.exit(1)
     if baseline:
         try:
@@ -143,7 +145,7 @@ def check(
         except NothingMeasured:
             if not update:
                 raise
-            click.echo("The baseline had none of these cells.", err=True)
+            echo("The baseline had none of these cells.", err=True)
         else:
             pages.show(comparison, form or "text", everything)
             if output:
@@ -156,7 +158,7 @@ def check(
     made = {"version": version("cnf-bench"), "commit": commit(), "date": today}
     content = text(replace(new, made=made))
     write_whole(path, lambda at: at.write_text(content, encoding="utf-8"))
-    click.echo(f"Written: {path}, {len(new.cells)} cells", err=True)
+    echo(f"Written: {path}, {len(new.cells)} cells", err=True)
 
 
 def _run(name: str, seeds: int, **given: Any) -> Measured:
@@ -170,7 +172,7 @@ def _run(name: str, seeds: int, **given: Any) -> Measured:
     from bench.records.model import Record
     from bench.study.studies import find
 
-    notify = partial(click.echo, err=True)
+    notify = partial(echo, err=True)
     study = find(name, notify)
     known = {"method": study.methods, "data set": study.datasets}
     for kind, names in {"method": given["methods"], "data set": given["datasets"]}.items():
@@ -182,7 +184,7 @@ def _run(name: str, seeds: int, **given: Any) -> Measured:
     try:
         result = driver.run(prepared, display, notify)
     except KeyboardInterrupt:
-        click.echo("\nStopped; nothing was compared.", err=True)
+        echo("\nStopped; nothing was compared.", err=True, lines=True)
         sys.exit(130)
     records = list(result.records.values())
     for spec in prepared.plan.runs:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli.options import data_option
+from bench.terminal import console, echo
 
 if TYPE_CHECKING:
     from bench.data.fetch import Progress
@@ -43,7 +44,7 @@ def status(names: tuple[str, ...], data: Path) -> None:
     from bench.data import arrays
     from bench.data.fetch import named
 
-    click.echo(f"Data folder: {data}")
+    echo(f"Data folder: {data}")
     for dataset in named(names):
         source, archived = dataset.find(data), arrays.archived(dataset)
         if source is None:
@@ -53,7 +54,7 @@ def status(names: tuple[str, ...], data: Path) -> None:
         else:
             size = sum((data / name).stat().st_size for name in source.files)
             text = f"{source.kind}, {size / 2**20:.1f} MiB ({source.note})"
-        click.echo(f"{dataset.name:14s}{text}")
+        echo(f"{dataset.name:14s}{text}")
 
 
 @data.command()
@@ -77,9 +78,9 @@ def fetch(names: tuple[str, ...], data: Path, keep: bool, url: str | None) -> No
     with _progress() as progress:
         fetched = fetching.fetch(data, names, progress, url=url or fetching.URL, keep=keep)
     if fetched:
-        click.echo(f"Fetched {', '.join(fetched)} to {data}.")
+        echo(f"Fetched {', '.join(fetched)} to {data}.")
     else:
-        click.echo(f"Nothing to fetch: all files are in {data}.")
+        echo(f"Nothing to fetch: all files are in {data}.")
 
 
 @data.command()
@@ -106,31 +107,30 @@ def verify(names: tuple[str, ...], data: Path) -> None:
         try:
             loaded = fetch.verify(dataset, data)
         except (BenchError, OSError) as error:
-            click.secho(f"{dataset.name}: {error}", fg="red", err=True)
+            echo(f"{dataset.name}: {error}", fg="red", err=True)
             damaged = True
         else:
             rows = " / ".join(f"{len(getattr(loaded, name)):,}" for name in arrays.SPLITS)
-            click.echo(f"{dataset.name}: ok, {rows} rows, revision {loaded.revision}")
+            echo(f"{dataset.name}: ok, {rows} rows, revision {loaded.revision}")
     sys.exit(1 if damaged else 0)
 
 
 @contextmanager
 def _progress() -> Iterator[Progress]:
     """Show bars on a terminal, and a line per step elsewhere; on standard error."""
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
     from rich.progress import Progress as Bars
 
-    console, tasks = Console(stderr=True), {}
-    quiet = not console.is_terminal
+    shown, tasks = console(err=True), {}
+    quiet = not shown.is_terminal
     columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Bars(*columns, TimeRemainingColumn(), console=console, disable=quiet) as bars:
+    with Bars(*columns, TimeRemainingColumn(), console=shown, disable=quiet) as bars:
 
         def show(step: str, done: int, total: int | None) -> None:
             if step not in tasks:
                 tasks[step] = bars.add_task(step, total=total)
                 if quiet:
-                    click.echo(f"{step} ...", err=True)
+                    echo(f"{step} ...", err=True)
             bars.update(tasks[step], completed=done, total=total)
 
         yield show

@@ -16,6 +16,7 @@ import click
 from bench.cli.options import data_option, results_option
 from bench.paths import array_cache
 from bench.records.format import memory
+from bench.terminal import echo
 
 #: extra -> what needs it
 OPTIONAL = {"parquet": ".parquet tables", "cluster": "--scheduler and --cluster"}
@@ -47,16 +48,17 @@ def doctor(results: Path, data: Path) -> None:
     }
     if problems:
         count = "1 problem:" if len(problems) == 1 else f"{len(problems)} problems:"
-        click.secho(count, fg="red", bold=True)
+        echo(count, fg="red", bold=True)
         for what, text in problems.items():
-            click.echo(f"  {what}: {text}")
+            echo(f"  {what}: {text}")
     else:
-        click.secho("Healthy.", fg="green", bold=True)
+        echo("Healthy.", fg="green", bold=True)
     wrapper = textwrap.TextWrapper(100, subsequent_indent=" " * 13, break_on_hyphens=False)
     for group, lines in details.items():
-        click.secho(f"\n{group}", bold=True)
+        echo()
+        echo(group, bold=True)
         for name, text in lines.items():
-            click.echo(wrapper.fill(f"  {name:<10} {text}"))
+            echo(wrapper.fill(f"  {name:<10} {text}"), lines=True)
     sys.exit(1 if problems else 0)
 
 

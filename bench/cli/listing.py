@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, asdict, fields
 from importlib.metadata import EntryPoint
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from bench.api.dataset import Dataset
 from bench.cli.options import data_option, include_option, json_option, results_option
 from bench.errors import BenchError, DataError, UsageError, unknown
 from bench.registry import plugins
+from bench.terminal import echo
 
 #: What is known of one item.
 Line = dict[str, Any]
@@ -177,21 +179,21 @@ def list(
     chosen = [kind] if kind else [k for k in KINDS if as_json or k != "metrics"]
     found = {k: [*readers[k](), *(broken if k in plugins.KINDS else ())] for k in chosen}
     if as_json:
-        click.echo(json.dumps(found[kind] if kind else found, indent=1))
+        echo(json.dumps(found[kind] if kind else found, indent=1), lines=True)
         return
     indent = "" if kind else "  "
     for name, lines in found.items():
         if not kind:
-            click.secho(name.replace("datasets", "data sets"), bold=True)
+            echo(name.replace("datasets", "data sets"), bold=True)
         if name == "datasets" and any(line["unavailable"] for line in lines):
-            click.echo(f"{indent}(DATA is {data})")
+            echo(f"{indent}(DATA is {data})")
         if not lines:
             where = f" in {results}; type `bench run`" if name == "runs" else ""
-            click.echo(f"{indent}none{where}")
+            echo(f"{indent}none{where}")
         rows = [row for line in lines for row in _rows(name, line)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
-            click.echo(f"{indent}{'  '.join(map(str.ljust, row, widths))}".rstrip())
+            echo(f"{indent}{'  '.join(map(str.ljust, row, widths))}".rstrip())
 
 
 @click.command()
@@ -227,7 +229,7 @@ def info(name: str, as_json: bool, results: Path, data: Path) -> None:
             raise unknown("method, data set or run", name, [*plugins.methods(), *known, *recorded])
         about = store.content(results, store.find(results, name).run)
     if as_json:
-        click.echo(json.dumps(about, indent=1, default=str))
+        echo(json.dumps(about, indent=1, default=str), lines=True)
     else:
         _print_nested(about)
 
@@ -294,13 +296,14 @@ def _print_nested(content: Mapping[str, Any], margin: str = "") -> None:
     width = max((len(key) for key, text in shown.items() if isinstance(text, str)), default=0)
     for key, text in shown.items():
         if isinstance(text, str):
-            click.echo(f"{margin}{key.ljust(width)}  {text}")
+            for name, line in zip_longest([key], text.split("\n"), fillvalue=""):
+                echo(f"{margin}{name.ljust(width)}  {line}")
             continue
-        click.secho(f"{margin}{key}", bold=not margin)
+        echo(f"{margin}{key}", bold=not margin)
         for block in [text] if isinstance(text, Mapping) else text:
             _print_nested(block, f"{margin}  ")
             if block is not text:
-                click.echo()
+                echo()
 
 
 def _text(value: Any) -> Any:

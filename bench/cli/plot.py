@@ -18,6 +18,7 @@ from bench.cli.options import (
     write_whole,
 )
 from bench.figures import KINDS, draw
+from bench.terminal import echo
 
 #: The formats of a figure, by the ending of the file's name.
 FORMATS = {".pdf": "pdf", ".svg": "svg", ".png": "png"}
@@ -83,9 +84,9 @@ def plot(
 
     drawn = draw(kind, Request(results, data=data, **requested))
     for sentence in drawn.left_out:
-        click.echo(f"Left out: {sentence}.", err=True)
+        echo(f"Left out: {sentence}.", err=True)
     content = encoded(drawn.figure, form)
     write_whole(path, lambda temporary: temporary.write_bytes(content))
     for line in drawn.lines:
-        click.echo(line)
-    click.echo(f"Wrote {path}")
+        echo(line)
+    echo(f"Wrote {path}")

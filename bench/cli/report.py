@@ -20,6 +20,7 @@ from bench.cli.options import (
     written,
 )
 from bench.errors import NothingMeasured, UsageError
+from bench.terminal import echo
 
 #: The name of the page in its folder.
 PAGE = "index.html"
@@ -68,14 +69,14 @@ def report(
             "Type `bench run`, or name their folder (--results).",
         )
     for sentence in gathered.left_out:
-        click.echo(f"Left out of the comparison: {sentence}.", err=True)
+        echo(f"Left out of the comparison: {sentence}.", err=True)
     text, bugs = page(gathered, published=published, title=title or "")
     for line in bugs:
-        click.echo(line, err=True)
+        echo(line, err=True)
     with written(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / PAGE, lambda temporary: temporary.write_bytes(text))
-    click.echo(f"Written: {folder / PAGE} ({len(text) / 2**20:.1f} MiB)")
+    echo(f"Written: {folder / PAGE} ({len(text) / 2**20:.1f} MiB)")
 
 
 @click.command()
@@ -114,12 +115,12 @@ def watch(port: int, results: Path) -> None:
                 "Name another (--port), or none for any that is free.",
             ) from error
         server.look()
-        click.echo(f"http://{LOOPBACK}:{server.server_port}/ shows {results}; Ctrl-C ends it.")
+        echo(f"http://{LOOPBACK}:{server.server_port}/ shows {results}; Ctrl-C ends it.")
         # A shell starts background commands with SIGINT ignored.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        server.watch(partial(click.echo, err=True))
+        server.watch(partial(echo, err=True))
     except KeyboardInterrupt:
-        click.echo("\nEnded.", err=True)
+        echo("\nEnded.", err=True, lines=True)
         sys.exit(0)
 
 
@@ -170,7 +171,7 @@ def export(
         force=force,
     )
     for name, why in bundle["not_drawn"].items():
-        click.echo(f"Not drawn: {name}: {why}", err=True)
+        echo(f"Not drawn: {name}: {why}", err=True)
     number = "1 run" if bundle["runs"] == 1 else f"{bundle['runs']} runs"
     with_models = f", {bundle['models']} of them with their models" if models else ""
-    click.echo(f"{folder}: {number}{with_models}; figures: {len(bundle['figures']) // 2}.")
+    echo(f"{folder}: {number}{with_models}; figures: {len(bundle['figures']) // 2}.")

@@ -22,6 +22,7 @@ from bench.cli.options import (
     settings_option,
 )
 from bench.errors import UsageError
+from bench.terminal import echo
 
 if TYPE_CHECKING:
     from bench.launch.driver import Prepared, StudyResult
@@ -137,7 +138,7 @@ def run(dry_run: bool, **options: Any) -> None:
 
     columns = {name: options.pop(name) for name in ("drop", "dequantise", "group", "header")}
     options["datasets"] = _prepared(options["datasets"], **columns)
-    notify = partial(click.echo, err=True)
+    notify = partial(echo, err=True)
     prepared = driver.prepare(driver.StudyRequest(**options), notify)
     if dry_run:
         _show_plan(prepared)
@@ -150,10 +151,9 @@ def run(dry_run: bool, **options: Any) -> None:
         result = driver.run(prepared, display, notify)
     except KeyboardInterrupt:
         started = sum(store.part(prepared.folder, s.run).is_dir() for s in prepared.plan.todo)
-        notify(
-            f"\nStopped. Finished runs are kept; {started} unfinished will resume with:\n"
-            f"  {shlex.join(['bench', *sys.argv[1:]])}"
-        )
+        echo(err=True)
+        echo(f"Stopped. Finished runs are kept; {started} unfinished will resume with:", err=True)
+        echo(f"  {shlex.join(['bench', *sys.argv[1:]])}", err=True)
         sys.exit(130)
     _show_result(prepared, result)
     sys.exit(1 if result.failures else 0)
@@ -200,12 +200,12 @@ def _show_plan(prepared: Prepared) -> None:
         estimate = expected.get(spec.run)
         line = f"{spec.run}  {spec.minibatches} x {spec.batch_size}"
         if estimate is None:
-            click.echo(f"skip  {line}")
+            echo(f"skip  {line}")
             continue
         time = "unknown" if estimate.seconds is None else f"~{duration(estimate.seconds)}"
         most = "" if estimate.memory_bytes is None else f"  {memory(estimate.memory_bytes)}"
-        click.echo(f"run   {line}  {time}{most}  ({estimate.basis})")
-    click.echo(f"{len(todo)} of {len(prepared.plan.runs)} runs to make, in {prepared.folder}")
+        echo(f"run   {line}  {time}{most}  ({estimate.basis})")
+    echo(f"{len(todo)} of {len(prepared.plan.runs)} runs to make, in {prepared.folder}")
     total = in_all(expected.values(), jobs)
     if total.unknown < len(todo):
         at_a_time = "one at a time" if jobs == 1 else f"{jobs} at a time"
@@ -213,7 +213,7 @@ def _show_plan(prepared: Prepared) -> None:
         if total.memory_bytes:
             text += f", at most {memory(total.memory_bytes)}"
         text += f", not counting {total.unknown} unknown" if total.unknown else ""
-        click.echo(f"{text} (as measured on the machines of those records)")
+        echo(f"{text} (as measured on the machines of those records)")
 
 
 def _show_result(prepared: Prepared, result: StudyResult) -> None:
@@ -223,10 +223,10 @@ def _show_result(prepared: Prepared, result: StudyResult) -> None:
 
     for failed in result.failures.values():
         text = ": ".join(filter(None, (failed.run, failed.status, failed.reason)))
-        click.secho(text, fg="red", err=True)
+        echo(" ".join(text.split()), fg="red", err=True)
     if result.failures:
-        click.echo("Repeat the failed runs with --only failed.", err=True)
+        echo("Repeat the failed runs with --only failed.", err=True)
     if result.records:
         frame = frame_of([result.records[name] for name in sorted(result.records)])
         table = comparison(frame, results=prepared.folder, notes="short")
-        click.echo(render(table, "text"))
+        echo(render(table, "text"), lines=True)

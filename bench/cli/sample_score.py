@@ -10,6 +10,7 @@ import click
 
 from bench.cli.options import format_of, include_option, results_option, write_whole
 from bench.errors import NothingMeasured
+from bench.terminal import echo
 
 if TYPE_CHECKING:
     from bench.data.row_files import TrainedColumns
@@ -66,7 +67,7 @@ def sample(run: str, n: int, output: Path, seed: int, units: str | None, results
     trained = _load(run, results, units)
     d, names = trained.columns.d, trained.columns.names
     _write(output, _samples(trained, n, seed), n, names or [f"x{k}" for k in range(d)])
-    click.echo(f"{n} rows of {d} columns, {UNITS[trained.units]}: {output}")
+    echo(f"{n} rows of {d} columns, {UNITS[trained.units]}: {output}")
 
 
 @click.command()
@@ -95,7 +96,7 @@ def score(run: str, file: Path, output: Path, units: str | None, results: Path) 
     trained = _load(run, results, units)
     n = count(file, trained.columns)
     _write(output, _scores(trained, file), n, ["log_prob"])
-    click.echo(f"Log-density of {n} rows, in nats, {UNITS[trained.units]}: {output}")
+    echo(f"Log-density of {n} rows, in nats, {UNITS[trained.units]}: {output}")
 
 
 class _Trained(NamedTuple):

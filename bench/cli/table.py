@@ -20,6 +20,7 @@ from bench.cli.options import (
     write_whole,
 )
 from bench.errors import NothingMeasured, UsageError, unknown
+from bench.terminal import console, echo
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -155,18 +156,16 @@ def table(
     if not mixed:
         frame, left_out = latest(frame)
         for sentence in left_out:
-            click.echo(f"Left out: {sentence} (--mixed shows them).", err=True)
+            echo(f"Left out: {sentence} (--mixed shows them).", err=True)
     if shown:
         _require(frame, shown)
     options = TableOptions(shown, **given)
     if output is None and form == "text" and sys.stdout.isatty():
-        from rich.console import Console
-
-        show(frame, options, results, Console())
+        show(frame, options, results, console())
         return
     content = page(frame, form, options, results)
     if output is None:
-        click.echo(content, nl=False)
+        echo(content, nl=False, lines=True)
     else:
         write_whole(Path(output), lambda file: file.write_text(content, encoding="utf-8"))
 

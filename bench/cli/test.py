@@ -15,6 +15,7 @@ import click
 
 from bench.cli.options import POSITIVE, include_option, json_option, listed, settings_option
 from bench.errors import UsageError, unknown
+from bench.terminal import echo
 
 if TYPE_CHECKING:
     from bench.conformance import DatasetSubject, Subject
@@ -73,20 +74,20 @@ def test(
         results.append(result)
         if not as_json:
             outcome = result.outcome.replace("failed", "FAILED")
-            click.secho(f"{outcome:<8}", nl=False, fg=_COLOURS[result.outcome])
+            echo(f"{outcome:<8}", nl=False, fg=_COLOURS[result.outcome])
             lines = textwrap.wrap(f"{result.says} {result.look}".strip(), 74) or [""]
-            click.echo(f"{result.check:<18}" + f"\n{' ' * 26}".join(lines))
+            echo(f"{result.check:<18}" + f"\n{' ' * 26}".join(lines), lines=True)
     counts: Counter[str] = Counter(result.outcome for result in results)
     if as_json:
         about: dict[str, Any] = {"dataset": subject.name}
         if isinstance(subject, Subject):
             about = {"method": subject.name, "settings": dict(subject.settings)}
             about["device"] = subject.device
-        click.echo(json.dumps(about | {"checks": [asdict(r) for r in results]}, indent=1))
+        echo(json.dumps(about | {"checks": [asdict(r) for r in results]}, indent=1), lines=True)
     else:
         parts = [f"{counts[k]} {k.replace('failed', 'FAILED')}" for k in _COLOURS if counts[k]]
         seconds = time.perf_counter() - start
-        click.echo(f"{subject.name}: {', '.join(parts)}, in {seconds:.0f} s")
+        echo(f"{subject.name}: {', '.join(parts)}, in {seconds:.0f} s")
     sys.exit(1 if counts["failed"] else 0)
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bench import terminal
 from bench.gate.findings import ALPHA, Comparison, GateFinding
 from bench.gate.measured import title
 from bench.records.format import measured, scientific, signed, significant
@@ -37,9 +38,9 @@ WORDS = {
 def show(comparison: Comparison, form: str = "text", everything: bool = False) -> None:
     """Print the check, in colour on a terminal; with `everything`, what did not change too."""
     if form == "text" and sys.stdout.isatty():
-        Console().print(*_blocks(comparison, everything), sep="\n", highlight=False)
+        terminal.console().print(*_blocks(comparison, everything), sep="\n")
     else:
-        print(page(comparison, form, everything), end="")
+        terminal.echo(page(comparison, form, everything), nl=False, lines=True)
 
 
 def page(comparison: Comparison, form: str = "text", everything: bool = False) -> str:

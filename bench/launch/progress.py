@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bench import terminal
 from bench.records.format import duration
 from bench.records.spec import RunSpec
 
@@ -69,7 +68,7 @@ class StudyClock:
                 if event["status"] == "ok":
                     self._expected[_cell(spec)] = seconds
             by = ", by another process" if event.get("elsewhere") else ""
-            reason = f": {event['reason']}" if event.get("reason") else ""
+            reason = f": {' '.join(event['reason'].split())}" if event.get("reason") else ""
             return f"{event['status']}{by}{reason}{took} ({self.summary()})"
         return str(event[kind])
 
@@ -105,12 +104,15 @@ def display(runs: Sequence[RunSpec], seconds: Sequence[float | None] = ()) -> It
 
     `seconds` are what each is expected to take, None if not known.
     """
-    console, clock = Console(stderr=True), StudyClock(runs, seconds)
+    console, clock = terminal.console(err=True), StudyClock(runs, seconds)
     if not console.is_terminal:
         yield _lines(clock)
         return
-    description, note = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
-    with Progress(description, BarColumn(), TimeElapsedColumn(), note, console=console) as progress:
+    name, note = (
+        TextColumn(f"{{task.{part}}}", markup=False) for part in ("description", "fields[note]")
+    )
+    with Progress(name, BarColumn(), TimeElapsedColumn(), note, console=console) as progress:
+        terminal.guard()  # rich has put streams of its own in place, which take colours from texts
         yield _bars(progress, clock)
 
 
@@ -126,7 +128,7 @@ def _bars(progress: Progress, clock: StudyClock) -> Show:
         elif kind in ("step", "stage"):
             progress.update(tasks[spec.run], completed=event.get("minibatch"), note=text)
         elif kind in ("note", "end"):
-            progress.console.print(f"{_name(spec)}: {text}", highlight=False)
+            progress.console.print(terminal.visible(f"{_name(spec)}: {text}", keep=""))
         if kind == "end":
             if spec.run in tasks:
                 progress.remove_task(tasks.pop(spec.run))
@@ -145,7 +147,7 @@ def _lines(clock: StudyClock) -> Show:
         if event["event"] in ("step", "stage") and now - printed[spec.run] < QUIET:
             return
         printed[spec.run] = now
-        print(f"{_name(spec)}: {text}", file=sys.stderr, flush=True)
+        terminal.echo(f"{_name(spec)}: {text}", err=True)
 
     return show
 

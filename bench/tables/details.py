@@ -33,6 +33,7 @@ from bench.records.run_files import Target, read_curve, target
 from bench.tables import marks
 from bench.tables.layout import Label, labels
 from bench.tables.sample_quality import QualityPanel, panel
+from bench.terminal import visible
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,9 @@ def show(
 ) -> None:
     """Print the details, a block for each method on each data set, at most `width` wide."""
     for heading, rows in groupby(details(frame, results), itemgetter(0)):
-        console.print(Text(heading, style="bold"), width=width, highlight=False)
+        console.print(Text(visible(heading, keep=""), style="bold"), width=width, highlight=False)
         for _, method, lines in rows:
-            console.print(Text(f"  {method}"), width=width, highlight=False)
+            console.print(Text(visible(f"  {method}", keep="")), width=width, highlight=False)
             grid = Grid(box=None, padding=(0, 1, 0, 0), show_header=False, pad_edge=False)
             for size in (4, 18, 21, 20):
                 grid.add_column(min_width=size, max_width=size)
@@ -169,7 +170,8 @@ def _lines(cell: Cell) -> Iterator[Detail]:
     apart = significant(float(ok["validation_seconds"].mean()))
     notes = f"validation {apart} s apart; {cell.shared('hardware')}"
     value = f"{significant(float(seconds.mean()))} s"
-    yield Detail("training", value, spread, f"{whole(slowest)} mini-batches", notes)
+    amount = f"{whole(slowest)} mini-batches" if "minibatches" in known else ""
+    yield Detail("training", value, spread, amount, notes)
     if "memory_bytes" in known:
         peak = str(memory(float(ok["memory_bytes"].max())))
         own = ok["own_rss_bytes"].max()

@@ -26,6 +26,7 @@ from bench.tables.latex import LABEL, latex, templates
 from bench.tables.layout import By, Entry, Row, RowGroup, Table, transposed
 from bench.tables.marks import BELOW, BEST, SECOND
 from bench.tables.published import with_published
+from bench.terminal import visible
 
 #: The forms of a table, and how a file's name ends that holds one.
 FORMS = {"text": "txt", "latex": "tex", "markdown": "md", "csv": "csv", "html": "html"}
@@ -178,8 +179,8 @@ def text(table: Table, console: Console) -> None:
     show_seeds = table.titles[1] == "seed" or len(seeds) > 1 or any("/" in n for n in seeds)
     for group in table.groups:
         facts = group.all_facts if names[group.name] > 1 else group.facts
-        heading = Text(group.name, style="bold")
-        heading.append("   " + " · ".join(facts), style="not bold dim")
+        heading = Text(visible(group.name, keep=""), style="bold")
+        heading.append(visible("   " + " · ".join(facts), keep=""), style="not bold dim")
         console.print(heading, width=width, highlight=False)
         for panel in _panels(table, group, width, seeds=bool(table.titles[1]) and show_seeds):
             console.print(panel, width=width, highlight=False, no_wrap=True, overflow="ignore")
@@ -257,6 +258,7 @@ def _aligned(
     cells: Sequence[Sequence[str]], styles: Sequence[str], align: Literal["left", "right"]
 ) -> TextColumn:
     """The column of these lines; the styles are those of the cells below the title."""
+    cells = [[visible(line, keep="") for line in cell] for cell in cells]
     width = max(cell_len(line) for cell in cells for line in cell)
     column = [
         [Text(line, style) for line in cell]
