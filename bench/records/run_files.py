@@ -84,7 +84,7 @@ def read_curve(folder: Path) -> TrainingCurve | None:
         pass
     try:
         return _curve(lines, every) if lines else None
-    except (KeyError, TypeError, ValueError):
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
         return None
 
 

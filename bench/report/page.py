@@ -30,6 +30,7 @@ from bench.tables.layout import Row, Table, labels
 from bench.tables.marks import VERDICT, Contest, groups_of, heading_of, is_complete, is_floor
 from bench.tables.published import with_published
 from bench.tables.render import html_grid, html_notes
+from bench.terminal import visible
 
 #: The columns of the comparison; a phone has room for the first ones.
 COLUMNS = (
@@ -45,17 +46,6 @@ MOST_DETAILED = 120
 
 #: More methods than these are counted in an answer, and not named.
 MOST_NAMED = 4
-
-#: Control characters, and those that set the direction of the text after them.
-_UNSEEN = {
-    code: f"[U+{code:04X}]"
-    for code in (
-        *(c for c in range(0x20) if chr(c) not in "\n\t"),
-        *range(0x7F, 0xA0),
-        *(0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)),
-    )
-}
-
 
 #: The label of each row of a group by the key of its cell.
 Names = Mapping[tuple[Any, ...], str]
@@ -141,11 +131,11 @@ def _content(gathered: Gathered, kept: pictures.Kept, published: bool) -> dict[s
     names = dict.fromkeys(each.record.name for each in data)
     sections = [_section(gathered, name, data, kept) for name in names]
     places = defaultdict(list)
-    for part in (across, *sections):
-        for each in part["figures"]:
-            if isinstance(each, pictures.NotDrawn):
-                places[each.kind, each.why, each.bug].append(each.place)
     listed = tuple(runs.listed(gathered, kept))
+    curves = [run.not_drawn for run in listed]
+    for each in (*(one for part in (across, *sections) for one in part["figures"]), *curves):
+        if isinstance(each, pictures.NotDrawn):
+            places[each.kind, each.why, each.bug].append(each.place)
     commands = setting.commands(records)
     return {
         "answers": found[:MOST_ANSWERS],
@@ -313,7 +303,7 @@ def shortened(table: Table, most: int = MOST_ROWS) -> tuple[Table, list[str]]:
 
 def _rendered(template: str, content: dict[str, Any]) -> str:
     """A filled template; characters that can't be seen or that reverse others are spelt out."""
-    return _environment().get_template(template).render(content).translate(_UNSEEN)
+    return visible(_environment().get_template(template).render(content), keep="\n\t")
 
 
 def _policy(watched: bool) -> str:
@@ -347,7 +337,9 @@ def _environment() -> Environment:
         "whole": whole,
         "measured": measured,
         "minute": setting.minute,
-        "sizes": lambda rows: ", ".join(f"{name} {whole(n)}" for name, n in vars(rows).items()),
+        "sizes": lambda rows: ", ".join(
+            f"{name} {whole(n)}" for name, n in vars(rows).items() if n is not None
+        ),
         "anchor": setting.anchor,
     }
     return templates(filters, "bench.report", autoescape=True)

@@ -21,7 +21,7 @@ from bench.figures.request import Plot, Request
 from bench.figures.style import INK, canvas, dress, encoded
 from bench.records.format import whole
 from bench.records.frame import CELL
-from bench.records.run_files import read_curve
+from bench.records.run_files import CURVE, read_curve
 from bench.report.setting import Gathered
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ _SIZE = re.compile(rb'<svg [^>]*?width="([\d.]+)pt" height="([\d.]+)pt"')
 #: At most so many points are drawn of the curve of a run; with more runs than this, a page has no
 #: curves of single runs, which take 0.04 s and 30 KB each.
 POINTS, MOST_CURVES = 300, 100
+
+#: Why the curve of a run is not drawn.
+_DAMAGED = f"Its {CURVE} is damaged."
 
 #: CSS pixels of an inch of a figure: text of 7 points, right on paper, is small on a screen.
 PIXELS = 132
@@ -72,7 +75,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class NotDrawn:
-    """A figure that could not be drawn, the reason, and whether that is a bug of this program."""
+    """A figure that could not be drawn, the reason, and whether that is a bug or a damaged file."""
 
     kind: str
     place: str
@@ -177,19 +180,25 @@ def paragraphs(lines: Sequence[str]) -> Iterator[tuple[bool, str]]:
             yield from ((False, " ".join(line.split())) for line in part)
 
 
-def curves(folder: Path, kept: Kept) -> Picture | None:
+def curves(folder: Path, kept: Kept) -> Picture | NotDrawn | None:
     """Loss and validation NLL of a run against mini-batches; None where it keeps no curve."""
     key = ("curve", folder.name, folder.stat().st_mtime_ns)
     if key not in kept:
-        kept[key] = _curves(folder)
-    found: Picture | None = kept[key]
+        try:
+            kept[key] = _curves(folder)
+        except Exception as error:
+            why = " ".join(f"{_DAMAGED[:-1]} ({type(error).__name__}: {error}).".split())
+            kept[key] = NotDrawn("curve", folder.name, why, bug=True)
+    found: Picture | NotDrawn | None = kept[key]
     return found
 
 
-def _curves(folder: Path) -> Picture | None:
+def _curves(folder: Path) -> Picture | NotDrawn | None:
     curve = read_curve(folder)
     if curve is None:
-        return None
+        path = folder / CURVE
+        damaged = path.is_file() and path.stat().st_size
+        return NotDrawn("curve", folder.name, _DAMAGED, bug=True) if damaged else None
     losses = np.isfinite(curve.loss)
     steps, _, nll = curve.validation[np.isfinite(curve.validation[:, 2])].T
     panels = [

@@ -40,6 +40,7 @@ class ListedRun:
         compared: whether it is part of the comparison.
         numbers: title and value of every metric and cost that it has.
         details: what its numbers rest on; none of a failed run.
+        curve, not_drawn: its training curve, or why that is not drawn.
         command: what makes it again; None in one of too many runs.
         log, traceback: their ends, of a failed run.
     """
@@ -50,6 +51,7 @@ class ListedRun:
     numbers: tuple[tuple[str, str], ...] = ()
     details: tuple[Detail, ...] = ()
     curve: pictures.Picture | None = None
+    not_drawn: pictures.NotDrawn | None = None
     command: Command | None = None
     log: str = ""
     traceback: str = ""
@@ -75,7 +77,8 @@ def listed(gathered: Gathered, kept: pictures.Kept) -> Iterator[ListedRun]:
         folder = gathered.results / record.run
         if record.run in full:
             shown["numbers"] = tuple(_numbers(record))
-            shown["curve"] = pictures.curves(folder, kept) if draws else None
+            curve = pictures.curves(folder, kept) if draws else None
+            shown["not_drawn" if isinstance(curve, pictures.NotDrawn) else "curve"] = curve
             (shown["command"],) = commands([record])
             if record.status == "ok":
                 shown["details"] = tuple(details[record.run])
@@ -135,7 +138,11 @@ def in_progress(results: Path) -> Iterator[Progress]:
     """The runs of a results folder that have not ended, by name."""
     for folder in sorted(results.glob(f"*{_PART}")):
         if folder.is_dir():
-            yield _progress(folder)
+            try:
+                yield _progress(folder)
+            except (ArithmeticError, AttributeError, TypeError, ValueError):
+                note = "its log or its curve is damaged"
+                yield Progress(folder.name.removesuffix(_PART), 0, None, note)
 
 
 def tail(path: Path, size: int = _TAIL) -> str:

@@ -14,11 +14,12 @@ from typing import Any
 
 import pandas as pd
 
+from bench.errors import DataError
+from bench.records import store
 from bench.records.format import whole
 from bench.records.frame import frame_of, latest
 from bench.records.model import DatasetRecord, Record
 from bench.records.spec import METRICS_VERSION, Judge
-from bench.records.store import read_all
 from bench.study.studies import JUDGE, budgets, find, shipped
 
 #: At most so many values of one kind are listed in the setting.
@@ -44,16 +45,27 @@ class Gathered:
     left_out: tuple[str, ...]
 
 
-def gather(results: Path) -> Gathered:
+def gather(results: Path, unread: list[str] | None = None) -> Gathered:
     """Read a results folder; one that is empty or missing holds no runs.
 
+    A sentence on each record that can't be read goes to `unread`, if that is given.
+
     Raises:
-        DataError: a record is damaged.
+        DataError: a record can't be read.
     """
-    records = tuple(read_all(results))
+    records = []
+    for name in store.names(results):
+        try:
+            record = store.read(results, name)
+        except DataError as error:
+            if unread is None:
+                raise
+            unread.append(str(error))
+        else:
+            records += [record] if record else []
     frame = frame_of(records)
     compared, left_out = latest(frame)
-    return Gathered(results, records, frame, compared, tuple(left_out))
+    return Gathered(results, tuple(records), frame, compared, (*left_out, *(unread or ())))
 
 
 @dataclass(frozen=True)

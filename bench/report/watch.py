@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +29,9 @@ _HOSTS = (LOOPBACK, "localhost")
 #: Seconds between two looks at the results folder.
 LOOK = 1.0
 
+#: Seconds that a request may take, however slowly it comes.
+REQUEST = 10.0
+
 #: After a page that took t seconds the next one waits so many times t, so that watching takes a
 #: small share of one core from the runs.
 PAUSE = 9.0
@@ -42,7 +46,7 @@ class ReportServer(ThreadingHTTPServer):
         number: how many pages there were; 0 before the first.
         html: the last page.
         bugs: a line for each of its figures that a bug kept from being drawn.
-        trouble: why the last look made no page; empty where it did.
+        trouble: what is wrong with the page: records it lacks, or why it is not up to date.
 
     Raises:
         OSError: the port is taken or not allowed.
@@ -59,25 +63,30 @@ class ReportServer(ThreadingHTTPServer):
     def look(self) -> bool:
         """Make a new page if the finished runs have changed; return whether it was made.
 
-        If the folder can't be read, the last page stays, and `trouble` says why.
+        Records that can't be read are left out, and `trouble` names the first. If no page can be
+        made the last one stays, and `trouble` says why.
 
         Raises:
-            BenchError: it can't be read, and there is no page yet.
+            BenchError: the folder can't be read, and there is no page yet.
         """
         now, began = fingerprint(self.results), time.monotonic()
         if (self.number and now == self._seen) or began < self._ready:
             return False
-        self._seen = now
+        self._seen, unread = now, list[str]()
         try:
-            self.html, self.bugs = page(gather(self.results), self._kept, watched=True)
-        except BenchError as error:
-            self.trouble = str(error)
+            self.html, self.bugs = page(gather(self.results, unread), self._kept, watched=True)
+        except Exception as error:
+            why = (
+                str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+            )
+            self.trouble = f"Not up to date: {' '.join(why.split())}"
             if self.number:
                 return False
             raise
         ended = time.monotonic()
         self._ready = ended + (PAUSE * (ended - began) if self.number else 0)
-        self.trouble = ""
+        more = f" ({len(unread) - 1} more)" if len(unread) > 1 else ""
+        self.trouble = f"Left out{more}: {unread[0]}" if unread else ""
         self.number += 1
         return True
 
@@ -86,7 +95,7 @@ class ReportServer(ThreadingHTTPServer):
         news = {
             "page": self.number,
             "in_progress": progress_list(self.results),
-            "message": f"Not up to date: {self.trouble}" if self.trouble else "",
+            "message": self.trouble,
             "bad": bool(self.trouble),
         }
         return json.dumps(news).encode("utf-8", "backslashreplace")
@@ -106,7 +115,7 @@ class ReportServer(ThreadingHTTPServer):
                     for line in self.bugs:
                         notify(line)
                 if self.trouble not in ("", shown):
-                    notify(f"not up to date: {self.trouble}")
+                    notify(self.trouble)
                 shown = self.trouble
                 time.sleep(LOOK)
         finally:
@@ -131,6 +140,19 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "bench"
     sys_version = ""
 
+    def handle(self) -> None:
+        """Answer one request; a client that is slow to send it or to read is cut off."""
+        over = threading.Timer(REQUEST, self._cut_off)
+        over.daemon = True
+        over.start()
+        with suppress(OSError):  # the browser went away
+            super().handle()
+        over.cancel()
+
+    def _cut_off(self) -> None:
+        with suppress(OSError):  # it has just ended
+            self.connection.shutdown(socket.SHUT_RDWR)
+
     def do_GET(self) -> None:
         """Answer."""
         host = self.headers.get("Host", "").rpartition(":")[0]
@@ -148,10 +170,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
         self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("X-Frame-Options", "DENY")
+        self.send_header("Content-Security-Policy", "frame-ancestors 'none'")
         self.end_headers()
         if self.command == "GET":
-            with suppress(ConnectionError):  # the browser went away
-                self.wfile.write(body)
+            self.wfile.write(body)
 
     def do_HEAD(self) -> None:
         """Answer without the body."""

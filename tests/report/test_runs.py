@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.report.pictures import Kept, Picture, curves
+from bench.report.pictures import Kept, NotDrawn, Picture, curves
 from bench.report.runs import in_progress, tail
 
 from .conftest import curve
@@ -18,7 +18,7 @@ from .conftest import curve
 def drawn(folder: Path) -> Picture:
     """The picture of a run's curve, which must be there."""
     found = curves(folder, {})
-    assert found is not None
+    assert isinstance(found, Picture)
     return found
 
 
@@ -55,9 +55,11 @@ def test_the_paths_of_long_curves_are_short(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [None, "", "no json\n[1]\n", '{"loss": 1}\n'])
 def test_without_a_curve_there_is_no_picture(tmp_path: Path, content: str | None) -> None:
+    """One that can't be read is named."""
     if content is not None:
         (tmp_path / "curve.jsonl").write_text(content)
-    assert curves(tmp_path, {}) is None
+    found = curves(tmp_path, {})
+    assert isinstance(found, NotDrawn) if content else found is None
 
 
 def test_a_run_in_progress_says_how_far_it_is(tmp_path: Path) -> None:

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 
-from bench.errors import DataError
+from bench.records.run_files import CURVE
 from bench.report import watch
 from bench.report.watch import LOOPBACK, ReportServer
 
-from .conftest import Write
+from .conftest import Write, curve
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +49,8 @@ def server(results: Path) -> Iterator[ReportServer]:
 def get(port: int, path: str) -> str:
     with urllib.request.urlopen(f"http://{LOOPBACK}:{port}{path}", timeout=20) as answer:
         assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["X-Frame-Options"] == "DENY"
+        assert answer.headers["Content-Security-Policy"] == "frame-ancestors 'none'"
         text: str = answer.read().decode()
         return text
 
@@ -76,30 +82,86 @@ def test_a_run_that_is_made_again_is_a_change(results: Path, write: Write) -> No
     assert watch.fingerprint(results) != before
 
 
-def test_a_damaged_record_leaves_the_last_page_and_is_told(
+def test_a_damaged_record_is_named_and_the_others_are_shown(
     server: ReportServer, write: Write, results: Path
 ) -> None:
+    """Also where it is the first record of all, or comes while the page is open."""
     port = server.server_port
-    good = write("ffjord", "moons")
-    server.look()
     bad = write("ffjord", "moons", 1)
     (results / bad / "record.json").write_text("{")
-    assert not server.look()
-    assert good in get(port, "/")
+    assert server.look()
+    assert f"{bad}/record.json is damaged" in json.loads(get(port, "/news.json"))["message"]
+    good = write("ffjord", "moons")
+    assert server.look()
+    shown = get(port, "/")
+    assert good in shown
+    assert f"{bad}/record.json is damaged" in shown
     news = json.loads(get(port, "/news.json"))
     assert news["bad"]
     assert f"{bad}/record.json is damaged" in news["message"]
-    for path in (results / bad).iterdir():
-        path.unlink()
-    (results / bad).rmdir()
+    shutil.rmtree(results / bad)
     assert server.look()
     assert not json.loads(get(port, "/news.json"))["bad"]
 
 
-def test_the_first_page_needs_records_that_can_be_read(write: Write, results: Path) -> None:
-    (results / write("ffjord", "moons") / "record.json").write_text("{")
-    with ReportServer(results) as server, pytest.raises(DataError, match="is damaged"):
-        server.look()
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"minibatch": null, "seconds": 1, "loss": 2}\n',
+        '{"minibatch": 1e400, "seconds": 1, "loss": 2}\n',
+        '{"minibatch": 1, "seconds": 1, "loss": 1e308}\n'
+        '{"minibatch": 2, "seconds": 2, "loss": -1e308}\n',
+        f'{{"minibatch": 1{"0" * 400}, "seconds": 1, "loss": 2}}\n',
+        '[1]\n{"minibatch": 2, "seconds": 2, "loss": 1}\n',
+        '{"minibatch": 1, "seconds": 1, "loss": 1}\n["block"]\n',
+        '{"minibatch": "x", "seconds": 1, "loss": {}}\n',
+        "\x00\xff",
+    ],
+)
+def test_a_damaged_curve_is_named_and_its_run_is_shown(
+    server: ReportServer, write: Write, results: Path, content: str
+) -> None:
+    bad, good = write("ffjord", "moons"), write("jko", "moons")
+    curve(results / good, [4.0, 2.0])
+    (results / bad / CURVE).write_text(content)
+    under_way = results / "jko-rings-s0-0.part"
+    under_way.mkdir()
+    (under_way / CURVE).write_text(content)
+    (under_way / "log.txt").write_text("validation_nll 1.2.3\nmini-batch 1 of 9: x\n")
+    assert server.look()
+    shown = get(server.server_port, "/")
+    assert shown.count('<figure class="curve">') == 1
+    assert f"<b>curve</b> ({bad}): Its {CURVE} is damaged" in shown
+    assert [line for line in server.bugs if line.startswith(f"Not drawn: curve {bad}: ")]
+    assert "jko-rings-s0-0" in json.loads(get(server.server_port, "/news.json"))["in_progress"]
+
+
+def test_a_slow_client_is_cut_off_and_keeps_no_thread(
+    server: ReportServer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Half a request and then nothing; a byte now and then; an answer that nobody reads."""
+    monkeypatch.setattr(watch, "REQUEST", 1.0)
+    server.html = b"x" * 2**24
+    before = threading.active_count()
+    silent, slow, deaf = (
+        socket.create_connection((LOOPBACK, server.server_port), timeout=20) for _ in range(3)
+    )
+    silent.sendall(b"GET / HTTP/1.1\r\nHost: local")
+    deaf.sendall(f"GET / HTTP/1.0\r\nHost: {LOOPBACK}:1\r\n\r\n".encode())
+    began = time.monotonic()
+    with suppress(OSError):  # a reset or a broken pipe
+        while time.monotonic() < began + 20:
+            slow.sendall(b"G")
+            time.sleep(0.1)
+    assert time.monotonic() - began < 5
+    assert silent.recv(1) == b""
+    while threading.active_count() > before and time.monotonic() < began + 5:
+        time.sleep(0.05)
+    assert threading.active_count() == before
+    assert len(get(server.server_port, "/")) == 2**24
+    for client in (silent, slow, deaf):
+        client.close()
+    assert capfd.readouterr().err == ""
 
 
 def test_nothing_else_is_served_and_no_strangers_name(server: ReportServer) -> None:
