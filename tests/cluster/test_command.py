@@ -98,6 +98,30 @@ def test_a_command_that_ends_takes_its_cells_with_it(
     assert all(worker.poll() is None for worker in two.workers)
 
 
+def test_the_scheduler_dies(tmp_path: Path) -> None:
+    """One clear line, exit code 1, and nothing of Dask's own."""
+    own = Cluster(tmp_path, failures=3)
+    try:
+        own.start()
+        own.add()
+        command = [BENCH, "run", *LONG, "--results", str(tmp_path / "runs")]
+        with subprocess.Popen(
+            [*command, "--scheduler", own.address], stderr=subprocess.PIPE, text=True
+        ) as bench:
+            until(own.children, WAIT)
+            assert own.scheduler is not None
+            own.scheduler.kill()
+            _, told = bench.communicate(timeout=WAIT)
+        assert bench.returncode == 1
+        usual = ("Planning ", "gaussian moons seed 0: ")
+        assert [line for line in told.splitlines() if not line.startswith(usual)] == [
+            f"Error: The scheduler {own.address} is gone. Finished runs are kept; the same command "
+            "resumes the rest."
+        ]
+    finally:
+        own.stop()
+
+
 @pytest.mark.slow
 def test_a_cluster_on_this_machine(tmp_path: Path) -> None:
     command = [

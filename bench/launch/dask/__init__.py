@@ -11,7 +11,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -34,6 +34,9 @@ CONNECT = 10.0
 
 #: Seconds to wait for the first job: a queue may be long.
 QUEUE = 7 * 86_400.0
+
+#: A level of logging that no message has.
+_SILENT = logging.CRITICAL + 1
 
 #: Seconds between two looks whether jobs have ended (at their time limit) and are to be replaced.
 REPLACE = 60.0
@@ -62,10 +65,10 @@ def engine(
         UsageError: Dask is not installed, or the cluster is not to be had.
     """
     _need("distributed")
-    import distributed  # it sets its loggers up when it is imported
+    import distributed
 
-    logging.getLogger("distributed").setLevel(logging.ERROR)
     with ExitStack() as stack:
+        stack.enter_context(_quiet())
         threads, patience = limits.threads or 1, PATIENCE
         where: Any = scheduler
         if cluster == "local":
@@ -76,7 +79,7 @@ def engine(
                 resources=_resources(threads, device),
                 memory_limit=0,  # Dask does not see the child processes
                 dashboard_address=None,
-                silence_logs=logging.ERROR,
+                silence_logs=_SILENT,
             )
             where = stack.enter_context(closing(local))
         elif cluster:
@@ -96,17 +99,22 @@ def connect(where: Any) -> Client:
     """
     from distributed import Client
 
-    quiet = logging.getLogger("distributed").level
     try:
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
-        return Client(where, timeout=CONNECT, set_as_default=False)
+        with _quiet():
+            return Client(where, timeout=CONNECT, set_as_default=False)
     except (OSError, ValueError) as error:  # a TimeoutError is an OSError
         raise UsageError(
             f"No Dask scheduler answers at {where} (tried for {CONNECT:g} s).",
             "Start one (dask scheduler), and name it as it names itself: tcp://host:8786.",
         ) from error
-    finally:
-        logging.getLogger("distributed").setLevel(quiet)
+
+
+def _quiet() -> AbstractContextManager[None]:
+    """Have Dask print nothing: whoever finds out what is wrong says it in one line."""
+    from distributed.utils import silence_logging_cmgr
+
+    found: AbstractContextManager[None] = silence_logging_cmgr(_SILENT)
+    return found
 
 
 def _need(module: str) -> None:

@@ -117,14 +117,19 @@ class _Dispatcher:
             self.last_fit = now
         if now - self.last_fit < self.patience:
             return self.room
-        address = self.client.scheduler.address if self.client.scheduler else "of this study"
         if not running:
-            raise ClusterLost(f"The scheduler {address} is gone.", _KEPT)
+            raise self._gone()
         if self.unfit:
             worker, (what, remedy) = next(iter(self.unfit.items()))
             raise ClusterLost(f"The worker {worker} can't make these runs: {what}.", remedy)
-        problem, remedy = workers.lacking(found, self.resources, address, self.patience)
-        raise ClusterLost(f"{problem} {_KEPT}", remedy)
+        lacking = workers.lacking(found, self.resources, self._address(), self.patience)
+        raise ClusterLost(f"{lacking[0]} {_KEPT}", lacking[1])
+
+    def _address(self) -> str:
+        return self.client.scheduler.address if self.client.scheduler else "of this study"
+
+    def _gone(self) -> ClusterLost:
+        return ClusterLost(f"The scheduler {self._address()} is gone.", _KEPT)
 
     def make(self, job: Job, tell: Tell, halt: Halt) -> str:
         """Make one run on a worker, as `bench.launch.process.make` does here."""
@@ -168,6 +173,8 @@ class _Dispatcher:
                     lost = max(lost + 1, starts)
                     continue
                 except CancelledError as error:
+                    if self.client.status != "running":
+                        raise self._gone() from error
                     what = f"The scheduler gave up the run {job.spec.run}"
                     raise ClusterLost(f"{what}: {error or 'cancelled'}.", _KEPT) from error
                 except Exception as error:
