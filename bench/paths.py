@@ -1,11 +1,11 @@
-"""Where data are kept, how a file is replaced, and which commit this checkout is."""
+"""What is here: folders, cores, the commit of this checkout; and how a file is replaced."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
@@ -39,6 +39,38 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def usable_cores(root: Path = Path("/")) -> int:
+    """The cores that this process may use: by its affinity and by the quotas of its cgroups.
+
+    `root` is the root of the file system: for tests.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return cores
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:  # version 2
+            top = root / "sys/fs/cgroup"
+        elif "cpu" in controllers.split(","):
+            top = root / "sys/fs/cgroup/cpu"
+        else:
+            continue
+        group = top / path.lstrip("/")  # in a container it may lie outside of what is mounted
+        for folder in (group, *(above for above in group.parents if above.is_relative_to(top))):
+            with suppress(OSError, ValueError):  # ValueError: max, no quota
+                if (folder / "cpu.max").exists():
+                    quota, period = map(int, (folder / "cpu.max").read_text().split())
+                else:
+                    quota = int((folder / "cpu.cfs_quota_us").read_text())
+                    period = int((folder / "cpu.cfs_period_us").read_text())
+                if quota > 0:
+                    cores = min(cores, max(1, quota // period))
+    return cores
 
 
 def commit() -> str | None:

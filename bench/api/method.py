@@ -22,6 +22,14 @@ from bench.numerics.ode import Solver
 
 Log = Mapping[str, "float | Tensor"]
 
+#: What a log may not hold: names that the harness gives to numbers of its own.
+RESERVED = frozenset(
+    {
+        *("event", "total", "minibatch", "seconds", "validation_nll"),
+        *("step_cpu_seconds", "yardstick_cpu_seconds"),
+    }
+)
+
 #: The kinds of `Affine`.
 AffineKind = Literal["none", "diagonal", "full"]
 
@@ -168,8 +176,9 @@ class Method(nn.Module, ABC):
     def learn(self, batches: Stream) -> Iterator[Log]:
         """Take mini-batches `(batch_size, d)`, make one optimiser update for each, yield a log.
 
-        The log has at least the `loss`. The harness drives this generator: it may stop after any
-        step, and call `learn` again later with a stream that continues there.
+        The log has at least the `loss`, and none of the names in `RESERVED`. The harness drives
+        this generator: it may stop after any step, and call `learn` again later with a stream that
+        continues there.
         (`train` already has another meaning in torch.)
         """
 

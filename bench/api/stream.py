@@ -43,6 +43,7 @@ class Restored:
     """
 
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     evaluations: int = 0
     count: Callable[[], int] = lambda: 0
 
@@ -128,7 +129,8 @@ class Stream:
         A second push starts from the result of the first. A resumed method repeats the pushes
         through its finished blocks, from the first one.
         """
-        began, before = time.perf_counter(), self.restored.count()
+        began, cpu_began = time.perf_counter(), time.process_time()
+        before = self.restored.count()
         if self._kept is None:
             self._kept = self._enter(torch.tensor(self._rows))
         step = size = 0.0
@@ -142,6 +144,7 @@ class Stream:
         if self._again > 0:
             self._again -= 1
             self.restored.seconds += time.perf_counter() - began
+            self.restored.cpu_seconds += time.process_time() - cpu_began
             self.restored.evaluations += self.restored.count() - before
         return Movement(step / self._n, size / self._n)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from bench.cli.options import data_option, results_option
-from bench.paths import array_cache
+from bench.paths import array_cache, usable_cores
 from bench.records.format import memory
 from bench.terminal import echo
 
@@ -63,11 +63,10 @@ def doctor(results: Path, data: Path) -> None:
 
 
 def _system(problems: Problems) -> dict[str, str]:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found = {
         "Python": f"{platform.python_version()}, {sys.executable}",
         "Platform": platform.platform(),
-        "Cores": f"{usable} of {os.cpu_count()} usable",
+        "Cores": f"{usable_cores()} of {os.cpu_count()} usable",
     }
     try:
         import psutil

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 @click.option(
     "--threads",
     type=click.IntRange(1),
-    help="Threads per run [default: cores / jobs; on other machines 1].",
+    help="Threads per run [default: 1].",
 )
 @click.option("--scheduler", metavar="ADDRESS", help="Run on the workers of this Dask scheduler.")
 @click.option(
@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     "--timeout",
     type=POSITIVE,
     metavar="SECONDS",
-    help="Time limit per run, counted anew when a run resumes.",
+    help="Time limit per run, from the start of its process; counted anew when it resumes.",
 )
 @click.option(
     "--memory",

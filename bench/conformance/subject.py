@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.api.method import Continuous, Method
+from bench.api.method import RESERVED, Continuous, Method
 from bench.api.stream import Stream
 from bench.evaluation.flow import Flow
 from bench.numerics.ode import Solver
@@ -134,6 +134,8 @@ def learn(method: Method, batches: Stream) -> list[float]:
     for log in itertools.islice(method.learn(batches), left + 1):
         if not isinstance(log, Mapping) or "loss" not in log:
             raise Broken("no-loss", log=repr(log))
+        if taken := RESERVED.intersection(log):
+            raise Broken("reserved-name", name=min(taken))
         losses.append(float(log["loss"]))
     if len(losses) != left:
         count = f"more than {left}" if len(losses) > left else str(len(losses))

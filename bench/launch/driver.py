@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from bench.data import arrays
 from bench.errors import DataError, UsageError, unknown
 from bench.launch.worker import Event
-from bench.paths import data_root
+from bench.paths import data_root, usable_cores
 from bench.records import store
 from bench.records.bundle import results_dir
 from bench.records.model import Record
@@ -47,7 +47,7 @@ Display = Callable[
 class StudyRequest(Limits):
     """What to run, on what and how: the options of `bench run`, with their defaults.
 
-    Without `threads` the jobs share the cores; without `memory` a run may use 90 % of the machine.
+    Without `threads` a run has one; without `memory` it may use 90 % of the machine.
 
     Attributes:
         study: a study, its name or its file; None for `methods` on `datasets`, or for the quick
@@ -55,7 +55,8 @@ class StudyRequest(Limits):
         settings: `KEY=VALUE` hyper-parameters, added to the study's and winning over them.
         judge: fields of `bench.records.spec.Judge` to change; `test_rows` is one of them.
         jobs: runs at a time.
-        timeout: time limit per run in seconds, counted anew when a run resumes.
+        timeout: time limit per run in seconds, from the start of its process; counted anew when it
+            resumes.
         scheduler: address of a Dask scheduler to send the runs to.
         cluster: kind of Dask cluster to start, of `jobs` workers.
         resume: whether runs resume from the checkpoints of earlier calls.
@@ -148,7 +149,7 @@ def run(prepared: Prepared, display: Display, notify: Notify) -> StudyResult:
 
     Raises:
         UsageError: the results folder can't be written, or the cluster can't be used.
-        ClusterLost: the cluster was lost on the way.
+        StudyLost: the results folder or the cluster was lost on the way.
     """
     planned, folder = prepared.plan, prepared.folder
     todo = {spec.run for spec in planned.todo}
@@ -280,6 +281,8 @@ def _several(given: Any) -> tuple[Any, ...]:
 def _on_this_machine(request: StudyRequest, notify: Notify) -> StudyRequest:
     """Return the request with a device that exists, and no more threads in all than cores.
 
+    A run has one thread unless more are asked for: small models are no faster with more, on a busy
+    machine they are slower, and the number must not depend on the machine, as it changes the bits.
     Nothing is known of other machines.
     """
     import psutil
@@ -287,16 +290,16 @@ def _on_this_machine(request: StudyRequest, notify: Notify) -> StudyRequest:
     request = replace(request, device=device_of(request.device, request.elsewhere))
     if request.elsewhere:
         return request
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    jobs = min(request.jobs, max(1, cores // (request.threads or 1)))
+    cores, threads = usable_cores(), request.threads or 1
+    jobs = min(request.jobs, max(1, cores // threads))
     if jobs < request.jobs:
-        per_run = f" with {request.threads} threads each" if request.threads else ""
-        notify(f"Running {jobs} at a time, not {request.jobs}{per_run}: there are {cores} cores.")
+        per_run = f" with {threads} threads each" if threads > 1 else ""
+        number = "is 1 core" if cores == 1 else f"are {cores} cores"
+        notify(f"Running {jobs} at a time, not {request.jobs}{per_run}: there {number}.")
     return replace(
         request,
         jobs=jobs,
-        threads=request.threads or max(1, cores // jobs),
+        threads=threads,
         memory=request.memory or 0.9 * psutil.virtual_memory().total / 2**30,
     )
 

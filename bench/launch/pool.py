@@ -15,7 +15,7 @@ from threading import Thread
 from filelock import FileLock, Timeout
 
 from bench.errors import BenchError, UsageError
-from bench.launch.process import Halt, make
+from bench.launch.process import Halt, StudyLost, make
 from bench.launch.worker import Event, Job, Tell
 from bench.records import store
 from bench.records.spec import Limits, RunSpec
@@ -26,10 +26,8 @@ LOOK_EVERY = 0.5
 _Events = queue.Queue[tuple[Job, Event]]
 
 
-class ClusterLost(BenchError):
-    """The study can't go on; finished runs are kept."""
-
-    exit_code = 1
+class ClusterLost(StudyLost):
+    """The cluster can't make the runs any more."""
 
 
 def run_all(
@@ -85,7 +83,7 @@ def make_all(
 
     Raises:
         UsageError: the results folder can't be written.
-        ClusterLost: `make_one` or `places` raised it.
+        StudyLost: the results folder is gone, or the cluster.
     """
     with opened(results):
         tempfile.TemporaryFile(dir=results).close()
@@ -143,7 +141,7 @@ def _run_one(
             end["status"] = make_one(job, tell, halt)
         if end["status"] == "busy":
             halt.stop.wait(LOOK_EVERY)
-    except ClusterLost as error:
+    except StudyLost as error:
         end["lost"] = error
     except Exception as error:  # no process can be started, a full disk; the other runs go on
         known = isinstance(error, OSError | BenchError)

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pickle
+import secrets
 import signal
 import subprocess
 import sys
@@ -15,14 +16,17 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import psutil
 from filelock import FileLock, Timeout
 
-from bench.launch.worker import Job, Tell
+from bench.errors import BenchError
+from bench.launch.worker import END_WITHIN, GUARDED, OUT_OF_TIME, Event, Job, Tell
 from bench.records import store
+from bench.records.model import STATUSES
 
 #: Seconds past its time limit after which a run is killed. It stops by itself between two steps,
 #: and is interrupted wherever it is after half of them.
@@ -36,6 +40,32 @@ LIVES = 3
 
 #: Lines of its log that the record of a run keeps whose process died.
 KEPT_LINES = 40
+
+#: Bytes of a run's log: of a longer one the beginning and the end are kept.
+LOG_BYTES, LOG_HEAD, LOG_TAIL = 2**24, 2**23, 2**20
+
+#: Bytes of a message from a child; a longer one ends the run.
+MESSAGE_BYTES = 2**20
+
+#: What is taken from a message of each kind; all but the validation's NLL must be there.
+MESSAGES: dict[str, dict[str, type]] = {
+    "step": {"minibatch": int, "total": int, "loss": float, "validation_nll": float},
+    "stage": {"stage": str},
+    "note": {"note": str},
+    "end": {"status": str},
+}
+
+#: Seconds between two looks for the processes that a run has started.
+LOOK_EVERY = 1.0
+
+#: The variable that all processes of a run inherit, with a value of its own for each child.
+MARK = "BENCH_CHILD"
+
+
+class StudyLost(BenchError):
+    """The study can't go on; finished runs are kept."""
+
+    exit_code = 1
 
 
 @dataclass(frozen=True)
@@ -73,6 +103,7 @@ def make(job: Job, tell: Tell, halt: Halt) -> str:
 
     Raises:
         OSError: no process can be started, or the record of one that died can't be written.
+        StudyLost: the results folder is gone.
     """
     lives, last, began = LIVES, None, store.utc()
     while True:
@@ -102,22 +133,65 @@ def make(job: Job, tell: Tell, halt: Halt) -> str:
 
 def _attempt(job: Job, tell: Tell, halt: Halt, errors: IO[bytes]) -> Ending:
     ending, status, killed_before = Ending(), "", _killed_for_memory()
-    child = _start(job, errors)
-    watch = threading.Thread(target=_watch, args=(child, job, halt, ending), daemon=True)
+    mark, deadline = secrets.token_hex(), time.monotonic() + (job.spec.timeout or math.inf)
+    job = replace(job, deadline=deadline)
+    child = _start(job, errors, mark)
+    watch = threading.Thread(target=_watch, args=(child, mark, job, halt, ending), daemon=True)
     watch.start()
     assert child.stdout is not None
-    for line in child.stdout:
-        with suppress(ValueError):
-            event = json.loads(line)
-            if event["event"] == "end":
-                status = event["status"]
-            else:
-                tell(event)
+    heard = False
+    for line in iter(partial(child.stdout.readline, MESSAGE_BYTES), b""):
+        if not line.endswith(b"\n") and len(line) < MESSAGE_BYTES:  # it was killed meanwhile
+            break
+        try:
+            event = understood(line, job.spec.minibatches)
+        except ValueError as error:
+            if not heard or status:  # what Python prints when it starts, or when it ends
+                continue
+            ending = Ending("error", f"Its process sent a message that is not valid: {error}")
+            _end(child, mark)
+            break
+        heard = True
+        if event["event"] == "end":
+            status = event["status"]
+        else:
+            tell(event)
     code = child.wait()
     watch.join()
-    if status or ending.reason:
-        return Ending(status) if status else ending
+    if status and not (status == "interrupted" and ending.reason):
+        return Ending(status)
+    if ending.reason:
+        return ending
     return Ending(*_cause(code, _killed_for_memory() > killed_before))
+
+
+def understood(line: bytes, minibatches: int) -> Event:
+    """Return the event in a line from a child: what is known of it, and nothing else.
+
+    Raises:
+        ValueError: there is none, and why.
+    """
+    start = f"{line[:40]!r}"
+    if not line.endswith(b"\n"):
+        raise ValueError(f"{start} ... is longer than {MESSAGE_BYTES:,} bytes")
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{start} is not JSON") from error
+    kind = event.get("event") if isinstance(event, dict) else None
+    if not isinstance(kind, str) or kind not in MESSAGES:
+        raise ValueError(f"{start} is not an event")
+    known: Event = {"event": kind}
+    for name, wanted in MESSAGES[kind].items():
+        if name in event or name != "validation_nll":
+            known[name] = event.get(name)
+            if type(known[name]) is not wanted:
+                raise ValueError(f"{name} is not {wanted.__name__} in {start}")
+    if kind == "step" and not 1 <= known["minibatch"] <= known["total"] == minibatches:
+        raise ValueError(f"no step of {minibatches:,} mini-batches is {start}")
+    if kind == "end" and known["status"] not in (*STATUSES, "busy", "interrupted"):
+        raise ValueError(f"{known['status']!r:.40} is not a status")
+    return known
 
 
 def _cause(code: int, short_of_memory: bool) -> tuple[str, str]:
@@ -129,8 +203,8 @@ def _cause(code: int, short_of_memory: bool) -> tuple[str, str]:
     return "error", f"Ended {by}"
 
 
-def _start(job: Job, errors: IO[bytes]) -> subprocess.Popen[str]:
-    environment = dict(os.environ)
+def _start(job: Job, errors: IO[bytes], mark: str) -> subprocess.Popen[bytes]:
+    environment = os.environ | {MARK: mark}
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         environment[name] = str(job.limits.threads or 1)
     environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # deterministic cuBLAS
@@ -141,7 +215,6 @@ def _start(job: Job, errors: IO[bytes]) -> subprocess.Popen[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,
-        text=True,
         env=environment,
         start_new_session=True,  # Ctrl-C is the parent's to handle
     )
@@ -149,41 +222,93 @@ def _start(job: Job, errors: IO[bytes]) -> subprocess.Popen[str]:
     return child
 
 
-def _say(child: subprocess.Popen[str], line: str) -> None:
+def _say(child: subprocess.Popen[bytes], line: str) -> None:
     assert child.stdin is not None
     with suppress(BrokenPipeError):
-        print(line, file=child.stdin, flush=True)
+        child.stdin.write(f"{line}\n".encode())
+        child.stdin.flush()
 
 
-def _watch(child: subprocess.Popen[str], job: Job, halt: Halt, ending: Ending) -> None:
-    """Stop, interrupt and kill the child as its limits and `halt` demand."""
-    start = time.monotonic()
+def _watch(child: subprocess.Popen[bytes], mark: str, job: Job, halt: Halt, ending: Ending) -> None:
+    """Stop, interrupt and kill the child as its limits and `halt` demand; end all below it."""
     timeout, memory = job.spec.timeout, job.limits.memory or math.inf
-    asked = math.inf
+    log = store.part(job.results, job.spec.run) / "log.txt"
+    asked, look, below = math.inf, -math.inf, list[psutil.Process]()
     while child.poll() is None:
         now = time.monotonic()
-        over = now - start - timeout if timeout else -math.inf
+        over = now - job.deadline
         if halt.stop.is_set() and asked == math.inf:
             asked = now
             _say(child, "stop")
         if over > GRACE / 2 and not ending.status:
             ending.status = "timeout"
             ending.reason = f"interrupted {over:.3g} s after its time limit of {timeout:g} s"
-            child.terminate()
+            child.send_signal(OUT_OF_TIME)
         if over > GRACE:
             ending.reason = f"killed {over:.3g} s after its time limit of {timeout:g} s"
-        taken = 0.0
-        with suppress(psutil.Error):  # it may have ended
-            taken = psutil.Process(child.pid).memory_info().rss / 2**30
+        if now - look >= LOOK_EVERY:
+            look, below = now, _processes(child.pid)
+        taken = _resident(below)
+        if taken > memory and len(below) > 1:  # shared pages were counted several times
+            taken = _resident(below, proportional=True)
         too_much = taken > memory
         if too_much:
             ending.status = "oom"
-            ending.reason = f"killed: it used {taken:.2f} GiB of memory, the limit is {memory:.2f}"
+            who = "it" if len(below) < 2 else f"it and the {len(below) - 1} processes below it"
+            what = f"used {taken:.2f} GiB of memory, the limit is {memory:.2f}"
+            ending.reason = f"killed: {who} {what}"
+        _shorten(log)
         if halt.kill.is_set() or now - asked > PATIENCE or over > GRACE or too_much:
             break
         time.sleep(0.05)
-    with suppress(ProcessLookupError):  # also the processes that a child has left behind
+    _end(child, mark)
+    _shorten(log)
+
+
+def _processes(child: int) -> list[psutil.Process]:
+    """Return the process that makes the run, and those below it."""
+    with suppress(psutil.Error):  # it may have ended
+        top = psutil.Process(child)
+        return [*([] if GUARDED else [top]), *top.children(recursive=True)]
+    return []
+
+
+def _resident(processes: list[psutil.Process], proportional: bool = False) -> float:
+    """Return their resident memory in GiB; where the system knows it, each one's share of it."""
+    taken = 0
+    for process in processes:
+        with suppress(psutil.Error):
+            info = process.memory_full_info() if proportional else process.memory_info()
+            taken += getattr(info, "pss", info.rss)
+    return taken / 2**30
+
+
+def _end(child: subprocess.Popen[bytes], mark: str) -> None:
+    """End a child and what it has started: by its guard, or else by process group and mark."""
+    with suppress(ProcessLookupError):
+        if GUARDED:
+            child.send_signal(signal.SIGUSR1)
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(END_WITHIN + 1)
         os.killpg(child.pid, signal.SIGKILL)
+    for process in psutil.process_iter() if child.wait() < 0 else ():  # its guard may be killed
+        with suppress(psutil.Error):
+            if process.environ().get(MARK) == mark:
+                process.kill()
+
+
+def _shorten(log: Path) -> None:
+    """Leave out the middle of a log that is too long; its writers append wherever it ends."""
+    with suppress(OSError):
+        if log.stat().st_size <= LOG_BYTES:
+            return
+        with open(log, "r+b") as file:
+            file.seek(-LOG_TAIL, os.SEEK_END)
+            tail = file.read().partition(b"\n")[2]
+            file.truncate(LOG_HEAD)
+        with open(log, "ab") as file:
+            file.write(b"\n... output left out: a log is at most %d MiB ...\n" % (LOG_BYTES >> 20))
+            file.write(tail)
 
 
 def _killed_for_memory() -> int:
@@ -207,6 +332,11 @@ def _last_lines(job: Job, errors: IO[bytes]) -> list[str]:
 
 def leave_record(job: Job, status: str, reason: str, **more: Any) -> str:
     """Write the record of a run that left none; its status, or `busy` if another has it now."""
+    if not job.results.is_dir():
+        raise StudyLost(
+            f"The results folder {job.results} is gone.",
+            "Type the command again when it is back.",
+        )
     content = store.outline(job.spec) | {"status": status, "reason": reason} | more
     try:
         with FileLock(store.lock_file(job.results, job.spec.run), timeout=5):

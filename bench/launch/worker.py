@@ -3,6 +3,9 @@
 It reads its job, a pickle in one line of hexadecimal digits, and writes one line of JSON for each
 event. All other output goes to the run's log. A line `stop` on standard input asks it to stop after
 the current step; when standard input ends, its parent is gone, and it ends too.
+
+On Linux the process that was started is a guard: it makes the run in a process of its own, and ends
+all processes that the run has started when the run ends, however it ends.
 """
 
 from __future__ import annotations
@@ -11,8 +14,10 @@ import ctypes
 import datetime
 import faulthandler
 import json
+import math
 import os
 import pickle
+import resource
 import signal
 import sys
 import threading
@@ -38,13 +43,25 @@ REPORT_EVERY = 0.2
 #: Seconds between two steps in the log.
 LOG_EVERY = 30.0
 
+#: Whether a run has a guard: a process that adopts what the run leaves behind, see `prctl(2)`.
+GUARDED = sys.platform == "linux"
+
+_ON_PARENTS_DEATH, _ADOPT_ORPHANS = 1, 36  # of <sys/prctl.h>
+
+#: What the parent sends a run that is out of time by the parent's clock: see `_run`.
+OUT_OF_TIME = signal.SIGUSR2
+
+#: Seconds that a guard tries to end what a run has left.
+END_WITHIN = 10.0
+
 
 @dataclass(frozen=True)
 class Job:
     """A run for a child process, below a results folder.
 
     `gpu` is the GPU that it sees, None for all. `seen` is the stamp of the record that it is to
-    replace: any other record means that the run is done.
+    replace: any other record means that the run is done. `deadline` is the `time.monotonic()` at
+    which its time is over, counted from the start of the child.
     """
 
     spec: RunSpec
@@ -52,20 +69,25 @@ class Job:
     limits: Limits = field(default_factory=Limits)
     gpu: str | None = None
     seen: list[Any] | None = None
+    deadline: float = math.inf
 
 
 def main() -> None:
     """Make the run that standard input describes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    channel = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
+    if GUARDED:
+        _under_guard()
+    channel, orders = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8"), os.dup(0)
     os.dup2(2, 1)
-    with suppress(OSError, AttributeError):  # Linux: the kernel ends this process, not its parent
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    # Neither is the method's: other programs don't inherit them, nor does a fork the channel.
+    os.register_at_fork(after_in_child=lambda: os.dup2(2, channel.fileno(), inheritable=False))
+    with suppress(OSError):  # Linux: the kernel ends this process, not its parent
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
-        prctl, on_parents_death = ctypes.CDLL(None).prctl, 1
-        prctl(on_parents_death, signal.SIGKILL)  # even if it is stuck in C
-    job: Job = pickle.loads(bytes.fromhex(sys.stdin.readline()))
+    requests = os.fdopen(orders, encoding="utf-8")
+    job: Job = pickle.loads(bytes.fromhex(requests.readline()))
     stop, evaluating = threading.Event(), threading.Event()
-    threading.Thread(target=_listen, args=(stop, evaluating), daemon=True).start()
+    threading.Thread(target=_listen, args=(requests, stop, evaluating), daemon=True).start()
     results, run = job.results, job.spec.run
     try:
         lock = FileLock(store.lock_file(results, run)).acquire(timeout=0)
@@ -88,6 +110,55 @@ def main() -> None:
         _run(job, channel, stop, evaluating)
 
 
+def _under_guard() -> None:
+    """Return in a new process; this one waits for its end, and ends as it did.
+
+    The guard is the parent of all that the run has started, also in sessions of their own, once
+    their own parents are gone. It ends all of it when the run ends. On SIGUSR1, which it also gets
+    when its own parent dies, it ends the run.
+    """
+    prctl, guard = ctypes.CDLL(None).prctl, os.getpid()
+    prctl(_ADOPT_ORPHANS, 1)
+    prctl(_ON_PARENTS_DEATH, signal.SIGUSR1)
+    child = os.fork()
+    if not child:
+        prctl(_ON_PARENTS_DEATH, signal.SIGKILL)  # even if it is stuck in C
+        if os.getppid() != guard:
+            os._exit(1)
+        return
+    for passed_on in (signal.SIGTERM, OUT_OF_TIME):
+        signal.signal(passed_on, lambda number, _: os.kill(child, number))
+    signal.signal(signal.SIGUSR1, lambda *_: os.kill(child, signal.SIGKILL))
+    ended = status = 0
+    while ended != child:
+        ended, status = os.wait()
+    _end_children()
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        with suppress(OSError):  # SIGKILL has no handler
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(guard, -code)
+    os._exit(code)
+
+
+def _end_children() -> None:
+    """Kill all processes below this one, until there are none."""
+    deadline = time.monotonic() + END_WITHIN
+    while time.monotonic() < deadline:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0]:
+                continue
+        except ChildProcessError:
+            return
+        import psutil
+
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                process.kill()
+        time.sleep(0.01)
+
+
 def spaced(seconds: float, tell: Tell) -> Tell:
     """Return `tell` without the steps that follow too soon; a validation is always told."""
     last = 0.0
@@ -108,18 +179,20 @@ def _run(job: Job, channel: IO[str], stop: threading.Event, evaluating: threadin
     from bench.training.loop import TimedOut
     from bench.training.run import execute
 
-    spec, began = job.spec, time.monotonic()
+    spec = job.spec
 
     def interrupt(*_: object) -> None:
-        """On SIGTERM: from the parent past the time limit, or from anybody who wants an end."""
-        if spec.timeout and time.monotonic() - began > spec.timeout:
-            raise TimedOut(f"interrupted past the time limit of {spec.timeout:g} s")
+        """On SIGTERM, from anybody who wants an end."""
         if evaluating.is_set():  # nothing half-way is kept; the last checkpoint is written
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
         stop.set()
 
+    def out_of_time(*_: object) -> None:
+        raise TimedOut(f"interrupted past the time limit of {spec.timeout:g} s")
+
     signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(OUT_OF_TIME, out_of_time)
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
     def log(event: Event) -> None:
@@ -139,7 +212,7 @@ def _run(job: Job, channel: IO[str], stop: threading.Event, evaluating: threadin
             tell(event)
 
     _log(f"process {os.getpid()}, {torch.get_num_threads()} threads, {spec.device}")
-    draft = execute(spec, job.results, report, stop, job.limits)
+    draft = execute(spec, job.results, report, stop, job.limits, job.deadline)
     _log(" ".join(filter(None, (draft["status"], draft["reason"]))))
     _send(channel, {"event": "end", "status": draft["status"]})
 
@@ -154,9 +227,9 @@ def _log(text: str) -> None:
         os.write(2, f"{now} {text}\n".encode())
 
 
-def _listen(stop: threading.Event, evaluating: threading.Event) -> None:
+def _listen(requests: IO[str], stop: threading.Event, evaluating: threading.Event) -> None:
     """Do what the parent asks. Standard input stays open as long as it lives."""
-    for line in sys.stdin:
+    for line in requests:
         if line.strip() == "stop":
             stop.set()
             if evaluating.is_set():

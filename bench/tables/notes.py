@@ -24,6 +24,10 @@ _READ = (
     *("nll_rows", "test_rows", "nll_groups", "mmd_n", "aggregated_n", "permutations"),
 )
 
+#: A run whose training took more seconds than these, and more than so many times its CPU seconds,
+#: was made on a busy machine.
+BUSY_SECONDS, BUSY_RATIO = 1.0, 2.0
+
 #: How two methods were compared, in words.
 _TESTS: dict[Test, str] = {
     "paired": (
@@ -75,6 +79,7 @@ def short_notes(
         yield Note("", " ".join(sentences))
     if marks.VERDICT in metrics and any(marks.verdict_of(cell) for cell in known):
         yield Note("", f"Samples vs data: one MMD test over seven bandwidths, {PERCENT}, Holm.")
+    yield from _busy_notes(known)
     for ranking in rankings[:1]:
         first = (f"{ranking.methods[j]} {ranking.average[j]:.2f}" for j in ranking.order[:3])
         yield Note("", f"Average rank on {len(ranking.datasets)} data sets: {', '.join(first)}.")
@@ -159,6 +164,7 @@ def notes_of(known: list[Cell], metrics: Sequence[str], used: str) -> Iterator[N
         yield from _verdict_notes(known, ok)
     yield Note("", _how_measured(ok, metrics))
     yield Note("", _where(runs, ok, metrics))
+    yield from _busy_notes(known)
     yield from _data_notes(known)
     yield from _variant_notes(known)
     yield from _failures(runs)
@@ -233,6 +239,19 @@ def _where(runs: pd.DataFrame, ok: pd.DataFrame, metrics: Sequence[str]) -> str:
         kinds += ["resident set of the process"] if (~on_gpu).any() else []
         text += f" Memory: peak, {' or '.join(kinds)}."
     return text
+
+
+def _busy_notes(known: Sequence[Cell]) -> Iterator[Note]:
+    """How many of the runs on a CPU had to wait for other programs while they trained."""
+    here = [cell for cell in known if cell.key["device"] == "cpu" and len(cell.well)]
+    busy = 0
+    for cell in here:
+        wall, cpu = cell.numbers("train_seconds"), cell.numbers("train_cpu_seconds")
+        busy += int(((wall > BUSY_SECONDS) & (wall > BUSY_RATIO * cpu)).sum())  # not where NaN
+    if busy:
+        of = f"{busy} of {sum(len(cell.well) for cell in here)} runs"
+        text = f"The machine was busy in {of}: training took over twice its CPU time."
+        yield Note("", text)
 
 
 def _data_notes(known: list[Cell]) -> Iterator[Note]:

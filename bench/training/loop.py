@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.api.method import ContractBroken, Log, Method, evaluations
+from bench.api.method import RESERVED, ContractBroken, Log, Method, evaluations
 from bench.api.stream import RowsNotFinite, Stream
 from bench.evaluation.flow import Flow, Report
 from bench.numerics.ode import Solver, SolverFailed, failure
@@ -47,6 +47,7 @@ class Training:
     minibatches: int = 0
     samples_seen: int = 0
     train_seconds: float = 0.0
+    train_cpu_seconds: float = 0.0
     validation_seconds: float = 0.0
     checkpoint_seconds: float = 0.0
     nfe_train: int = 0
@@ -88,7 +89,8 @@ def train(
     """Train `method` until the stream ends, then load the state that was best on validation.
 
     States before the method's first candidate are validated, for the curve, but not chosen. The
-    seconds of training are those in the method's generator, the device synchronised at both ends.
+    seconds of training are those in the method's generator, the device synchronised at both ends;
+    the CPU seconds those of all threads of this process meanwhile.
 
     Args:
         method: a method on its device.
@@ -116,8 +118,10 @@ def train(
     counted = evaluations(method)
     while True:
         step, start = done.minibatches + 1, _now(stream) - restored.seconds
+        cpu_start = time.process_time() - restored.cpu_seconds
         log = _advance(generator, step)
         done.train_seconds += _now(stream) - restored.seconds - start
+        done.train_cpu_seconds += time.process_time() - restored.cpu_seconds - cpu_start
         before, counted = counted, evaluations(method) - restored.evaluations
         done.nfe_train += counted - before
         if log is None:
@@ -129,6 +133,10 @@ def train(
             )
         if "loss" not in log:
             raise ContractBroken(f"{type(method).__name__} yielded a log without a loss")
+        if taken := RESERVED.intersection(log):
+            raise ContractBroken(
+                f"{type(method).__name__} logged {min(taken)!r}, a name that the harness uses"
+            )
         done.minibatches, done.samples_seen = step, step * stream.batch_size
         values = {name: float(value) for name, value in log.items()}
         done.last_loss = values["loss"]

@@ -44,6 +44,7 @@ def execute(
     report: Report,
     stop: threading.Event | None = None,
     limits: Limits | None = None,
+    deadline: float | None = None,
 ) -> store.Draft:
     """Start or resume a run, and publish its record below `results`, however it ends.
 
@@ -54,11 +55,15 @@ def execute(
         stop: when set, the run ends after the current step: its status is `interrupted`, it has no
             record, and it resumes from there the next time.
         limits: how the run is kept; its process enforces the limits on threads and memory.
+        deadline: the `time.monotonic()` at which to stop; without it, the run's time limit from
+            now on.
 
     Returns:
         The record as it was written.
     """
     limits = limits or Limits()
+    if deadline is None:
+        deadline = time.monotonic() + (spec.timeout or math.inf)
     folder = store.begin(results, spec.run)
     draft = store.outline(spec)
     session = Session(
@@ -68,7 +73,7 @@ def execute(
         report=report,
         limits=limits,
         stop=stop or threading.Event(),
-        deadline=time.monotonic() + spec.timeout if spec.timeout else math.inf,
+        deadline=deadline,
         timer=ReferenceTimer() if limits.reference_timing and spec.device == "cpu" else None,
     )
     try:
@@ -85,6 +90,7 @@ def execute(
     except Exception as error:  # a failed run is a record too
         reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
         draft |= {"status": "error", "reason": reason}
+        folder.mkdir(exist_ok=True)  # where somebody has removed it, but not the results folder
         (folder / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
     draft["finished"] = store.utc()
     store.publish(results, spec.run, draft)

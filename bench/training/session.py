@@ -30,6 +30,7 @@ from bench import paths
 from bench.api.method import Method
 from bench.api.stream import Stream
 from bench.data.arrays import Loaded
+from bench.errors import DataError
 from bench.evaluation.flow import Report, pick
 from bench.records import store
 from bench.records.spec import Limits, RunSpec
@@ -42,6 +43,9 @@ CURVE = "curve.jsonl"
 
 #: The layout of what a checkpoint holds.
 CHECKPOINT_FORMAT = 1
+
+#: Seconds between two looks whether the folder of a run is still there.
+LOOK_EVERY = 1.0
 
 #: The last checkpoint and the one before it, in the folder of a run.
 CHECKPOINT_NAMES = ("checkpoint.bin", "checkpoint-before.bin")
@@ -73,27 +77,31 @@ class Session:
 
         Raises:
             Interrupted: it was asked to stop.
+            DataError: its folder is gone.
             Diverged, TimedOut, ContractBroken: as `bench.training.loop.train`.
         """
         spec, draft, judge = self.spec, self.draft, self.spec.judge
         found, notes = newest_checkpoint(self.folder, spec.key)
         for note in notes:
-            self.report({"event": "note", "note": note})
+            self._note(note)
         kept = found or {}
-        done = Training(**kept.get("training", {}))
+        # Checkpoints of earlier versions have no CPU seconds: those of the run are not known.
+        done = Training(
+            **{"train_cpu_seconds": math.nan if found else 0.0} | kept.get("training", {})
+        )
         threads = torch.get_num_threads()
         here = {"after": done.minibatches, "started": store.utc(), "threads": threads}
         draft["sessions"] = [*kept.get("sessions", []), here]
         if found:
             draft["started"] = found["started"]
-            note = f"Resuming after mini-batch {done.minibatches:,}."
-            self.report({"event": "note", "note": note})
+            self._note(f"Resuming after mini-batch {done.minibatches:,}.")
             method.load_state_dict(found["state"])
             method.resume(found["progress"])
         else:
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), time.process_time()
             method.affine.fit(data.train)
             done.train_seconds += time.perf_counter() - start
+            done.train_cpu_seconds += time.process_time() - cpu_start
         self.method = method
         self.stream = Stream(
             data.train,
@@ -112,7 +120,7 @@ class Session:
         files = [Path(spec.data_root) / name for source in sources for name in source.files]
         with open(self.folder / CURVE, "ab") as self.curve:
             self.curve.truncate(min(kept.get("curve_bytes", 0), self.curve.tell()))
-            self.cpu_seconds = time.process_time()
+            self.cpu_seconds, self.look, self.noted = time.process_time(), 0.0, ""
             self.due = time.monotonic() + self.limits.checkpoint_every
             try:
                 if found:
@@ -134,7 +142,8 @@ class Session:
                 draft["method"]["params"] = method.size() + method.affine.size()
                 counts = ("minibatches", "samples_seen", "best_step", "best_validation_nll")
                 draft["training"] = {name: getattr(done, name) for name in (*counts, "last_loss")}
-                costs = ("train_seconds", "validation_seconds", "checkpoint_seconds", "nfe_train")
+                clocks = ("train", "train_cpu", "validation", "checkpoint")
+                costs = (*(f"{clock}_seconds" for clock in clocks), "nfe_train")
                 draft["cost"] |= {name: getattr(done, name) for name in costs}
                 draft["cost"] |= self._peaks()
         if self.stop.is_set():
@@ -151,6 +160,9 @@ class Session:
 
     def _after_step(self, done: Training) -> None:
         stopped, now = self.stop.is_set(), time.monotonic()
+        if now - self.look >= LOOK_EVERY:
+            self.look = now
+            self._check_folder()
         finished = done.minibatches == self.stream.total
         if not (stopped or finished or now >= self.due or now > self.deadline):
             return
@@ -174,11 +186,23 @@ class Session:
         try:
             write_checkpoint(self.folder, content)
         except OSError as error:
-            self.report({"event": "note", "note": f"No checkpoint can be written: {error}"})
+            self._check_folder()
+            note = f"No checkpoint can be written: {error}"
+            if note != self.noted:  # once for each cause, as there may be thousands
+                self._note(note)
+            self.noted = note
         done.checkpoint_seconds += time.perf_counter() - began
         self.due = time.monotonic() + self.limits.checkpoint_every
         if stopped:
             raise Interrupted(f"Stopped after mini-batch {done.minibatches:,}.")
+
+    def _check_folder(self) -> None:
+        with suppress(OSError):  # it can't be reached now
+            if not self.folder.exists():
+                raise DataError(f"The folder {self.folder} was removed while the run was training.")
+
+    def _note(self, note: str) -> None:
+        self.report({"event": "note", "note": note})
 
     def _peaks(self) -> dict[str, int]:
         """Return peak memory in bytes over all sessions, by the names in a record's cost."""

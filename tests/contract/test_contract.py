@@ -54,6 +54,7 @@ def test_a_method_that_keeps_it(kind: type[Method]) -> None:
         (methods.Unfinished, "class", "abstract", "inverse"),
         (methods.Overruns, "learns", "log-count", "6 mini-batches"),
         (methods.Overruns, "budget", "wrong-count", "7 updates"),
+        (methods.LogsSeconds, "learns", "reserved-name", "'seconds'"),
         (methods.Greedy, "budget", "several-updates", "2 steps"),
         (
             methods.DeafParameter,

@@ -193,7 +193,7 @@ def worker_of_a_run(folder: Path, parent: subprocess.Popen[bytes]) -> psutil.Pro
                 log = (part / "log.txt").read_text(encoding="utf-8")
                 child = int(log.rpartition("process ")[2].partition(",")[0])
                 if healthy and (part / "checkpoint.bin").exists() and "density" not in log:
-                    return psutil.Process(child).parent()
+                    return psutil.Process(child).parent().parent()  # of its guard
         time.sleep(0.05)
     sys.exit(f"the study ended before a worker was killed: {tail(folder)}")
 

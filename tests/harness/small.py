@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from bench.launch.worker import GUARDED
 from bench.records.spec import Judge
 from bench.study.studies import Study
 
@@ -42,17 +43,18 @@ def two_methods(folder: Path) -> Study:
     )
 
 
-def children(pid: int | None = None, *, recursive: bool = False) -> list[psutil.Process]:
-    """The runs under way below a process, or below this one."""
+def children(pid: int | None = None) -> list[psutil.Process]:
+    """The runs under way below a process, or below this one; on Linux without their guards."""
     found = []
     try:
-        below = psutil.Process(pid).children(recursive)
+        below = psutil.Process(pid).children(recursive=True)
     except psutil.Error:
         return []
     for process in below:
         try:
             if "bench.launch.worker" in process.cmdline():
-                found.append(process)
+                found.append((process, process.ppid()))
         except psutil.Error:
             continue
-    return found
+    guards = {process.pid for process, _ in found} if GUARDED else set()
+    return [process for process, parent in found if not GUARDED or parent in guards]

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from bench.launch import process
 from bench.launch.process import Halt, make
-from bench.launch.worker import Job
+from bench.launch.worker import GUARDED, Job
 from bench.records import store
 from bench.records.spec import Limits, RunSpec
 from bench.registry import plugins
@@ -62,7 +66,8 @@ def ended(
     found = store.content(folder / "runs", spec.run)
     assert found["status"] == status
     assert not store.part(folder / "runs", spec.run).exists()
-    assert "mini-batch" in (folder / "runs" / spec.run / "log.txt").read_text() or status != "ok"
+    log = folder / "runs" / spec.run / "log.txt"
+    assert status != "ok" or "mini-batch" in log.read_text()
     return found
 
 
@@ -87,43 +92,61 @@ def test_what_goes_wrong_is_in_the_record(
 
 
 @pytest.fixture
-def timed_from_first_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], None]:
-    """Stop the parent's clock until the first step: on a busy machine a child starts slowly."""
-    first: list[float] = []
+def over(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], None]:
+    """Let the time be up by the parent's clock a second after the first step; not by the child's.
+
+    Until then the parent's clock stands: on a busy machine a child starts slowly.
+    """
+    began, first = time.monotonic(), list[float]()
 
     def clock() -> float:
-        return time.monotonic() - first[0] if first else 0.0
+        passed = 1_000.0 + process.GRACE / 2 - 1.0
+        return began + (passed + time.monotonic() - first[0] if first else 0.0)
 
     def tell(event: dict[str, Any]) -> None:
-        if event["event"] == "step" and not first:
-            first.append(time.monotonic())
+        assert event["event"] in ("step", "stage"), "it is resumed"
+        first.append(time.monotonic())
 
-    monkeypatch.setattr(process, "GRACE", 8.0)
     monkeypatch.setattr(process, "time", SimpleNamespace(monotonic=clock, sleep=time.sleep))
+    monkeypatch.setattr(process, "GRACE", 60.0)
     return tell
 
 
 @pytest.mark.usefixtures("sick")
-def test_one_that_hangs_is_interrupted(
-    tmp_path: Path, timed_from_first_step: Callable[[dict[str, Any]], None]
+@pytest.mark.parametrize(("method", "minibatches"), [("hangs", 8), ("gaussian", 10**7)])
+def test_one_that_is_out_of_time_is_interrupted(
+    method: str, minibatches: int, tmp_path: Path, over: Callable[[dict[str, Any]], None]
 ) -> None:
-    """It writes its own record, with all that it had come to."""
-    spec = planned("hangs", tmp_path, timeout=15.0)
-    content = ended(spec, tmp_path, tell=timed_from_first_step)
+    """Whatever its own clock says; it writes its own record, with all that it had come to."""
+    spec = planned(method, tmp_path, minibatches, timeout=1_000.0)
+    content = ended(spec, tmp_path, tell=over)
     assert content["status"] == "timeout"
-    assert "interrupted" in content["reason"]
-    assert "15 s" in content["reason"]
-    assert content["training"]["minibatches"] == 3
+    assert content["reason"] == "interrupted past the time limit of 1000 s"
+    assert content["training"]["minibatches"] >= 3
+    assert len(content["sessions"]) == 1
 
 
 @pytest.mark.usefixtures("sick")
 def test_one_that_hangs_on_is_killed(
-    tmp_path: Path, timed_from_first_step: Callable[[dict[str, Any]], None]
+    tmp_path: Path, over: Callable[[dict[str, Any]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = planned("hangs-on", tmp_path, timeout=15.0)
-    content = ended(spec, tmp_path, tell=timed_from_first_step)
+    monkeypatch.setattr(process, "GRACE", 8.0)
+    content = ended(planned("hangs-on", tmp_path, timeout=1_000.0), tmp_path, tell=over)
     assert content["status"] == "timeout"
     assert content["reason"].startswith("killed 8")
+
+
+def test_the_time_limit_counts_from_the_start_of_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child that takes as long to start as it has: the limit is over at the first mini-batch."""
+    monkeypatch.setattr(process, "GRACE", 120.0)
+    (tmp_path / "sitecustomize.py").write_text("import time; time.sleep(3)")
+    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    content = ended(planned("gaussian", tmp_path, 10**7, timeout=3.0), tmp_path)
+    assert content["status"] == "timeout"
+    assert content["training"]["minibatches"] == 1
 
 
 @pytest.mark.usefixtures("sick")
@@ -133,6 +156,159 @@ def test_one_that_eats_memory_is_killed(tmp_path: Path) -> None:
     assert content["status"] == "oom"
     assert "the limit is 1.00" in content["reason"]
     assert content["key"] == spec.key
+
+
+@pytest.mark.skipif(not GUARDED, reason="the memory of other processes is not counted here")
+@pytest.mark.usefixtures("sick")
+def test_memory_is_that_of_all_its_processes(tmp_path: Path) -> None:
+    spec = planned("eats-memory-elsewhere", tmp_path)
+    content = ended(spec, tmp_path, Limits(memory=1.0))
+    assert content["status"] == "oom"
+    assert "it and the 4 processes below it used" in content["reason"]
+
+
+def left(token: str) -> list[psutil.Process]:
+    """The processes that the sick method has left behind."""
+    found = []
+    for each in psutil.process_iter():
+        with suppress(psutil.Error):
+            marked = each.environ().get("SICK_SECONDS") == token and each.ppid() != os.getpid()
+            if marked or each.cmdline() == ["sleep", token]:
+                found.append(each)
+    return found
+
+
+@pytest.fixture
+def token(sick: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """What the processes that a sick method leaves behind are known by; all end with the test."""
+    seconds = f"3600.{os.getpid()}{time.monotonic_ns()}"
+    monkeypatch.setenv("SICK_SECONDS", seconds)
+    yield seconds
+    for each in left(seconds):
+        each.kill()
+
+
+@pytest.mark.skipif(not GUARDED, reason="only Linux tells what a process has left behind")
+def test_what_a_run_has_started_ends_with_it(tmp_path: Path, token: str) -> None:
+    """In sessions of their own, without a parent, with the channel open; their memory is shared."""
+    seen = 0
+
+    def tell(event: dict[str, Any]) -> None:
+        nonlocal seen
+        seen = max(seen, len(left(token)))
+
+    spec = planned("leaves-processes", tmp_path)
+    content = ended(spec, tmp_path, Limits(memory=1.2), tell)
+    assert content["status"] == "ok"
+    assert seen >= 7
+    assert left(token) == []
+
+
+@pytest.mark.skipif(not GUARDED, reason="only Linux tells what a process has left behind")
+@pytest.mark.parametrize("victim", ["run", "guard", "parent"])
+def test_what_a_run_has_started_ends_with_a_kill(
+    victim: str, tmp_path: Path, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the process of the run, of its guard, or of the parent of both."""
+    monkeypatch.setattr(process, "LIVES", 1)
+    spec = planned("leaves-processes", tmp_path, minibatches=10**7)
+    (tmp_path / "runs" / ".locks").mkdir(parents=True)
+    seen = 0
+
+    def tell(event: dict[str, Any]) -> None:
+        nonlocal seen
+        if event["event"] == "step" and event["minibatch"] > 4:
+            seen = max(seen, len(left(token)))
+            running = children()[0]
+            (running if victim != "guard" else running.parent()).kill()
+
+    if victim == "parent":
+        parent = os.fork()
+        if not parent:
+            make(Job(spec, tmp_path / "runs"), lambda event: None, Halt())
+            os._exit(0)
+        until(lambda: len(left(token)) >= 8)
+        os.kill(parent, signal.SIGKILL)
+        os.waitpid(parent, 0)
+        until(lambda: not left(token))
+        return
+    assert make(Job(spec, tmp_path / "runs"), tell, Halt()) == "error"
+    assert "SIGKILL" in store.content(tmp_path / "runs", spec.run)["reason"]
+    assert seen >= 7
+    assert [each for each in left(token) if victim == "run" or each.name() != "sleep"] == []
+
+
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.usefixtures("sick")
+def test_a_message_that_is_none_ends_the_run(tmp_path: Path) -> None:
+    """A method that writes into the channel; the reason names what it wrote."""
+    content = ended(planned("writes-junk", tmp_path), tmp_path)
+    assert content["status"] == "error"
+    assert "Its process sent a message that is not valid: minibatch is not int" in content["reason"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"not JSON\n",
+        b"\xff\xfe\x00\n",
+        b"[" * 10_000 + b"\n",
+        b"[1]\n",
+        b"null\n",
+        b"{}\n",
+        b'{"event": ["step"]}\n',
+        b'{"event": "lost"}\n',
+        b'{"event": "note", "note": {}}\n',
+        b'{"event": "end", "status": "fine"}\n',
+        b'{"event": "step", "minibatch": 1, "total": 8}\n',
+        b'{"event": "step", "minibatch": 1, "total": 8, "loss": "1"}\n',
+        b'{"event": "step", "minibatch": true, "total": 8, "loss": 1.0}\n',
+        b'{"event": "step", "minibatch": 9, "total": 8, "loss": 1.0}\n',
+        b'{"event": "step", "minibatch": 1, "total": 9, "loss": 1.0}\n',
+        b'{"event": "step", "minibatch": 1, "total": 8, "loss": 1.0, "validation_nll": null}\n',
+        b'{"event": "note", "note": "' + b"no end" * 200_000,
+    ],
+)
+def test_messages_that_are_none(line: bytes) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        process.understood(line, 8)
+
+
+def test_what_is_taken_from_a_message() -> None:
+    """What else it holds could be taken for what the parent itself says of a run."""
+    step = {"event": "step", "minibatch": 2, "total": 8, "loss": 1.5, "validation_nll": math.inf}
+    line = json.dumps(step | {"lost": 1.0, "status": 0.5, "reason": 3.0}).encode() + b"\n"
+    assert process.understood(line, 8) == step
+
+
+@pytest.mark.usefixtures("sick")
+def test_a_log_keeps_its_beginning_and_its_end(tmp_path: Path) -> None:
+    spec = planned("shouts", tmp_path, minibatches=4)
+    assert ended(spec, tmp_path)["status"] == "ok"
+    log = (tmp_path / "runs" / spec.run / "log.txt").read_bytes()
+    assert len(log) <= process.LOG_BYTES
+    lines = log.splitlines()
+    assert b"threads, cpu" in lines[0]
+    assert sum(b"output left out" in line for line in lines) == 1
+    assert lines[-1].endswith(b" ok")
+
+
+def test_a_run_whose_folder_is_removed_says_so(tmp_path: Path) -> None:
+    spec = planned("gaussian", tmp_path, minibatches=10**7)
+
+    def tell(event: dict[str, Any]) -> None:
+        if event["event"] == "step":
+            shutil.rmtree(store.part(tmp_path / "runs", spec.run), ignore_errors=True)
+
+    content = ended(spec, tmp_path, tell=tell)
+    assert content["status"] == "error"
+    assert "was removed while the run was training" in content["reason"]
 
 
 @pytest.mark.parametrize("signal_", [signal.SIGKILL, signal.SIGTERM])

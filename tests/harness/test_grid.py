@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from filelock import FileLock
 from bench.errors import UsageError
 from bench.launch import process as one_child
 from bench.launch.pool import run_all
+from bench.launch.process import StudyLost
 from bench.records import store
 from bench.records.spec import Limits, RunSpec
 from bench.study.planning import Only, Plan, plan
@@ -30,7 +32,7 @@ from .small import children, table, two_methods
 
 #: What a record may say differently for the same run: when, how fast, in how much memory.
 CLOCKS = (
-    *("train_seconds", "validation_seconds", "checkpoint_seconds"),
+    *("train_seconds", "train_cpu_seconds", "validation_seconds", "checkpoint_seconds"),
     *("sample_seconds", "density_seconds"),
 )
 
@@ -248,6 +250,32 @@ def test_a_killed_child_leaves_a_record_and_the_rest_goes_on(study: Study, folde
     assert content["key"] == doomed.key
     assert not store.part(folder / "killed", doomed.run).exists()
     assert [r.run for r in store.read_all(folder / "killed")] == sorted(ends)
+    assert not children()
+
+
+def test_a_results_folder_that_vanishes_ends_the_study(study: Study, folder: Path) -> None:
+    """At once, with one line and exit code 1; what comes after it is not begun in a new folder."""
+    results = folder / "vanishing"
+    first = long_run(study, folder)
+    doomed = [first, replace(first, seed=1)]
+    notes, gone = list[Any](), list[float]()
+
+    def watch() -> None:
+        for spec, event in run_all(doomed, results, 1, Limits(checkpoint_every=0.0)):
+            assert spec == first
+            if event["event"] == "step" and not gone:
+                gone.append(time.monotonic())
+                while results.exists():  # the run may write meanwhile
+                    shutil.rmtree(results, ignore_errors=True)
+            if event["event"] == "note":
+                notes.append(event)
+
+    with pytest.raises(StudyLost, match="vanishing is gone") as lost:
+        watch()
+    assert time.monotonic() - gone[0] < 10
+    assert lost.value.exit_code == 1
+    assert len(notes) <= 1
+    assert not results.exists()
     assert not children()
 
 

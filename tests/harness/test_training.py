@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.api.method import (
+    RESERVED,
     Continuous,
     ContractBroken,
     Discrete,
@@ -74,6 +75,10 @@ class Clock:
     """A clock that goes only when it is told to."""
 
     now: float = 0.0
+    cpu: float = 0.0
+
+    def process_time(self) -> float:
+        return self.cpu
 
     def perf_counter(self) -> float:
         return self.now
@@ -260,6 +265,12 @@ def test_a_log_without_a_loss_is_a_broken_contract() -> None:
         run(Counter(lambda step: {"stage": 1.0}))
 
 
+@pytest.mark.parametrize("name", sorted(RESERVED))
+def test_a_log_with_a_name_of_the_harness_is_a_broken_contract(name: str) -> None:
+    with pytest.raises(ContractBroken, match=f"Counter logged '{name}', a name that the harness"):
+        run(Counter(lambda step: {"loss": 1.0, name: 7.0}))
+
+
 def test_the_time_limit(clock: Clock) -> None:
     def log(step: int) -> Log:
         clock.now += 1
@@ -280,11 +291,13 @@ def test_training_seconds_are_the_generators_alone(clock: Clock) -> None:
         clock.now += 7  # before the first update
         for _ in batches:
             clock.now += 2
+            clock.cpu += 0.5
             yield {"loss": 0.0}
         clock.now += 5  # after the last
 
     def validate(method: Method) -> float:
         clock.now += 100
+        clock.cpu += 100
         return 0.0
 
     def report(event: dict[str, Any]) -> None:
@@ -292,6 +305,7 @@ def test_training_seconds_are_the_generators_alone(clock: Clock) -> None:
 
     done = run(Given(learn), 6, 3, validate=validate, report=report)
     assert done.train_seconds == 7 + 6 * 2 + 5
+    assert done.train_cpu_seconds == 6 * 0.5
     assert done.validation_seconds == 3 * 100
 
 

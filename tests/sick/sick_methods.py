@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import sick_processes
 import torch
 from torch import Tensor, nn
 
@@ -91,3 +92,39 @@ class Segfaults(Sick):
     def fail(self) -> float:
         beyond = np.lib.stride_tricks.as_strided(np.zeros(1), (2**20,), (2**40,))
         return float(beyond.sum())
+
+
+class LeavesProcesses(Sick):
+    """Leaves processes behind at its fourth mini-batch, and learns on."""
+
+    left = False
+
+    def fail(self) -> float:
+        if not self.left:
+            sick_processes.leave_behind()
+        self.left = True
+        return 1.0
+
+
+class EatsMemoryElsewhere(Sick):
+    """Has processes of its own that take 300 MiB each."""
+
+    def fail(self) -> float:
+        sick_processes.eat_memory_elsewhere()
+        return 1.0
+
+
+class WritesJunk(Sick):
+    """Writes to its parent."""
+
+    def fail(self) -> float:
+        sick_processes.write_junk()
+        return 1.0
+
+
+class Shouts(Sick):
+    """Prints 64 MiB for each mini-batch."""
+
+    def fail(self) -> float:
+        sick_processes.shout()
+        return 1.0

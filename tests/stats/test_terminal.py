@@ -48,6 +48,17 @@ def test_the_first_table_fits_a_terminal(call: Call) -> None:
     assert "--notes full" in notes[-1]
 
 
+def test_runs_on_a_busy_machine_are_noted(call: Call, write: Write) -> None:
+    """Not those that took under a second, nor those whose CPU seconds are not known."""
+    said = "The machine was busy in 1 of 8 runs: training took over twice its CPU time."
+    assert "busy" not in call().stdout
+    write("jko", "moons", cost__train_seconds=4.7, cost__train_cpu_seconds=2.2)
+    assert said.replace("8", "7") in call().stdout
+    write("jko", "moons", seed=1, cost__train_seconds=0.9, cost__train_cpu_seconds=0.1)
+    assert said in call().stdout
+    assert said in " ".join(call("--notes", "full").stdout.split())
+
+
 def test_rows_are_sorted_by_nll_the_floor_in_its_place(call: Call, write: Write) -> None:
     write("jko", "moons", status="diverged")
     write("ot-flow", "moons", nll=9.0)
