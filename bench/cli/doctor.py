@@ -8,8 +8,10 @@ import re
 import shutil
 import sys
 import textwrap
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -104,14 +106,17 @@ def _packages(problems: Problems) -> dict[str, str]:
 def _plugins(problems: Problems, root: Path) -> dict[str, str]:
     from bench.registry import plugins
 
-    found: dict[str, list[str]] = {"Methods": [], "Data sets": [], "Not here": []}
-    for kind, names in {"method": plugins.methods(), "data set": plugins.datasets()}.items():
-        for name in sorted({*names} - {plugins.PATH}):
+    found: dict[str, list[str]] = {"Methods": [], "Data sets": [], "Metrics": [], "Not here": []}
+    looks: dict[str, Callable[[str], Any]] = {
+        "method": plugins.method,
+        "data set": lambda name: plugins.dataset(name).find(root),
+        "metric": plugins.metric,
+    }
+    names = plugins.methods(), plugins.datasets(), plugins.entries("metrics")
+    for (kind, look), known in zip(looks.items(), names, strict=True):
+        for name in sorted({*known} - {plugins.PATH}):
             try:
-                here = (
-                    plugins.method(name) if kind == "method" else plugins.dataset(name).find(root)
-                )
-                found[f"{kind.capitalize()}s" if here else "Not here"].append(name)
+                found[f"{kind.capitalize()}s" if look(name) else "Not here"].append(name)
             except Exception as error:  # a contributor's module can raise anything
                 problems[f"{kind} {name}"] = str(error)
     if found["Not here"]:

@@ -17,7 +17,7 @@ from bench.figures import style
 from bench.paths import data_root
 from bench.records.catalogue import number
 from bench.records.frame import Cell, chosen, latest, runs_in
-from bench.records.run_files import UNREADABLE
+from bench.records.run_files import arrays
 from bench.records.store import read
 from bench.registry import plugins
 from bench.tables.comparison import measured_column
@@ -158,17 +158,18 @@ class Group:
         return RealRows(np.asarray(rows, dtype=np.float64), len(loaded.test), dataset)
 
     def samples(self, most: int) -> dict[str, Array]:
-        """The first samples `(n, d)` kept by each run, by label, if they can be drawn."""
+        """The first samples `(n, d)` kept by each run, by label, if they can be drawn.
+
+        Raises:
+            Damaged: they are not those that the run wrote.
+        """
         found = {}
         for one in self.rows:
-            path = self.request.results / one.name / "samples.npz"
-            try:
-                with np.load(path, allow_pickle=False) as kept:
-                    rows = np.asarray(kept["samples"][:most], dtype=np.float64)
-            except (KeyError, *UNREADABLE):
-                continue
-            if rows.ndim == 2 and len(rows) and np.isfinite(rows).all():
-                found[one.label] = rows
+            rows = arrays(self.request.results / one.name, "samples").get("samples")
+            if rows is not None and rows.ndim == 2 and rows.dtype.kind == "f" and len(rows):
+                first = rows[:most].astype(np.float64)
+                if np.isfinite(first).all():
+                    found[one.label] = first
         return found
 
     def from_flows(self, make: Callable[[str, Flow], Part], lines: list[str]) -> dict[str, Part]:

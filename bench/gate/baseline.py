@@ -15,6 +15,7 @@ import msgspec
 
 from bench.errors import DataError, UsageError
 from bench.gate.measured import KEPT, Measured, differences
+from bench.records.model import is_intact, sealed
 
 #: The layout of the file. Only this one is read: making a baseline anew loses nothing.
 FORMAT = 1
@@ -38,7 +39,8 @@ def read(path: Path) -> Measured:
         DataError: it can't be opened, or a newer program wrote it.
     """
     try:
-        content = msgspec.json.decode(path.read_bytes())
+        raw = path.read_bytes()
+        content = msgspec.json.decode(raw)
     except FileNotFoundError:
         raise UsageError(
             f"There is no baseline {path}.",
@@ -54,6 +56,8 @@ def read(path: Path) -> Measured:
         if isinstance(layout, int) and layout > FORMAT:
             raise DataError(problem, "Install a newer cnf-bench.")
         raise Unreadable(problem, _AGAIN)
+    if "digest" in content and not is_intact(raw):
+        raise Unreadable(f"The baseline {path} has changed since it was written.", _AGAIN)
     try:
         return msgspec.convert(content, Measured)
     except ValueError as error:
@@ -61,7 +65,7 @@ def read(path: Path) -> Measured:
 
 
 def text(measured: Measured) -> str:
-    """Return the content of a baseline's file."""
+    """Return the content of a baseline's file; its last line is a digest of the others."""
     cells = [vars(cell).copy() for cell in sorted(measured.cells, key=lambda cell: cell.name)]
     for cell in cells:
         cell.pop("failed")
@@ -70,9 +74,8 @@ def text(measured: Measured) -> str:
     file = vars(measured) | {"cells": cells, "environment": environment, "format": FORMAT}
     lines = json.dumps(file, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     # A line for each list of numbers: text has neither line breaks nor bare brackets in JSON.
-    return (
-        re.sub(r"\[\n[^][{}\"]*\]", lambda row: f"[{' '.join(row[0][1:-1].split())}]", lines) + "\n"
-    )
+    rows = r"\[\n[^][{}\"]*\]"
+    return sealed(re.sub(rows, lambda row: f"[{' '.join(row[0][1:-1].split())}]", lines)).decode()
 
 
 def joined(old: Measured, new: Measured) -> Measured:

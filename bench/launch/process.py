@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from bench.errors import BenchError
 from bench.launch.worker import END_WITHIN, GUARDED, OUT_OF_TIME, Event, Job, Tell
 from bench.records import store
-from bench.records.model import STATUSES
+from bench.records.model import STATUSES, Damaged
 
 #: Seconds past its time limit after which a run is killed. It stops by itself between two steps,
 #: and is interrupted wherever it is after half of them.
@@ -117,7 +117,7 @@ def make(job: Job, tell: Tell, halt: Halt) -> str:
                 return ending.status
             output = _last_lines(job, errors)
         found = store.read(job.results, job.spec.run)
-        if found and (found.finished or "") >= began:  # killed when all was done
+        if found and store.stamp(found) != job.seen:  # killed when all was done
             return found.status
         paths = store.part(job.results, job.spec.run).glob(store.CHECKPOINTS)
         checkpoint = max((path.stat().st_mtime_ns for path in paths), default=None)
@@ -331,7 +331,13 @@ def _last_lines(job: Job, errors: IO[bytes]) -> list[str]:
 
 
 def leave_record(job: Job, status: str, reason: str, **more: Any) -> str:
-    """Write the record of a run that left none; its status, or `busy` if another has it now."""
+    """Write the record of a run that left none.
+
+    Returns:
+        The status of its record, be it this one or one that was made meanwhile; `busy` where
+        another process makes it now.
+    """
+    run = job.spec.run
     if not job.results.is_dir():
         raise StudyLost(
             f"The results folder {job.results} is gone.",
@@ -339,9 +345,13 @@ def leave_record(job: Job, status: str, reason: str, **more: Any) -> str:
         )
     content = store.outline(job.spec) | {"status": status, "reason": reason} | more
     try:
-        with FileLock(store.lock_file(job.results, job.spec.run), timeout=5):
-            store.part(job.results, job.spec.run).mkdir(parents=True, exist_ok=True)
-            store.publish(job.results, job.spec.run, content)
+        with FileLock(store.lock_file(job.results, run), timeout=5):
+            with suppress(Damaged):  # made meanwhile, here or by another process
+                found = store.finish(job.results, run) or store.read(job.results, run)
+                if found and store.stamp(found) != job.seen:
+                    return found.status
+            store.part(job.results, run).mkdir(parents=True, exist_ok=True)
+            store.publish(job.results, run, content)
     except Timeout:
         return "busy"
     return status

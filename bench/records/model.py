@@ -6,6 +6,7 @@ ignored; a known one of another type is a `Damaged` record, and the error names 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from contextlib import suppress
@@ -29,6 +30,10 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
+#: A name that a folder is named after, and the name of a user's file.
+Name = Annotated[str, msgspec.Meta(pattern=plugins.NAME)]
+FileName = Annotated[str, msgspec.Meta(pattern=plugins.FILE_NAME)]
+
 #: A hyper-parameter, or a field of the judge.
 Setting = float | int | str | bool | None | list[Any]
 
@@ -37,7 +42,7 @@ TABLES = ("training", "metrics", "cost", "judge")
 
 
 class Damaged(DataError):
-    """A record that is not what was written: cut off, or edited by hand."""
+    """A record, or a file beside it, that is not what was written: cut off, or edited by hand."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +52,7 @@ class MethodRecord:
     `settings` are the user's own among the hyper-parameters; older records do not have them.
     """
 
-    name: str
+    name: Name
     version: str
     config: dict[str, Setting]
     preset: str | None = None
@@ -68,7 +73,7 @@ class SplitSizes:
 class DatasetRecord:
     """The rows: `revision` is their hash. A run that failed early knows only its first two."""
 
-    name: str
+    name: FileName
     revision: str
     kind: str | None = None
     note: str | None = None
@@ -139,11 +144,12 @@ class Record:
     `judge` the fields of `bench.records.spec.Judge` as they were. `include` names the files that
     held the method or the data set, `output` the last lines of a process that died,
     `left_behind` the size of files that stayed on a worker, `metric_versions` the hashes of the
-    metrics that plug-ins brought.
+    metrics that plug-ins brought. `digests` are the SHA-256 of the files beside the record, and of
+    the arrays in them, `digest` that of the record itself; older records have neither.
     """
 
     format: int
-    run: str
+    run: Name
     key: str
     status: Status
     method: MethodRecord
@@ -163,6 +169,8 @@ class Record:
     output: tuple[str, ...] = ()
     left_behind: dict[str, Any] = field(default_factory=dict)
     metric_versions: dict[str, str] = field(default_factory=dict)
+    digests: dict[str, str] | None = None
+    digest: str | None = None
 
     @property
     def quality(self) -> tuple[QualityRecord, ...]:
@@ -173,26 +181,49 @@ class Record:
 _DECODER = msgspec.json.Decoder(Record)
 
 
-def decode(text: bytes, where: str) -> Record:
-    """The record that a JSON text holds; `where` is its file, for the error.
+def sealed(text: str) -> bytes:
+    """A JSON object as bytes, with the SHA-256 of all that comes before it in the last line."""
+    body = text.rstrip().removesuffix("}").rstrip().encode() + b",\n"
+    return body + _seal(body)
+
+
+def is_intact(text: bytes) -> bool:
+    """Whether a text is as `sealed` made it."""
+    length = len(_seal(b""))
+    return text[-length:] == _seal(text[:-length])
+
+
+def _seal(body: bytes) -> bytes:
+    return b' "digest": "%s"\n}\n' % hashlib.sha256(body).hexdigest().encode()
+
+
+def decode(text: bytes, where: str, run: str) -> Record:
+    """The record of a run that a JSON text holds; `where` is its file, for the error.
 
     Raises:
-        Damaged: it is no JSON, a key is missing or has a value of another type.
+        Damaged: it is no JSON, a key is missing or has a value of another type, it is not what its
+            digest says, or it is another run's.
         DataError: a newer program wrote it.
     """
+    problem, cause = "", None
     try:
         record = _DECODER.decode(text)
         tables = msgspec.convert(vars(record), _types(tuple(plugins.metrics().values())))
         for name, values in tables.items():
             getattr(record, name).update(values)
         layout = record.format
+        if (record.digests, record.digest) != (None, None) and not is_intact(text):
+            problem = "it has changed since it was written"
+        elif record.run != run:
+            problem = f"it is that of the run {record.run}"
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
-        layout = _layout(text)
-        if layout <= FORMAT:
-            raise Damaged(
-                f"The record {where} is damaged: {_reason(error, text)}.",
-                "Move its folder away, and run that cell again.",
-            ) from error
+        layout, cause = _layout(text), error
+        problem = _reason(error, text) if layout <= FORMAT else ""
+    if problem:
+        raise Damaged(
+            f"The record {where} is damaged: {problem}.",
+            "Move its folder away, and run that cell again.",
+        ) from cause
     if layout > FORMAT:
         raise DataError(
             f"The record {where} has layout {layout}; this version reads up to {FORMAT}.",
@@ -235,6 +266,7 @@ def _reason(error: Exception, text: bytes) -> str:
             json.loads(text)
             return f"{_key_before(text, _SURROGATE)} is not valid Unicode text"
     said = str(error).replace("`$.", "`").replace("`$`", "the top level")
+    said = re.sub("`str` matching regex '.*'", "a plain name", said)
     return f"{said[:1].lower()}{said[1:]}"
 
 

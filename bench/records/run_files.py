@@ -8,6 +8,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -17,14 +18,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.records.model import Damaged
+from bench.records.store import read_file, verify
+
 Array = NDArray[np.float64]
 
 #: What a damaged archive raises; RuntimeError where a flag of it says that it is encrypted, or of
 #: a version that is not known.
 UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
-#: The name of the file: a line of JSON for each update.
-CURVE = "curve.jsonl"
+#: The names of the files: a line of JSON for each update, and the arrays.
+CURVE, SAMPLES = "curve.jsonl", "samples.npz"
 
 #: What a method that trains in stages may log as the stage of an update.
 STAGES = ("sweep", "block", "round", "stage")
@@ -69,15 +73,17 @@ def read_curve(folder: Path) -> TrainingCurve | None:
     """The curve in the folder of a run; None where there is none, or none that can be read.
 
     A last line that was cut off is left out.
+
+    Raises:
+        Damaged: it is not the one that the run wrote.
     """
     lines: list[dict[str, Any]] = []
     try:
-        path = folder / CURVE
-        every = max(1, math.ceil(path.stat().st_size / MAX_BYTES))
-        with open(path, "rb") as file:
-            for number, line in enumerate(file):
-                if number % every == 0 or b"validation_nll" in line:
-                    lines.append(json.loads(line))
+        content = read_file(folder, CURVE)
+        every = max(1, math.ceil(len(content) / MAX_BYTES))
+        for number, line in enumerate(io.BytesIO(content)):
+            if number % every == 0 or b"validation_nll" in line:
+                lines.append(json.loads(line))
     except OSError:
         return None
     except (ValueError, RecursionError):  # cut off: what comes before it counts
@@ -184,7 +190,9 @@ class Densities:
     rows: tuple[Any, ...]
 
 
-def densities(folder: Path, asked: tuple[Any, ...], *, grouped: bool) -> Densities | None:
+def densities(
+    folder: Path, asked: tuple[Any, ...], *, grouped: bool, nll: float | None = None
+) -> Densities | None:
     """The densities that a run keeps; None where it keeps none, or none that can be used.
 
     Args:
@@ -192,20 +200,49 @@ def densities(folder: Path, asked: tuple[Any, ...], *, grouped: bool) -> Densiti
         asked: what tells which test rows were scored: the revision of the data, and the judge's.
         grouped: whether the rows come in groups, by the record. They are then of no use without
             the groups: as if they were independent, they would say too much.
+        nll: the NLL in the record, if it has one.
+
+    Raises:
+        Damaged: they are not those that the run wrote, or their mean is not the NLL.
     """
-    try:
-        with zipfile.ZipFile(folder / "samples.npz") as kept:
-            log_prob = _array(kept.read("log_prob.npy"))
-            has_groups = "groups.npy" in kept.namelist()
-            groups = _array(kept.read("groups.npy")) if has_groups else None
-    except (KeyError, *UNREADABLE):
-        return None
-    if log_prob.ndim != 1 or not np.isfinite(log_prob).all():
+    kept = arrays(folder, "log_prob", "groups")
+    log_prob, groups = kept.get("log_prob"), kept.get("groups")
+    if log_prob is None or log_prob.ndim != 1 or not log_prob.size or log_prob.dtype.kind != "f":
         return None
     if (groups is None and grouped) or (groups is not None and groups.shape != log_prob.shape):
         return None
+    if not np.isfinite(log_prob).all():
+        return None
+    mean = float(log_prob.mean(dtype=float))
+    off = 0.0 if nll is None else abs(mean + nll)
+    # The NLL is their mean before they were rounded to float32, which is 6e-8 of each.
+    if off > 1e-5 * abs(mean) and off > 1e-5 * float(np.abs(log_prob).mean(dtype=float)):
+        raise Damaged(
+            f"{folder} is damaged: the record has the NLL {nll:.7g}, {SAMPLES} has {-mean:.7g}.",
+            "Copy it anew, or move it away and run that cell again.",
+        )
     labels = None if groups is None else groups.tobytes()
     return Densities(log_prob, groups, (*asked, len(log_prob), labels))
+
+
+def arrays(folder: Path, *names: str) -> dict[str, NDArray[Any]]:
+    """Of these arrays those that a run keeps, if they can be read.
+
+    Raises:
+        Damaged: they are not those that the run wrote.
+    """
+    try:
+        with zipfile.ZipFile(folder / SAMPLES) as kept:
+            members = {*kept.namelist()}
+            found = {n: kept.read(f"{n}.npy") for n in names if f"{n}.npy" in members}
+        read = {name: _array(content) for name, content in found.items()}
+    except UNREADABLE:
+        with suppress(OSError):  # there is none
+            read_file(folder, SAMPLES)
+        return {}
+    for name in names:
+        verify(folder, f"{SAMPLES}:{name}", found.get(name))
+    return read
 
 
 def _array(content: bytes) -> NDArray[Any]:

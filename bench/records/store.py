@@ -10,6 +10,7 @@ whatever was killed when. One whose record was damaged later is set aside as
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import math
 import os
@@ -22,7 +23,8 @@ from typing import IO, Any
 
 from bench.errors import DataError, UsageError, unknown
 from bench.paths import replacing
-from bench.records.model import FORMAT, Damaged, Record, decode
+from bench.records.bundle import sha256
+from bench.records.model import FORMAT, Damaged, Record, decode, sealed
 from bench.records.spec import RunSpec
 
 #: A record while its run goes on: the nested tables of `record.json`, filled as results come.
@@ -31,20 +33,28 @@ Draft = dict[str, Any]
 #: The checkpoints in a run's folder: kept where the run can be resumed, see `publish`.
 CHECKPOINTS = "checkpoint*"
 
+#: The files whose digests are not in the record: the log grows, checkpoints have their own.
+_NOT_SIGNED = ("record.json", "log.txt", CHECKPOINTS, "*.tmp")
+
 #: What a resumed run starts from, and what it adds to.
 _RESUMED = (CHECKPOINTS, "curve.jsonl", "log.txt")
+
+#: The digests of the runs whose records were read, by folder: to read thousands again takes long.
+_digests: dict[str, Mapping[str, str]] = {}
 
 #: Suffixes of folders that hold no finished run.
 _UNFINISHED = (".part", ".replaced", ".damaged")
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any], *, seal: bool = False) -> None:
     """Write a JSON file whole or not at all.
 
-    Numbers that are not finite become null: JSON has no such numbers.
+    Numbers that are not finite become null: JSON has no such numbers. With `seal` the last line is
+    the digest of the others.
     """
-    text = json.dumps(finite(content), indent=1, allow_nan=False) + "\n"
-    write_synced(path, lambda file: file.write(text.encode()))
+    text = json.dumps(finite(content), indent=1, allow_nan=False)
+    raw = sealed(text) if seal else f"{text}\n".encode()
+    write_synced(path, lambda file: file.write(raw))
 
 
 def write_synced(
@@ -138,8 +148,30 @@ def publish(results: Path, run: str, draft: Draft) -> None:
     A finished run of that name is replaced; it stays readable until the last rename. Checkpoints
     are kept where the run could be resumed: where it timed out, was killed or met an error.
     """
-    write_json(part(results, run) / "record.json", draft)
+    write_record(part(results, run), draft)
     _finish(results, run, draft.get("status"))
+
+
+def write_record(folder: Path, draft: Draft) -> None:
+    """Write the record of a run into its folder, with its digest and those of the files there."""
+    files = (path for path in folder.iterdir() if path.is_file())
+    kept = sorted(path for path in files if not any(map(path.match, _NOT_SIGNED)))
+    draft["digests"] = {name: each for path in kept for name, each in _digests_of(path)}
+    write_json(folder / "record.json", {k: v for k, v in draft.items() if k != "digest"}, seal=True)
+
+
+def _digests_of(path: Path) -> Iterator[tuple[str, str]]:
+    """The SHA-256 of a file by its name, and of each array of an `.npz` by `FILE:ARRAY`."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())  # no digest of what a power cut may undo
+    yield path.name, sha256(path)
+    if path.suffix == ".npz":
+        import zipfile
+
+        with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                digest = hashlib.sha256(archive.read(name)).hexdigest()
+                yield f"{path.name}:{name.removesuffix('.npy')}", digest
 
 
 def finish(results: Path, run: str) -> Record | None:
@@ -147,13 +179,19 @@ def finish(results: Path, run: str) -> Record | None:
 
     Only the holder of the run's lock may call this.
     """
+    record = _written(results, run)
+    if record:
+        _finish(results, run, record.status)
+    return record
+
+
+def _written(results: Path, run: str) -> Record | None:
+    """The record of an unfinished run that was written whole."""
     path = part(results, run) / "record.json"
     try:
-        record = decode(path.read_bytes(), str(path))
+        return decode(path.read_bytes(), str(path), run)
     except (OSError, DataError):
         return None
-    _finish(results, run, record.status)
-    return record
 
 
 def _finish(results: Path, run: str, status: str | None) -> None:
@@ -171,13 +209,23 @@ def _finish(results: Path, run: str, status: str | None) -> None:
 
 
 def restore(results: Path) -> None:
-    """Put back finished runs whose replacement was cut off between two renames."""
+    """Put a run in place whose replacement was cut off between two renames.
+
+    That is the new one if it has a record and ended well, else the one that it was to replace.
+    """
+    from filelock import FileLock, Timeout
+
     for replaced in results.glob("*.replaced"):
-        final = replaced.with_suffix("")
-        if final.exists():
+        run = replaced.name.removesuffix(".replaced")
+        # Whoever holds the lock is replacing the run now.
+        with suppress(Timeout), FileLock(lock_file(results, run), timeout=0):
+            final = results / run
+            new = None if final.exists() else _written(results, run)
+            if new and new.status == "ok":
+                _finish(results, run, new.status)
+            elif not final.exists():
+                os.rename(replaced, final)
             shutil.rmtree(replaced, ignore_errors=True)
-        else:
-            os.rename(replaced, final)
 
 
 def names(results: Path) -> list[str]:
@@ -214,7 +262,7 @@ def read(results: Path, run: str) -> Record | None:
     path = os.path.join(results, run, "record.json")  # pathlib is slow for thousands of them
     try:
         with open(path, "rb") as file:
-            return decode(file.read(), path)
+            record = decode(file.read(), path, run)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -222,6 +270,41 @@ def read(results: Path, run: str) -> Record | None:
             f"The record {path} can't be read: {error.strerror}.",
             "Check the permissions of its folder.",
         ) from error
+    _digests[os.path.dirname(path)] = record.digests or {}
+    return record
+
+
+def read_file(folder: Path, name: str) -> bytes:
+    """The content of a file beside the record of a run.
+
+    Raises:
+        OSError: it can't be read.
+        Damaged: as `verify`.
+    """
+    content = (folder / name).read_bytes()
+    verify(folder, name, content)
+    return content
+
+
+def verify(folder: Path, name: str, content: bytes | None) -> None:
+    """Compare a file beside a record, or an array `FILE:ARRAY`, with its digest, if it has one.
+
+    `content` is None where there is no such array.
+
+    Raises:
+        Damaged: it, or the record, is not what was written.
+    """
+    digest = None if content is None else hashlib.sha256(content).hexdigest()
+    known = _digests.get(str(folder))
+    if known is None or known.get(name, digest) != digest:  # not read yet, or made again since
+        record = read(folder.parent, folder.name)
+        known = (record and record.digests) or {}
+    if known.get(name, digest) != digest:
+        raise Damaged(
+            f"{folder / name.partition(':')[0]} is damaged: it has changed since its record was "
+            "written.",
+            "Copy it anew, or move its folder away and run that cell again.",
+        )
 
 
 def content(results: Path, run: str) -> dict[str, Any]:
@@ -250,8 +333,8 @@ def read_undamaged(results: Path) -> Iterator[Record]:
 
 
 def stamp(record: Record) -> list[Any]:
-    """What distinguishes two records of one run: when it began and when it ended."""
-    return [record.started, record.finished]
+    """What distinguishes two records of one run: its digest, else when it began and ended."""
+    return [record.digest] if record.digest else [record.started, record.finished]
 
 
 def set_aside(results: Path, run: str) -> Path | None:

@@ -38,6 +38,12 @@ PATH = "path"
 #: The kinds of plug-ins and their words; the entry-point groups are `bench.KIND`.
 KINDS = {"methods": "method", "datasets": "data set", "metrics": "metric"}
 
+#: Names of methods, data sets and metrics, and of runs: folders are named after them.
+NAME = r"\A[\w-][\w.-]*\Z"
+
+#: The name of a user's table, which is that of its file.
+FILE_NAME = r"\A[^./\\\x00-\x1f\x7f-\x9f][^/\\\x00-\x1f\x7f-\x9f]*\Z"
+
 #: Modules that plug-ins imported before `bench.api`.
 FORMER = ("bench.affine", "bench.dataset", "bench.method", "bench.stream")
 
@@ -49,18 +55,23 @@ _included: dict[Path, Included] = {}
 
 
 def metric_versions() -> dict[str, str]:
-    """The hash of each metric plug-in's source, by its name."""
-    return {name: version(entry) for name, entry in sorted(entries("metrics").items())}
+    """The hash of each metric plug-in's source, by its name.
+
+    Raises:
+        UsageError: the name of one can't be used.
+    """
+    found = entries("metrics")
+    return {require_name("metric", name): version(found[name]) for name in sorted(found)}
 
 
 @cache
 def metrics() -> dict[str, Metric]:
-    """Every metric plug-in by name, in the order of the names.
+    """Every metric plug-in by name, in the order of the names; no run has one with a bad name.
 
     Raises:
         UsageError: as `metric`.
     """
-    return {name: metric(name) for name in sorted(entries("metrics"))}
+    return {name: metric(name) for name in sorted(entries("metrics")) if re.search(NAME, name)}
 
 
 @cache
@@ -89,6 +100,20 @@ def _order(plugin: EntryPoint) -> tuple[bool, str]:
 def from_elsewhere(plugin: EntryPoint) -> bool:
     """Whether another distribution than the harness's provides the plug-in, or an included file."""
     return plugin.dist is None or plugin.dist.name != "cnf-bench"
+
+
+def require_name(kind: str, name: str) -> str:
+    """Return the name of a plug-in.
+
+    Raises:
+        UsageError: it can't be used.
+    """
+    if not re.search(NAME, name):
+        raise UsageError(
+            f"A {kind} can't have the name {name!r}.",
+            "Names consist of letters, digits, '.', '_' and '-', and don't begin with '.'.",
+        )
+    return name
 
 
 def clashes(kind: str) -> list[EntryPoint]:
@@ -135,6 +160,7 @@ def _plugins_in(path: Path) -> Included:
     found: Included = {"methods": {}, "datasets": {}, "metrics": {}}
 
     def add(kind: str, name: str, value: str) -> None:
+        require_name(KINDS[kind], name)
         found[kind][name] = EntryPoint(name, f"{module.__name__}:{value}", f"bench.{kind}")
 
     classes = []
@@ -256,9 +282,12 @@ def dataset(name: str) -> Dataset:
     """
     if name in datasets() and name != PATH:
         found: Dataset = _load(datasets()[name], "data set")
+        require_name("data set", found.name)
         return found
     if looks_like_a_path(name) and PATH in datasets():
         own: Dataset = _load(datasets()[PATH], "data set")(Path(name))
+        if not re.search(FILE_NAME, own.name):
+            raise UsageError(f"A data set can't have the name {own.name!r}.", "Rename the file.")
         return own
     raise unknown("data set", name, set(datasets()) - {PATH})
 
@@ -283,6 +312,7 @@ def packages(plugin: EntryPoint) -> list[str]:
 
 
 def _load(plugin: EntryPoint, kind: str) -> Any:
+    require_name(kind, plugin.name)
     try:
         return plugin.load()
     except Exception as error:  # another's module can raise anything

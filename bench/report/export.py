@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +24,7 @@ from bench.records.bundle import (
     write_manifest,
 )
 from bench.records.frame import latest, records
-from bench.records.store import utc
+from bench.records.store import read_file, utc
 from bench.tables.render import FORMS, TableOptions, page
 
 #: What is kept of a run.
@@ -67,6 +66,7 @@ def write_bundle(
     Raises:
         UsageError: there is something else at `target`, or it can't be written.
         DataError: a run has no record.
+        Damaged: a file of a run is not the one that it wrote.
     """
     _require_free(target, force)
     try:
@@ -129,7 +129,7 @@ def _fill(
         copy.mkdir()
         for name in (*FILES, MODEL) if models else FILES:
             if (source / name).is_file():
-                shutil.copyfile(source / name, copy / name)
+                (copy / name).write_bytes(read_file(source, name))
     frame, _ = latest(records(inside))
     # The tables as `bench table` gives them by the same runs.
     pages = {

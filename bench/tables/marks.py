@@ -255,14 +255,18 @@ def _scores(rivals: Sequence[Cell], results: Path | None) -> list[Scores]:
 
 
 def _densities(cell: Cell, results: Path | None) -> dict[int, Densities]:
-    """Each seed's densities; empty where one is missing."""
+    """Each seed's densities; empty where one is missing.
+
+    Raises:
+        Damaged: as `bench.records.run_files.densities`.
+    """
     if results is None:
         return {}
-    names = ("run", "seed", "nll_groups", "dataset_revision", "judge_rows", "judge_seed")
+    names = ("run", "seed", "nll", "nll_groups", "dataset_revision", "judge_rows", "judge_seed")
     columns = [cell.columns.plain(name)[cell.well] for name in (*names, "metrics_version")]
     found = {}
-    for run, seed, groups, *asked in zip(*columns, strict=True):
-        one = densities(results / run, tuple(asked), grouped=bool(groups))
+    for run, seed, nll, groups, *asked in zip(*columns, strict=True):
+        one = densities(results / run, tuple(asked), grouped=bool(groups), nll=nll)
         if one is None:
             return {}
         found[int(seed)] = one

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
-import pickle
 import platform
 import threading
 import time
@@ -198,16 +198,20 @@ def load_flow(record: Record, results: Path) -> Flow:
 
     Raises:
         DataError: there is no model, or it can't be read.
+        Damaged: it is not the one that the run wrote.
     """
-    path = results / record.run / "model.pt"
     try:
-        saved = torch.load(path, weights_only=True, map_location="cpu")
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        content = io.BytesIO(store.read_file(results / record.run, "model.pt"))
+        saved = torch.load(content, weights_only=True, map_location="cpu")
+        name, d, config, state = (saved[key] for key in ("method", "d", "config", "state"))
+    except BenchError:
+        raise
+    except Exception as error:  # a damaged archive can raise anything
         raise DataError(
             f"The run {record.run} ({record.status}) has no model that can be read: {error}."
         ) from error
     try:
-        kind = plugins.method(saved["method"])
+        kind = plugins.method(name)
     except UsageError as error:
         if not record.include:
             raise
@@ -216,14 +220,14 @@ def load_flow(record: Record, results: Path) -> Flow:
             "Use --include with that file.",
         ) from error
     try:
-        method = kind(saved["d"], kind.Config(**saved["config"]))
-        method.load_state_dict(saved["state"])
+        method = kind(d, kind.Config(**config))
+        method.load_state_dict(state)
     except (RuntimeError, TypeError, ValueError) as error:
         raise DataError(
-            f"The model of the run {record.run} does not fit {saved['method']} as it is now: "
+            f"The model of the run {record.run} does not fit {name} as it is now: "
             f"{' '.join(str(error).split()):.200}.",
             f"Its source has changed from version {record.method.version} to "
-            f"{plugins.version(plugins.methods()[saved['method']])}: run it again.",
+            f"{plugins.version(plugins.methods()[name])}: run it again.",
         ) from error
     settings: dict[str, Any] = record.judge
     return reference_flow(method, Judge(**settings))

@@ -115,6 +115,12 @@ def test_a_class_may_have_a_name_of_its_own(tmp_path: Path) -> None:
     assert [*plugins.include(file_of(tmp_path, "a.py", named))["methods"]] == ["still"]
 
 
+def test_a_name_that_would_leave_the_results_folder(tmp_path: Path) -> None:
+    named = METHOD.replace("    Config = Options\n", '    Config = Options\n    name = "../../x"\n')
+    with pytest.raises(UsageError, match=r"A method can't have the name '\.\./\.\./x'"):
+        plugins.include(file_of(tmp_path, "a.py", named))
+
+
 def test_several_in_a_file(tmp_path: Path) -> None:
     """They are called after the file and the class; what begins with an underscore is none."""
     more = "\n\nclass Other(Still):\n    pass\n\n\nclass _Base(Still):\n    pass\n"

@@ -106,6 +106,7 @@ def test_every_key_of_a_record_is_explained(tmp_path: Path) -> None:
 def _keys(value: dict[str, Any], above: str = "") -> Iterator[str]:
     """The keys, down to those that are explained as a whole."""
     whole = {"method.config", "method.settings", "dataset.notes", "environment.packages", "judge"}
+    whole |= {"digests"}
     for name, inner in value.items():
         key = f"{above}{name}"
         if isinstance(inner, dict) and key not in whole:

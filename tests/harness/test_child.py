@@ -427,6 +427,50 @@ def test_a_record_that_was_written_and_not_put_in_place(tmp_path: Path) -> None:
     assert json.loads((runs / spec.run / "record.json").read_text())["status"] == "ok"
 
 
+#: Ends the process when its record is in place, with the clock turned back by an hour in mid-run.
+HOUR_BACK = """
+import datetime, os
+from bench.records import store
+
+real, publish = store.utc, store.publish
+
+def utc():
+    then = datetime.datetime.fromisoformat(real()) - datetime.timedelta(hours=1)
+    return then.isoformat(timespec="milliseconds")
+
+def last(*given):
+    publish(*given)
+    os._exit(3)
+
+store.utc, store.publish = utc, last
+"""
+
+
+def test_a_clock_that_is_turned_back_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = planned("gaussian", tmp_path)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(HOUR_BACK)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    began = store.utc()
+    assert ended(spec, tmp_path)["status"] == "ok"
+    assert store.content(tmp_path / "runs", spec.run)["finished"] < began
+
+
+def test_a_record_that_was_made_meanwhile_is_kept(tmp_path: Path) -> None:
+    """By another process, after this one's child has died."""
+    spec, runs = planned("gaussian", tmp_path), tmp_path / "runs"
+    store.part(runs, spec.run).mkdir(parents=True)
+    store.publish(runs, spec.run, store.outline(spec) | {"status": "ok"})
+    assert process.leave_record(Job(spec, runs), "error", "it died") == "ok"
+    found = store.read(runs, spec.run)
+    assert found is not None
+    assert found.status == "ok"
+    again = Job(spec, runs, seen=store.stamp(found))
+    assert process.leave_record(again, "error", "it died") == "error"
+
+
 @pytest.mark.parametrize(
     ("code", "short_of_memory", "cause", "words"),
     [

@@ -200,7 +200,7 @@ def test_only(made: tuple[Plan, Any], study: Study, folder: Path) -> None:
     path = folder / "runs" / made[0].runs[1].run / "record.json"
     good = path.read_bytes()
     try:
-        store.write_json(path, json.loads(good) | {"status": "diverged"})
+        store.write_record(path.parent, json.loads(good) | {"status": "diverged"})
         assert todo(study, folder, "failed") == ["flow-matching"]
         assert todo(study, folder, "missing") == []
     finally:

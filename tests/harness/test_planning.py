@@ -92,15 +92,15 @@ def test_setting_aside_twice_keeps_the_later_one(study: Study, results: Path) ->
 def test_a_record_of_a_newer_layout_is_not_made_again(
     study: Study, results: Path, only: Only
 ) -> None:
-    path = results / planned(study, results).runs[1].run / "record.json"
-    path.write_bytes(path.read_bytes().replace(b'"format": 1', b'"format": 2'))
+    run = planned(study, results).runs[1].run
+    store.write_record(results / run, store.content(results, run) | {"format": 2})
     with pytest.raises(DataError, match=r"layout 2.*newer cnf-bench"):
         planned(study, results, only)
 
 
 def test_another_studys_newer_record_is_no_matter(study: Study, results: Path) -> None:
-    path = results / planned(study, results).runs[2].run / "record.json"
-    path.write_bytes(path.read_bytes().replace(b'"format": 1', b'"format": 2'))
+    run = planned(study, results).runs[2].run
+    store.write_record(results / run, store.content(results, run) | {"format": 2})
     assert planned(replace(study, seeds=(0, 1)), results).todo == ()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -10,8 +11,9 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from bench.cli import listing
+from bench.cli import listing, main
 from bench.errors import UsageError
 from bench.registry import plugins
 
@@ -155,6 +157,38 @@ def test_a_metric_that_is_not_one(install: Install, entry: str, said: str) -> No
     name = entry.partition(" ")[0]
     (line,) = (line for line in listing.metrics() if line["name"] == name)
     assert re.search(said, line["unavailable"])
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", ".hidden", "a b", "\u202ea"])
+@pytest.mark.parametrize(("kind", "word"), plugins.KINDS.items())
+def test_a_name_that_would_leave_the_results_folder(
+    install: Install, kind: str, word: str, name: str, tmp_path: Path
+) -> None:
+    """It is refused where it is used and named by `bench doctor`; the rest can be used."""
+    install(
+        "other-flows", {"other_flows.py": METRIC}, f"[bench.{kind}]\n{name} = other_flows:FAR\n"
+    )
+    use = {"methods": plugins.method, "datasets": plugins.dataset, "metrics": plugins.metric}
+    with pytest.raises(UsageError, match=f"A {word} can't have the name "):
+        use[kind](name)
+    if kind == "metrics":
+        with pytest.raises(UsageError, match="A metric can't have the name "):
+            plugins.metric_versions()
+    assert plugins.metrics() == {}
+    listed = CliRunner().invoke(main, ["list", kind, "--json"])
+    assert listed.exit_code == 0
+    (line,) = (line for line in json.loads(listed.stdout) if line["name"] == name)
+    assert "can't have the name" in line["unavailable"]
+    done = CliRunner().invoke(main, ["doctor", "--results", str(tmp_path)])
+    assert done.exit_code == 1
+    assert f"A {word} can't have the name" in done.stdout
+
+
+def test_a_data_set_whose_own_name_would_leave_it(install: Install) -> None:
+    code = 'from bench.api import Dataset\n\nX = Dataset("../x", 2, "X.", ())\n'
+    install("other-sets", {"other_sets.py": code}, "[bench.datasets]\nx = other_sets:X\n")
+    with pytest.raises(UsageError, match=r"A data set can't have the name '\.\./x'"):
+        plugins.dataset("x")
 
 
 def test_a_method_written_for_the_former_modules(install: Install) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from bench.errors import DataError, UsageError
 from bench.records import store
@@ -57,6 +58,10 @@ def value(results: Path, run: str = "a") -> int | None:
     return found.seed
 
 
+def folders(results: Path) -> list[str]:
+    return sorted(path.name for path in results.iterdir() if path.name != ".locks")
+
+
 @pytest.fixture
 def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """`cut(k)` lets the k-th renaming of the file system from now on be the end of the process."""
@@ -84,7 +89,7 @@ def test_published_once(tmp_path: Path) -> None:
     assert store.read(tmp_path, "a") is None
     publish(tmp_path)
     assert value(tmp_path) == 1
-    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert folders(tmp_path) == ["a"]
 
 
 def test_publishing_again_replaces_the_whole_folder(tmp_path: Path) -> None:
@@ -93,7 +98,7 @@ def test_publishing_again_replaces_the_whole_folder(tmp_path: Path) -> None:
     publish(tmp_path, value=2)
     assert value(tmp_path) == 2
     assert not (tmp_path / "a" / "model.pt").exists()
-    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert folders(tmp_path) == ["a"]
 
 
 def test_a_run_under_way_is_not_seen(tmp_path: Path) -> None:
@@ -109,7 +114,10 @@ def test_a_run_under_way_is_not_seen(tmp_path: Path) -> None:
 def test_cut_at_any_renaming(
     tmp_path: Path, cut: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, k: int
 ) -> None:
-    """Renamings: record.json, the old folder away, the new folder in. Then the next start."""
+    """Renamings: record.json, the old folder away, the new folder in. Then the next start.
+
+    The new run counts where the old one is away already.
+    """
     publish(tmp_path, value=1)
     with monkeypatch.context():
         cut(k)
@@ -117,12 +125,45 @@ def test_cut_at_any_renaming(
             publish(tmp_path, value=2)
         monkeypatch.undo()
     store.restore(tmp_path)
-    assert value(tmp_path) == 1
-    assert [r.seed for r in store.read_all(tmp_path)] == [1]
+    assert value(tmp_path) == (2 if k == 3 else 1)
+    assert [r.seed for r in store.read_all(tmp_path)] == [value(tmp_path)]
     publish(tmp_path, value=3)
     store.restore(tmp_path)
     assert value(tmp_path) == 3
-    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert folders(tmp_path) == ["a"]
+
+
+def test_a_run_that_is_being_replaced_is_left_alone(tmp_path: Path) -> None:
+    """Another process is between the two renames, and holds the run's lock."""
+    publish(tmp_path, value=1)
+    os.rename(tmp_path / "a", tmp_path / "a.replaced")
+    with FileLock(store.lock_file(tmp_path, "a")):
+        store.restore(tmp_path)
+        assert folders(tmp_path) == ["a.replaced"]
+    store.restore(tmp_path)
+    assert folders(tmp_path) == ["a"]
+    assert value(tmp_path) == 1
+
+
+@pytest.mark.parametrize(("old", "new", "kept"), [("error", "ok", 2), ("ok", "error", 1)])
+def test_no_good_run_gives_way_to_a_failed_one(
+    tmp_path: Path,
+    cut: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+    old: str,
+    new: str,
+    kept: int,
+) -> None:
+    begin(tmp_path, "a", 1)
+    store.publish(tmp_path, "a", content("a", 1) | {"status": old})
+    with monkeypatch.context():
+        cut(3)
+        begin(tmp_path, "a", 2)
+        with pytest.raises(CutError):
+            store.publish(tmp_path, "a", content("a", 2) | {"status": new})
+        monkeypatch.undo()
+    store.restore(tmp_path)
+    assert value(tmp_path) == kept
 
 
 def test_cut_before_the_old_folder_is_removed(
@@ -141,7 +182,7 @@ def test_cut_before_the_old_folder_is_removed(
     assert value(tmp_path) == 2
     store.restore(tmp_path)
     assert value(tmp_path) == 2
-    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert folders(tmp_path) == ["a"]
 
 
 def test_a_run_with_dots_in_its_name_is_restored(tmp_path: Path) -> None:

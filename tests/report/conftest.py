@@ -10,7 +10,7 @@ import pytest
 
 from ..stats.conftest import Write, few_steps, results, write
 
-__all__ = ["HOSTILE", "SHOWN", "Study", "Write", "results", "write"]
+__all__ = ["HOSTILE", "NAMED", "SHOWN", "SHOWN_NAME", "Study", "Write", "results", "write"]
 
 #: A name that is markup, an attribute's end, a script's end, a template and a shell command.
 HOSTILE = (
@@ -20,6 +20,9 @@ HOSTILE = (
 
 #: As a page shows it: a letter that turns the text after it round is named.
 SHOWN = HOSTILE.replace("\u202e", "[U+202E]")
+
+#: As much of it as the name of a data set may have, and as a page shows it.
+NAMED, SHOWN_NAME = (text.replace("/", "").replace("\\", "") for text in (HOSTILE, SHOWN))
 
 Study = Callable[[], Path]
 
@@ -38,8 +41,8 @@ def study(results: Path, write: Write) -> Study:
         failed = write("jko", "moons", 0, status="diverged", reason="the loss is not finite")
         (results / failed / "log.txt").write_text("mini-batch 7 of 300: loss 1e9\nthe last line\n")
         (results / failed / "traceback.txt").write_text("ValueError: <b>no</b>\n")
-        write(HOSTILE, "moons", 0, run="hostile", method__config={HOSTILE: HOSTILE}, nll=10.5)
-        write(HOSTILE, HOSTILE, 0, run="hostile-2", status="error", reason=HOSTILE)
+        write("odd", "moons", 0, run="hostile", method__config={HOSTILE: HOSTILE}, nll=10.5)
+        write("odd", NAMED, 0, run="hostile-2", status="error", reason=HOSTILE)
         part = results / "jko-rings-s0-00000000.part"
         part.mkdir()
         (part / "curve.jsonl").write_text('{"minibatch": 120, "seconds": 1.0, "loss": 3.0}\n{"mi')

@@ -22,7 +22,7 @@ from bench.report.page import shortened
 from bench.report.setting import Gathered, gather
 from bench.tables.comparison import comparison
 
-from .conftest import SHOWN, Study, Write, curve
+from .conftest import SHOWN, SHOWN_NAME, Study, Write, curve
 
 Call = Callable[..., Result]
 
@@ -121,7 +121,7 @@ def test_names_of_records_are_text_everywhere(study: Study) -> None:
     assert not any(name.startswith("on") for _, a in shown.elements for name in a)
     assert SHOWN in "".join(shown.text)
     options = [a["value"] for a in shown.all("option")]
-    assert SHOWN in options
+    assert SHOWN_NAME in options
     assert "49 $(touch" not in text
     assert "\u202e" not in text
 

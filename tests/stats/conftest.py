@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ def write(results: Path) -> Write:
     """
 
     def make(method: str, dataset: str, seed: int = 0, status: str = "ok", **given: Any) -> str:
-        run = given.pop("run", f"{method}-{dataset}-s{seed}-{len(list(results.glob('*'))):08x}")
+        label = re.sub(r"[^A-Za-z0-9_.-]+", "-", dataset)
+        run = given.pop("run", f"{method}-{label}-s{seed}-{len(list(results.glob('*'))):08x}")
         record: dict[str, Any] = {
             "format": 1,
             "run": run,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from .conftest import Write
 
 HOSTILE = r"a_b%$#{}~^\ <script>alert(1)</script>|`*&[x]" + '"'
+#: As much of it as the name of a data set may have.
+NAMED = HOSTILE.replace("/", "").replace("\\", "")
 LONG = "a-method-whose-name-nobody-shortened_" * 3
 
 
@@ -33,7 +35,7 @@ def every_cell(write: Write) -> None:
         write(method, "bsds300", nll=nll, nll_se=0.9, nll_solver_error=0.02, mmd_m=0.31, **bsds)
     write("score-sde", "bsds300", status="error", reason=HOSTILE * 5, **bsds)
     for nll, config in ((2.4, {HOSTILE: HOSTILE}), (2.5, {HOSTILE: "données 数据"})):
-        write(HOSTILE, HOSTILE, nll=nll, run=f"hostile{nll}", method__config=config)
+        write("hostile", NAMED, nll=nll, run=f"hostile{nll}", method__config=config)
     write(LONG, "moons", nll=2.5, dataset__entropy=2.39, round_trip_median=5.0, row_scale=1.0)
     write("jko", "moons", nll=2.40, density_integral=1.2, density_integral_error=0.001)
     write("ffjord", "moons", nll=2.41, environment__threads=2)

@@ -16,7 +16,7 @@ from bench.tables.layout import transposed
 from bench.tables.render import FORMS, TableOptions, markdown, page, render
 
 from .conftest import Write
-from .every_cell import HOSTILE, every_cell
+from .every_cell import NAMED, every_cell
 from .shown import notes
 
 
@@ -169,8 +169,8 @@ def test_a_hostile_label_is_a_label(results: Path, write: Write) -> None:
 
 
 def test_worse_than_a_gaussian_in_words(results: Path, write: Write) -> None:
-    write("gaussian", HOSTILE, nll=1.0, run="floor")
-    write("ffjord", HOSTILE, nll=2.0, run="below")
+    write("gaussian", NAMED, nll=1.0, run="floor")
+    write("ffjord", NAMED, nll=2.0, run="below")
     table = comparison(records(results), ("nll",))
     assert "ffjord†" in render(table, "text")
     assert "† Worse than a Gaussian" in render(table, "text")

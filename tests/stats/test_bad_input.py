@@ -14,7 +14,7 @@ from bench.cli import main
 from bench.tables.render import FORMS
 
 from .conftest import Write
-from .every_cell import HOSTILE
+from .every_cell import HOSTILE, NAMED
 
 Call = Callable[..., Result]
 
@@ -67,7 +67,8 @@ def test_mixed_revisions(call: Call, write: Write, form: str) -> None:
 
 @EVERY_FORM
 def test_hostile_names(call: Call, write: Write, form: str) -> None:
-    write(HOSTILE, "moons", run="one", reason=HOSTILE)
+    for run, value in (("one", HOSTILE), ("two", HOSTILE[::-1])):
+        write("jko", NAMED, run=run, reason=HOSTILE, method__config={HOSTILE: value})
     write("ffjord", "moons", status="error", reason=HOSTILE)
     for arrangement in ([], ["--transpose"], ["--group-by", "method"]):
         done = call("-f", form, *([] if form == "csv" else arrangement))

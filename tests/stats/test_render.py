@@ -26,6 +26,8 @@ from bench.tables.render import render, text
 from .conftest import Write
 
 HOSTILE = r"a_b%$#{}~^\ <script>|`*&[x]"
+#: As much of it as the name of a data set may have.
+NAMED = HOSTILE.replace("\\", "")
 
 
 def crowd(write: Write) -> None:
@@ -48,8 +50,8 @@ def crowd(write: Write) -> None:
                 dataset__d=63,
             )
     write("score-sde", "bsds300", 0, status="error", reason=HOSTILE * 10, dataset__d=63)
-    write(HOSTILE, HOSTILE, 0, run="hostile", method__config={HOSTILE: HOSTILE})
-    write(HOSTILE, HOSTILE, 0, run="hostile2", method__config={HOSTILE: "données 数据"})
+    write("hostile", NAMED, 0, run="hostile", method__config={HOSTILE: HOSTILE})
+    write("hostile", NAMED, 0, run="hostile2", method__config={HOSTILE: "données 数据"})
 
 
 @pytest.mark.parametrize("by_run", [False, True])

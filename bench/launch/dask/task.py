@@ -5,6 +5,7 @@ The result is in the results folder already where the worker sees it; else it tr
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 import shutil
@@ -24,6 +25,7 @@ from bench.launch.pool import opened
 from bench.launch.process import Halt, make
 from bench.launch.worker import Event, Job, spaced
 from bench.records import store
+from bench.records.model import Damaged, is_intact
 
 if TYPE_CHECKING:
     from distributed import Worker
@@ -190,14 +192,24 @@ def unpack(parcel: Parcel, results: Path, run: str) -> None:
     """Publish a run that was made elsewhere; the caller holds the run's lock.
 
     The record names the files that were left behind, with their sizes in bytes.
+
+    Raises:
+        Damaged: a file is not the one that the run wrote.
     """
+    made: store.Draft = json.loads(parcel.files["record.json"])
+    sent = {name: hashlib.sha256(content).hexdigest() for name, content in parcel.files.items()}
+    known = made.get("digests", {})
+    changed = [name for name in sent if known.get(name, sent[name]) != sent[name]]
+    if {"digest", "digests"} & made.keys() and not is_intact(parcel.files["record.json"]):
+        changed = ["record.json"]
+    if changed:
+        raise Damaged(f"{changed[0]} of the run {run} has changed on its way.", "Run it again.")
     folder = store.part(results, run)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for name, content in parcel.files.items():
         if name != "record.json":
             store.write_synced(folder / Path(name).name, methodcaller("write", content))
-    made: store.Draft = json.loads(parcel.files["record.json"])
     if parcel.left_behind:
         made["left_behind"] = dict(parcel.left_behind)
     store.publish(results, run, made)
