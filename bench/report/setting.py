@@ -19,6 +19,7 @@ from bench.records import store
 from bench.records.format import whole
 from bench.records.frame import frame_of, latest
 from bench.records.model import DatasetRecord, Record
+from bench.records.run_files import densities, read_curve
 from bench.records.spec import METRICS_VERSION, Judge
 from bench.study.studies import JUDGE, budgets, find, shipped
 
@@ -48,7 +49,8 @@ class Gathered:
 def gather(results: Path, unread: list[str] | None = None) -> Gathered:
     """Read a results folder; one that is empty or missing holds no runs.
 
-    A sentence on each record that can't be read goes to `unread`, if that is given.
+    Runs of which the record or a file that is compared can't be read are left out, and a sentence
+    on each goes to `unread`, if that is given.
 
     Raises:
         DataError: a record can't be read.
@@ -57,6 +59,9 @@ def gather(results: Path, unread: list[str] | None = None) -> Gathered:
     for name in store.names(results):
         try:
             record = store.read(results, name)
+            if record and unread is not None:
+                read_curve(results / name)
+                densities(results / name, (), grouped=False, nll=record.metrics.get("nll"))
         except DataError as error:
             if unread is None:
                 raise

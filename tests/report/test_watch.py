@@ -18,8 +18,10 @@ from contextlib import suppress
 from http.client import HTTPConnection
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from bench.records import store
 from bench.records.run_files import CURVE
 from bench.report import watch
 from bench.report.watch import LOOPBACK, ReportServer
@@ -134,6 +136,28 @@ def test_a_damaged_curve_is_named_and_its_run_is_shown(
     assert f"<b>curve</b> ({bad}): Its {CURVE} is damaged" in shown
     assert [line for line in server.bugs if line.startswith(f"Not drawn: curve {bad}: ")]
     assert "jko-rings-s0-0" in json.loads(get(server.server_port, "/news.json"))["in_progress"]
+
+
+@pytest.mark.parametrize("name", ["curve.jsonl", "samples.npz"])
+def test_a_file_that_has_changed_is_named(
+    server: ReportServer, write: Write, results: Path, name: str
+) -> None:
+    bad, good = write("ffjord", "moons"), write("jko", "moons")
+    curve(results / bad, [4.0, 2.0])
+    np.savez(results / bad / "samples.npz", log_prob=np.full(9, -2.0, np.float32))
+    store.write_record(results / bad, store.content(results, bad))
+    assert server.look()
+    assert server.trouble == ""
+    content = (results / bad / name).read_bytes()
+    (results / bad / name).write_bytes(
+        content.replace(b"4.0", b"5.0").replace(b"\0\xc0", b"\0\xc1")
+    )
+    write("ot-flow", "moons")
+    assert server.look()
+    shown = get(server.server_port, "/")
+    assert good in shown
+    assert f"{bad}/{name} is damaged" in shown
+    assert f"{bad}/{name} is damaged" in server.trouble
 
 
 def test_a_slow_client_is_cut_off_and_keeps_no_thread(
