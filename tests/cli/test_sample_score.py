@@ -168,10 +168,10 @@ def test_a_model_of_an_older_source_names_what_does_not_fit(results: Path, tmp_p
     folder = next(results.glob("gaussian-own*"))
     elsewhere = tmp_path / "runs" / folder.name
     elsewhere.mkdir(parents=True)
-    (elsewhere / "record.json").write_bytes((folder / "record.json").read_bytes())
     saved = torch.load(folder / "model.pt", weights_only=True)
     del saved["state"]["scatter"]
     torch.save(saved, elsewhere / "model.pt")
+    store.write_record(elsewhere, store.content(results, folder.name))
     done = call(tmp_path / "runs", "sample", "gaussian-own", "-n", 3, "-o", tmp_path / "s.npy")
     assert done.exit_code == 2
     version = plugins.version(plugins.methods()["gaussian"])

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -44,7 +45,12 @@ JUDGE = Judge(
 
 
 def leave(specs: Iterable[RunSpec], results: Path, like: store.Draft, made: Path) -> None:
-    """Runs with the content of another, whose folder is `made`; not synced, as nobody mourns."""
+    """Runs with the content of another, whose folder is `made`; not synced, as nobody mourns.
+
+    Their NLL differ, and with them the log-densities that they keep.
+    """
+    with np.load(made / "samples.npz") as file:
+        kept = dict(file)
     for number, spec in enumerate(specs):
         asked = outline(spec)
         content = {**like, **{k: asked[k] for k in ("run", "key", "seed", "judge", "budget")}}
@@ -55,7 +61,11 @@ def leave(specs: Iterable[RunSpec], results: Path, like: store.Draft, made: Path
         (results / spec.run).mkdir(parents=True)
         text = json.dumps(content, indent=1)
         (results / spec.run / "record.json").write_text(f"{text}\n", encoding="utf-8")
-        for name in ("samples.npz", "curve.jsonl", "model.pt"):
+        samples = results.parent / f"samples-{scatter:.3f}.npz"
+        if not samples.exists():
+            np.savez(samples, **kept | {"log_prob": kept["log_prob"] - np.float32(scatter)})
+        os.link(samples, results / spec.run / "samples.npz")
+        for name in ("curve.jsonl", "model.pt"):
             os.link(made / name, results / spec.run / name)
 
 
