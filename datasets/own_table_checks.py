@@ -124,14 +124,15 @@ def _find_dependent(columns: Sequence[str], rows: Table, found: Findings) -> Non
     (r,) = qr((rows - rows.mean(0)) / rows.std(0) / np.sqrt(n), mode="r")
     residual = np.abs(np.diag(r))
     free = np.flatnonzero(residual > DEPENDENT)
+    names = np.array(columns)
     for k in np.flatnonzero(residual <= DEPENDENT):
         earlier = free[free < k]
         weights = np.linalg.lstsq(r[:k, earlier], r[:k, k], rcond=None)[0]
-        others = [columns[j] for j in earlier[np.abs(weights) > DEPENDENT]]
+        others = names[earlier[np.abs(weights) > DEPENDENT]].tolist()
         how = "an affine combination of" if len(others) > 1 else "a copy or an affine function of"
-        found.faults.append(f"{listed([columns[k]])} is {how} {listed(others)}")
-        found.drop += {columns[k]} - {*found.drop}
-    if near := [columns[k] for k in free if residual[k] <= NEARLY_DEPENDENT]:
+        found.faults.append(f"{listed([str(names[k])])} is {how} {listed(others)}")
+        found.drop += {str(names[k])} - {*found.drop}
+    if near := names[free[residual[free] <= NEARLY_DEPENDENT]].tolist():
         found.warnings.append(f"{listed(near)}: almost an affine combination of other columns")
 
 

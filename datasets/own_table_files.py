@@ -81,8 +81,9 @@ class _Text(NamedTuple):
 
 
 def _opened(path: Path) -> IO[str]:
-    act = gzip.open if path.suffix.lower() == ".gz" else open
-    return act(path, "rt", newline="", encoding="utf-8-sig")  # type: ignore[operator,no-any-return]
+    if path.suffix.lower() == ".gz":
+        return gzip.open(path, "rt", newline="", encoding="utf-8-sig")
+    return open(path, newline="", encoding="utf-8-sig")
 
 
 def _text(path: Path, preparation: Preparation) -> _Text:

@@ -81,7 +81,7 @@ def read_splits(path: Path, preparation: Preparation) -> Splits:
         (frame,) = frames.values()
         parts = [rows[index] for index in _split(path, preparation, frame)]
     rows = np.concatenate(parts)
-    complete = np.isfinite(rows).all(0)
+    complete = np.isfinite(rows.sum(axis=0))
     kept = [name for name, whole in zip(columns, complete, strict=True) if whole]
     if kept:
         density = check(kept, rows[:, complete], len(parts[0]) + len(parts[1]))
@@ -110,14 +110,16 @@ def read_splits(path: Path, preparation: Preparation) -> Splits:
         notes["dequantised"] = steps
     if found.warnings:
         notes["warnings"] = found.warnings
-    return standardised(*parts, notes)
+    train, validation, test = parts
+    return standardised(train, validation, test, notes)
 
 
 def test_groups(path: Path, preparation: Preparation) -> NDArray[np.int64]:
     """Return the group of each test row `(n,)`, numbered from 0."""
     (frame,) = frames_of(path, preparation).values()
     groups = np.unique(frame[preparation.group].astype(str), return_inverse=True)[1]
-    return groups.astype(np.int64)[_split(path, preparation, frame)[2]]
+    test: NDArray[np.int64] = groups.astype(np.int64)[_split(path, preparation, frame)[2]]
+    return test
 
 
 def _split(path: Path, preparation: Preparation, frame: pd.DataFrame) -> list[Any]:

