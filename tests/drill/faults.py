@@ -1,4 +1,4 @@
-"""The drill of issue 16: fifteen faults are injected, each by its tests, in a process of its own.
+"""The drill of faults: fifteen are injected, each by its tests, in a process of its own.
 
 A line for each fault says what is injected, what a person sees, whether that held, and how long it
 took. Skipped tests prove nothing, so a fault with one has not held.
