@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -204,6 +207,14 @@ def test_what_a_run_has_started_ends_with_it(tmp_path: Path, token: str) -> None
     assert left(token) == []
 
 
+#: Makes the job that it reads.
+PARENT = """
+import pickle, sys
+from bench.launch.process import Halt, make
+make(pickle.load(sys.stdin.buffer), lambda event: None, Halt())
+"""
+
+
 @pytest.mark.skipif(not GUARDED, reason="only Linux tells what a process has left behind")
 @pytest.mark.parametrize("victim", ["run", "guard", "parent"])
 def test_what_a_run_has_started_ends_with_a_kill(
@@ -223,13 +234,13 @@ def test_what_a_run_has_started_ends_with_a_kill(
             (running if victim != "guard" else running.parent()).kill()
 
     if victim == "parent":
-        parent = os.fork()
-        if not parent:
-            make(Job(spec, tmp_path / "runs"), lambda event: None, Halt())
-            os._exit(0)
+        parent = subprocess.Popen([sys.executable, "-P", "-c", PARENT], stdin=subprocess.PIPE)
+        assert parent.stdin is not None
+        parent.stdin.write(pickle.dumps(Job(spec, tmp_path / "runs")))
+        parent.stdin.close()
         until(lambda: len(left(token)) >= 8)
-        os.kill(parent, signal.SIGKILL)
-        os.waitpid(parent, 0)
+        parent.kill()
+        parent.wait()
         until(lambda: not left(token))
         return
     assert make(Job(spec, tmp_path / "runs"), tell, Halt()) == "error"
