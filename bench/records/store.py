@@ -15,6 +15,7 @@ import json
 import math
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -119,7 +120,8 @@ def outline(spec: RunSpec) -> Draft:
 
 def utc() -> str:
     """The time now, as records keep it."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+    now = datetime.datetime.fromtimestamp(time.time(), datetime.UTC)
+    return now.isoformat(timespec="milliseconds")
 
 
 def begin(results: Path, run: str) -> Path:

@@ -79,6 +79,7 @@ def test_what_is_done_is_skipped_and_asked_for_again(bench: Bench, own_table: st
     assert "1 of 1 runs" in bench(*command, "--dry-run", "--only", "all").stdout
 
 
+@pytest.mark.slow
 def test_same_seed_same_bits(bench: Bench, own_table: str, tmp_path: Path) -> None:
     models = []
     for folder in ("one", "two"):
@@ -185,7 +186,7 @@ def test_a_table_with_nan_is_refused(bench: Bench, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kills", [pytest.param(3, id="thrice"), pytest.param(20, id="twenty", marks=pytest.mark.slow)]
+    "kills", [pytest.param(2, id="twice"), pytest.param(20, id="twenty", marks=pytest.mark.slow)]
 )
 def test_kill_9_loses_nothing(own_table: str, tmp_path: Path, kills: int) -> None:
     """Kill the whole family of processes at random moments; then one more call completes."""

@@ -54,7 +54,9 @@ def wait_for_steps(folder: Path) -> None:
     raise AssertionError("no run has begun")
 
 
-@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "signal_", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_stop_loses_nothing(
     bench: Bench, own_table: str, tmp_path: Path, signal_: signal.Signals
 ) -> None:
@@ -105,7 +107,10 @@ def test_ctrl_c_twice_ends_at_once(own_table: str, tmp_path: Path) -> None:
     assert not list((tmp_path / "results" / "runs").glob("*/record.json"))
 
 
-@pytest.mark.parametrize(("most", "left"), [(4_096, "error"), (256, "no record")])
+@pytest.mark.parametrize(
+    ("most", "left"),
+    [(4_096, "error"), pytest.param(256, "no record", marks=pytest.mark.slow)],
+)
 def test_a_full_disk(own_table: str, tmp_path: Path, most: int, left: str) -> None:
     """No file may grow beyond so many bytes: a reason, where it has room a record, no half file."""
 

@@ -161,7 +161,9 @@ def made(bench: Bench, study: str, tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("damage", ["cut off", "edited in the middle"])
+@pytest.mark.parametrize(
+    "damage", ["cut off", pytest.param("edited in the middle", marks=pytest.mark.slow)]
+)
 def test_a_damaged_record_is_set_aside_and_made_again(
     bench: Bench, call: Call, study: str, made: Path, damage: str
 ) -> None:

@@ -90,6 +90,7 @@ def test_results_that_can_not_be_written(
     assert "can't be written" in refused(client, specs[0], folder / "file" / "runs")
 
 
+@pytest.mark.slow
 def test_no_worker_and_then_no_scheduler(
     specs: tuple[RunSpec, ...], folder: Path, tmp_path: Path
 ) -> None:

@@ -4,7 +4,8 @@ Half of the methods are sick: one raises, one returns NaN, one hangs, one hangs 
 nobody, one eats memory, one breaks the process. At the end every healthy run must have the bits of
 an undisturbed one, every sick one a record that says why, and nothing may be left over.
 
-    python tests/drill/fault_drill.py [--parent-kills N] [--seed N] [--dask]
+    python tests/drill/fault_drill.py [--parent-kills N] [--seed N] [--dask] [--slow-start SECONDS]
+        [--clock-back]
 """
 
 from __future__ import annotations
@@ -68,8 +69,18 @@ validation_rows = 100
 #: Every process of a drill has this variable, with the drill's folder in it.
 MARK = "FAULT_DRILL"
 
-#: Seconds between two kills, from and to.
+#: Seconds between two kills, from and to, beside the seconds that every child starts late.
 CALM = (2.0, 9.0)
+
+#: What every Python process of a drill imports first: a child starts late, and the clock goes back
+#: by an hour as soon as the file is there.
+SITE = """
+import os, sys, time
+if "bench.launch.worker" in sys.orig_argv:
+    time.sleep({slow_start})
+clock = time.time
+time.time = lambda: clock() - 3600 * os.path.exists({turned!r})
+"""
 
 
 def main() -> None:
@@ -78,16 +89,22 @@ def main() -> None:
     parser.add_argument("--parent-kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dask", action="store_true", help="two Dask workers, one is killed")
+    parser.add_argument(
+        "--slow-start", type=float, default=0.0, metavar="SECONDS", help="every child starts late"
+    )
+    parser.add_argument(
+        "--clock-back", action="store_true", help="the clock is turned back by an hour midway"
+    )
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="drill-") as name:
         folder = Path(name)
-        prepare(folder)
+        prepare(folder, asked.slow_start)
         say("undisturbed")
         finish(folder, start(folder, "undisturbed"))
         if asked.dask:
-            on_dask(folder)
+            on_dask(folder, asked.clock_back)
         else:
-            disturb(folder, random.Random(asked.seed), asked.parent_kills)
+            disturb(folder, asked)
         problems = list(check(folder))
         for problem in problems:
             say(f"NOT HELD: {problem}")
@@ -95,8 +112,11 @@ def main() -> None:
     sys.exit(1 if problems else 0)
 
 
-def prepare(folder: Path) -> None:
-    """A table of rows and a study of it."""
+def prepare(folder: Path, slow_start: float) -> None:
+    """A table of rows, a study of it, and what every process imports first."""
+    (folder / "site").mkdir()
+    text = SITE.format(slow_start=slow_start, turned=str(folder / "turned"))
+    (folder / "site" / "sitecustomize.py").write_text(text, encoding="utf-8")
     rows = np.random.default_rng(0).multivariate_normal([1, -1], [[1, 0.8], [0.8, 1]], 1_000)
     np.save(folder / "own.npy", rows.astype(np.float32))
     methods = ", ".join(f'"{name}"' for name in [*HEALTHY, *AILING])
@@ -104,7 +124,7 @@ def prepare(folder: Path) -> None:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    paths = [str(SICK), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(folder / "site"), str(SICK), *filter(None, [os.environ.get("PYTHONPATH")])]
     own = {"PYTHONPATH": os.pathsep.join(paths), MARK: str(folder)}
     return os.environ | own | {"BENCH_CACHE": str(folder / "cache"), "COLUMNS": "100"}
 
@@ -129,31 +149,40 @@ def finish(folder: Path, parent: subprocess.Popen[bytes]) -> None:
         sys.exit(f"bench run ended with {code}, not 1: {tail(folder)}")
 
 
-def disturb(folder: Path, chance: random.Random, parent_kills: int) -> None:
+def turn_back_the_clock(folder: Path) -> None:
+    if not (folder / "turned").exists():
+        (folder / "turned").touch()
+        say("the clock is turned back by an hour")
+
+
+def disturb(folder: Path, asked: argparse.Namespace) -> None:
     """Kill children and parents, start parents anew, now and then two at once; then let it end."""
-    killed = {"children": 0, "parents": 0}
-    while killed["parents"] < parent_kills:
+    chance, killed = random.Random(asked.seed), {"children": 0, "parents": 0}
+    calm = [seconds + asked.slow_start for seconds in CALM]
+    while killed["parents"] < asked.parent_kills:
         parents = [start(folder, "disturbed") for _ in range(chance.choice((1, 1, 2)))]
         for _ in range(chance.randrange(3)):
-            time.sleep(chance.uniform(*CALM))
+            time.sleep(chance.uniform(*calm))
             victims = workers(folder)
             if victims:
                 with suppress(psutil.Error):
                     chance.choice(victims).send_signal(signal.SIGKILL)
                     killed["children"] += 1
-        time.sleep(chance.uniform(*CALM))
+        time.sleep(chance.uniform(*calm))
         for parent in parents:
             if parent.poll() is None:
                 killed["parents"] += 1
                 parent.send_signal(signal.SIGKILL)
             parent.wait()
+        if asked.clock_back and killed["parents"] >= asked.parent_kills / 2:
+            turn_back_the_clock(folder)
         say(f"killed so far: {killed['parents']} parents, {killed['children']} children")
         if len(records(folder / "disturbed")) == 2 * len(HEALTHY | AILING):
             sys.exit("the grid was done before enough parents were killed; make it longer")
     finish(folder, start(folder, "disturbed"))
 
 
-def on_dask(folder: Path) -> None:
+def on_dask(folder: Path, clock_back: bool) -> None:
     """The same study on a scheduler and two workers, of which one is killed in mid-run."""
     address = "tcp://127.0.0.1:18786"
     dask = [sys.executable, "-P", "-m", "dask"]
@@ -176,6 +205,8 @@ def on_dask(folder: Path) -> None:
         parent = start(folder, "disturbed", "--scheduler", address)
         lost = worker_of_a_run(folder, parent)
         lost.kill()
+        if clock_back:
+            turn_back_the_clock(folder)
         say(f"killed one of two Dask workers, {lost.pid}")
         finish(folder, parent)
     finally:

@@ -322,7 +322,9 @@ def test_a_run_whose_folder_is_removed_says_so(tmp_path: Path) -> None:
     assert "was removed while the run was training" in content["reason"]
 
 
-@pytest.mark.parametrize("signal_", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "signal_", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_killed_one_is_taken_up_where_it_was(tmp_path: Path, signal_: signal.Signals) -> None:
     """Killed in mid-run: the same bits as an undisturbed run, and no second record."""
     spec = planned("flow-matching", tmp_path, minibatches=400)

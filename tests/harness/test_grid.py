@@ -232,6 +232,7 @@ def test_changed_rows_are_stale(made: tuple[Plan, Any], study: Study, folder: Pa
     assert todo(study, folder, "missing") == []
 
 
+@pytest.mark.slow
 def test_a_killed_child_leaves_a_record_and_the_rest_goes_on(study: Study, folder: Path) -> None:
     """SIGKILL whenever it is taken up: `error`, with the reason; the run beside it ends well."""
     short = planned_of(study, folder, runs="killed").runs[0]

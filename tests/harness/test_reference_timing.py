@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
+import time
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +32,18 @@ def test_a_pass_takes_time_and_no_random_numbers() -> None:
     assert 0 < statistics.median(passes) < 0.1
 
 
-def test_twice_the_work_takes_twice_the_passes() -> None:
+def test_a_pass_is_the_cpu_time_of_its_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held against the clock of the thread: the fastest of each, which a busy machine spares."""
     timer = ReferenceTimer()
-    one = statistics.median(timer.measure() for _ in range(50))
-    two = statistics.median(timer.measure() + timer.measure() for _ in range(50))
-    assert 1.5 < two / one < 2.7
+    passes, clocked = [], []
+    for _ in range(50):
+        start = time.thread_time()
+        passes.append(timer.measure())
+        clocked.append(time.thread_time() - start)
+    assert 0.5 < min(passes) / min(clocked) <= 1.1
+    step = functools.partial(torch.autograd.grad, retain_graph=True)
+    monkeypatch.setattr(torch.autograd, "grad", lambda *of: [step(*of) for _ in range(10)])
+    assert min(timer.measure() for _ in range(50)) > 2 * min(passes)
 
 
 def test_the_arithmetic_is_the_same_each_time_and_draws_nothing() -> None:
