@@ -37,6 +37,7 @@ def run(
     minibatches: int | None = None,
     batch_size: int | None = None,
     settings: Sequence[str] = (),
+    compile: bool | None = None,
     judge: Mapping[str, Any] | None = None,
     test_rows: int | None = None,
     device: str = "cpu",
@@ -59,6 +60,7 @@ def run(
         study: the name of a study or its file; all else that is given replaces its own.
         budget: a named budget; `minibatches` and `batch_size` override its numbers.
         settings: `KEY=VALUE` hyper-parameters, as `--set` takes them.
+        compile: whether functions of the methods are compiled; by default as the study says.
         judge: fields of `bench.records.spec.Judge` to change; `test_rows` is one of them.
         device: `cpu`, `cuda` or `auto`.
         jobs: runs at a time.

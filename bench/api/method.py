@@ -7,7 +7,7 @@ A method is a plug-in: an entry point in the group `bench.methods` that names a 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -163,8 +163,12 @@ class Method(nn.Module, ABC):
     """
 
     Config: ClassVar[type[Options]]
+    #: Whether `learn` has a function compiled, by `compiled`: else `--compile` changes nothing.
+    compiles: ClassVar[bool] = False
     #: The optimiser that `learn` uses, if any.
     optimizer: torch.optim.Optimizer | None = None
+    #: What compiles functions in a run with `--compile`; set by the harness.
+    compiler: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
 
     def __init__(self, d: int, config: Any) -> None:
         super().__init__()
@@ -181,6 +185,15 @@ class Method(nn.Module, ABC):
         continues there.
         (`train` already has another meaning in torch.)
         """
+
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function, compiled in a run with `--compile`.
+
+        `learn` passes what takes most of a step: a function of tensors that draws no random numbers
+        and counts nothing, as every other value that changes has it compiled again. It must not be
+        kept in the method.
+        """
+        return self.compiler(function) if self.compiler else function
 
     def size(self) -> int:
         """The number of fitted values: the trained parameters."""

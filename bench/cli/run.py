@@ -46,6 +46,11 @@ if TYPE_CHECKING:
 @click.option("--batch-size", type=int, metavar="B", help="Override the budget's batch size.")
 @settings_option
 @click.option(
+    "--compile/--no-compile",
+    default=None,
+    help="Compile each method's main function; needs a C++ compiler. Timed apart.",
+)
+@click.option(
     "--device", type=click.Choice(["cpu", "cuda", "auto"]), default="cpu", show_default=True
 )
 @click.option(
@@ -113,10 +118,10 @@ def run(dry_run: bool, **options: Any) -> None:
     once. Several of these commands can share the work of one results folder.
 
     A study is a file: methods, datasets, seeds, budget, minibatches, batch_size, settings,
-    include, judge.
-    Options replace what the study says: -m, -d, -s, --test-rows, --minibatches, --batch-size; -b
-    replaces its budget with all its numbers. Each --set is added to its settings and wins over
-    them. The path of a data table in a study file is relative to that file.
+    include, compile, judge.
+    Options replace what the study says: -m, -d, -s, --test-rows, --minibatches, --batch-size,
+    --compile; -b replaces its budget with all its numbers. Each --set is added to its settings and
+    wins over them. The path of a data table in a study file is relative to that file.
 
     \b
     Examples:
@@ -129,6 +134,7 @@ def run(dry_run: bool, **options: Any) -> None:
       bench run -m flow-matching -d power --set width=512 --data ~/data --dry-run
       bench run -m jko -d bsds300 -b table1 --test-rows 250000
       bench run --include my_flow.py -m my-flow,gaussian -d moons --minibatches 2000
+      bench run -m ot-flow -d miniboone --compile
       bench run --only failed
       bench run -d power -m jko,ffjord --scheduler tcp://node1:8786 --threads 4
     """

@@ -28,6 +28,7 @@ from bench.study import presets
 from bench.study.estimates import estimates
 from bench.study.planning import Only, Plan, plan
 from bench.study.studies import JUDGE, Study, find, judge_of
+from bench.training.compiling import require_compiler
 
 if TYPE_CHECKING:
     from bench.launch.dask import Engine
@@ -54,6 +55,7 @@ class StudyRequest(Limits):
             study if neither is given. What is given beside it replaces its own.
         settings: `KEY=VALUE` hyper-parameters, added to the study's and winning over them.
         judge: fields of `bench.records.spec.Judge` to change; `test_rows` is one of them.
+        compile: whether to compile functions of methods that have any to compile.
         jobs: runs at a time.
         timeout: time limit per run in seconds, from the start of its process; counted anew when it
             resumes.
@@ -73,6 +75,7 @@ class StudyRequest(Limits):
     judge: Mapping[str, Any] = field(default_factory=dict)
     test_rows: int | None = None
     include: Sequence[str | Path] = ()
+    compile: bool | None = None
     device: str = "cpu"
     jobs: int = 1
     timeout: float | None = None
@@ -138,6 +141,11 @@ def prepare(request: StudyRequest, notify: Notify) -> Prepared:
     planned = plan(study, folder, root, request.device, request.only, request.timeout)
     for spec in planned.damaged:
         notify(f"{spec.run}: its record can't be read.")
+    if study.compile and not request.elsewhere and any(spec.compile for spec in planned.todo):
+        require_compiler()
+    for name in study.methods if study.compile else ():
+        if not plugins.method(name).compiles:
+            notify(f"{name} has nothing to compile: its runs are those without --compile.")
     return Prepared(request, planned, folder)
 
 
@@ -220,7 +228,7 @@ def study_of(request: StudyRequest, notify: Notify) -> Study:
         settings = presets.merged(kept, settings, methods or study.methods)
     if request.budget:  # it comes with its numbers
         study = replace(study, budget=request.budget, minibatches=None, batch_size=None)
-    numbers = {name: getattr(request, name) for name in ("minibatches", "batch_size")}
+    numbers = {k: getattr(request, k) for k in ("minibatches", "batch_size", "compile")}
     names = {"methods": methods, "datasets": datasets, "seeds": _several(request.seeds)}
     given_here = names | numbers | {"settings": settings}
     changes = {name: value for name, value in given_here.items() if value not in ((), None)}

@@ -148,7 +148,9 @@ def records(results_dir: str | Path) -> pd.DataFrame:
 def frame_of(read: Sequence[Record]) -> pd.DataFrame:
     """The frame of records that were read already, as `records` has it."""
     # The settings of the method and of the judge, of each run.
-    given = [r.method.config | {f"judge {k}": v for k, v in r.judge.items()} for r in read]
+    given = [
+        r.method.config | {f"judge {k}": v for k, v in r.judge.items()} | _compiled(r) for r in read
+    ]
     derived: dict[str, list[Any]] = {
         "settings": _settings(read, given),
         "config": [json.dumps(values, ensure_ascii=False) for values in given],
@@ -242,8 +244,12 @@ def _difference(table: dict[str, Any], a: str, b: str) -> float | None:
     return None if table.get(a) is None or table.get(b) is None else table[a] - table[b]
 
 
+def _compiled(record: Record) -> dict[str, Any]:
+    return {"compiled": True} if record.method.compiled else {}
+
+
 def _variant(record: Record) -> str:
-    both = json.dumps([record.method.config, record.judge], sort_keys=True)
+    both = json.dumps([record.method.config | _compiled(record), record.judge], sort_keys=True)
     return hashlib.sha256(both.encode()).hexdigest()[:8]
 
 

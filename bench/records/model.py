@@ -50,6 +50,7 @@ class MethodRecord:
     """What learned: `version` is a hash of its source, `params` the numbers fitted to the data.
 
     `settings` are the user's own among the hyper-parameters; older records do not have them.
+    `compiled` is whether its functions were compiled (`--compile`).
     """
 
     name: Name
@@ -58,6 +59,7 @@ class MethodRecord:
     preset: str | None = None
     settings: dict[str, Setting] | None = None
     params: Count | None = None
+    compiled: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ METRICS_VERSION = 4
 IRRELEVANT = (
     *("dataset", "preset", "settings", "budget", "data_root", "timeout", "include"),
     "metrics",  # counts only where plug-ins bring any
+    "compile",  # counts only where it is on
 )
 
 _Whole = Annotated[int, Meta(ge=0)]
@@ -71,7 +72,8 @@ class RunSpec:
     distribution installs it; the hash of their source is in `version` and `revision`. All these,
     the data root, the budget's and the preset's names and the number of threads are not part of the
     key: with the same rows, numbers and hyper-parameters they make the same run. `metrics` are the
-    hashes of the metrics that plug-ins bring, part of the key where there are any.
+    hashes of the metrics that plug-ins bring, part of the key where there are any; so is `compile`,
+    whether the method's functions are compiled, where it is on.
     """
 
     method: str
@@ -92,6 +94,7 @@ class RunSpec:
     timeout: float | None = None
     include: tuple[str, ...] = ()
     metrics: Mapping[str, str] = field(default_factory=dict)
+    compile: bool = False
 
     @cached_property
     def key(self) -> str:
@@ -103,6 +106,8 @@ class RunSpec:
         parts["judge"] = vars(self.judge)
         if self.metrics:
             parts["metrics"] = dict(self.metrics)
+        if self.compile:
+            parts["compile"] = True
         text = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -99,6 +99,7 @@ def outline(spec: RunSpec) -> Draft:
             "preset": spec.preset,
             "settings": dict(spec.settings),
             "config": dict(spec.config),
+            **({"compiled": True} if spec.compile else {}),
         },
         "dataset": {"name": spec.label, "revision": spec.revision},
         **included,

@@ -135,6 +135,7 @@ def _columns(
                 timeout=timeout,
                 include=plugins.files_of([method, name]),
                 metrics=plugins.metric_versions(),
+                compile=study.compile and plugins.method(method).compiles,
             )
 
 
@@ -153,6 +154,8 @@ def precedes(record: Record, spec: RunSpec) -> bool:
     version = plugins.current_version(method.name, method.version)
     now = (spec.version, spec.revision, spec.judge.metrics_version)
     if (version, record.dataset.revision, metrics_version) == now:
+        return False
+    if method.compiled != spec.compile:
         return False
     same = method.config == dict(spec.config)
     if method.settings is None:

@@ -7,6 +7,7 @@ seeds = [0, 1, 2]
 budget = "equal"              # or minibatches = 2000, batch_size = 256
 settings = ["width=512"]      # as in --set
 include = ["my_flow.py"]      # as in --include; relative to this file
+compile = true                # as --compile
 summary = "one line for other readers"
 
 [judge]                       # fields of bench.records.spec.Judge
@@ -44,7 +45,8 @@ class Study:
     """A grid of methods x data sets x seeds under one budget and one judge.
 
     `minibatches` and `batch_size` override the budget; `settings` are `--set` assignments;
-    `include` are Python files that hold methods, data sets or metrics for it.
+    `include` are Python files that hold methods, data sets or metrics for it; with `compile`,
+    functions of those methods that have any to compile are compiled.
     """
 
     methods: _Names
@@ -56,6 +58,7 @@ class Study:
     batch_size: _Positive | None = None
     settings: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
+    compile: bool = False
     summary: str = ""
 
 

@@ -26,6 +26,7 @@ from bench.api.stream import RowsNotFinite, Stream
 from bench.evaluation.flow import Flow, Report
 from bench.numerics.ode import Solver, SolverFailed, failure
 from bench.records.spec import Judge
+from bench.training.compiling import Compiler
 
 
 class Diverged(ArithmeticError):
@@ -48,6 +49,7 @@ class Training:
     samples_seen: int = 0
     train_seconds: float = 0.0
     train_cpu_seconds: float = 0.0
+    compile_seconds: float = 0.0
     validation_seconds: float = 0.0
     checkpoint_seconds: float = 0.0
     nfe_train: int = 0
@@ -85,12 +87,13 @@ def train(
     deadline: float = math.inf,
     done: Training | None = None,
     after_step: Callable[[Training], None] = lambda done: None,
+    compiler: Compiler | None = None,
 ) -> Training:
     """Train `method` until the stream ends, then load the state that was best on validation.
 
     States before the method's first candidate are validated, for the curve, but not chosen. The
     seconds of training are those in the method's generator, the device synchronised at both ends;
-    the CPU seconds those of all threads of this process meanwhile.
+    the CPU seconds those of all threads of this process meanwhile. Compiling is not part of them.
 
     Args:
         method: a method on its device.
@@ -102,6 +105,7 @@ def train(
         done: updated in place, so that the caller has it when training fails; of a run that
             resumes, as it was after the last mini-batch before `stream`.
         after_step: is called after every step, and may raise.
+        compiler: what compiles the method's functions, if they are compiled.
 
     Raises:
         Diverged: a loss that is not finite, a failed solve, or no state that can be scored.
@@ -117,11 +121,14 @@ def train(
     generator = method.learn(stream)
     counted = evaluations(method)
     while True:
-        step, start = done.minibatches + 1, _now(stream) - restored.seconds
-        cpu_start = time.process_time() - restored.cpu_seconds
+        if compiler:
+            compiler.step()
+        step, (start, cpu_start, compiled) = done.minibatches + 1, _clocks(stream, compiler)
         log = _advance(generator, step)
-        done.train_seconds += _now(stream) - restored.seconds - start
-        done.train_cpu_seconds += time.process_time() - restored.cpu_seconds - cpu_start
+        end, cpu_end, compiled_end = _clocks(stream, compiler)
+        done.train_seconds += end - start
+        done.train_cpu_seconds += cpu_end - cpu_start
+        done.compile_seconds += compiled_end - compiled
         before, counted = counted, evaluations(method) - restored.evaluations
         done.nfe_train += counted - before
         if log is None:
@@ -179,10 +186,15 @@ def _advance(generator: Iterator[Log], step: int) -> Log | None:
         raise Diverged(f"at mini-batch {step}, backward: {failure(error)}") from error
 
 
-def _now(stream: Stream) -> float:
+def _clocks(stream: Stream, compiler: Compiler | None) -> tuple[float, float, float]:
+    """The seconds and the CPU seconds of training, and the seconds of compiling, from any zero."""
     if stream.device.type == "cuda":
         torch.cuda.synchronize(stream.device)
-    return time.perf_counter()
+    wall = time.perf_counter() - stream.restored.seconds
+    cpu = time.process_time() - stream.restored.cpu_seconds
+    if compiler is None:
+        return wall, cpu, 0.0
+    return wall - compiler.seconds, cpu - compiler.cpu_seconds, compiler.seconds
 
 
 #: What is blocked now: files, and folders with a separator at their ends.

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from bench.evaluation.flow import Report, pick
 from bench.records import store
 from bench.records.spec import Limits, RunSpec
 from bench.registry import plugins
+from bench.training.compiling import Compiler
 from bench.training.loop import Interrupted, Training, blocked, train, validator
 from bench.training.reference_timing import ReferenceTimer
 
@@ -118,6 +119,9 @@ class Session:
         self.peaks: Mapping[str, int] = kept.get("peaks", {})
         sources = plugins.dataset(spec.dataset).sources
         files = [Path(spec.data_root) / name for source in sources for name in source.files]
+        method.compiler = compiler = Compiler(spec.device) if spec.compile else None
+        if compiler:
+            done.compile_seconds += compiler.seconds
         with open(self.folder / CURVE, "ab") as self.curve:
             self.curve.truncate(min(kept.get("curve_bytes", 0), self.curve.tell()))
             self.cpu_seconds, self.look, self.noted = time.process_time(), 0.0, ""
@@ -127,7 +131,8 @@ class Session:
                     torch.set_rng_state(found["random"]["cpu"])
                     if spec.device == "cuda":
                         torch.cuda.set_rng_state(found["random"]["cuda"])
-                with blocked(paths.array_cache(), files):
+                counting = compiler.counting() if compiler else nullcontext()
+                with blocked(paths.array_cache(), files), counting:
                     train(
                         method,
                         self.stream,
@@ -137,12 +142,14 @@ class Session:
                         self.deadline,
                         done,
                         self._after_step,
+                        compiler,
                     )
             finally:
                 draft["method"]["params"] = method.size() + method.affine.size()
                 counts = ("minibatches", "samples_seen", "best_step", "best_validation_nll")
                 draft["training"] = {name: getattr(done, name) for name in (*counts, "last_loss")}
-                clocks = ("train", "train_cpu", "validation", "checkpoint")
+                clocks = ["train", "train_cpu", "validation", "checkpoint"]
+                clocks += ["compile"] if compiler else []
                 costs = (*(f"{clock}_seconds" for clock in clocks), "nfe_train")
                 draft["cost"] |= {name: getattr(done, name) for name in costs}
                 draft["cost"] |= self._peaks()

@@ -43,6 +43,7 @@ RELEVANT: dict[str, Any] = {
     "device": "cuda",
     "judge": Judge(rtol=1e-6),
     "metrics": {"my-metric": "x"},
+    "compile": True,
 }
 
 
@@ -73,6 +74,10 @@ def test_the_key_changes_with_every_setting_of_the_judge(name: str) -> None:
 
 def test_the_key_does_not_depend_on_the_order_of_hyper_parameters() -> None:
     assert replace(SPEC, config={"name": "x", "ridge": 1e-6}).key == SPEC.key
+
+
+def test_the_key_of_a_run_that_was_made_before_some_fields_were_there() -> None:
+    assert SPEC.key == "cbe5175380ecaef42de8fd327912b80f6367a4b204ea7a32cf36552073c9d95b"
 
 
 def test_the_key_is_a_hash() -> None:
