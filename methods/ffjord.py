@@ -121,7 +121,7 @@ class FFJORD(Continuous):
         self.solver = Solver("dopri5", config.rtol, config.atol, config.max_num_steps)
         trained = [p for p in self.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(
-            trained, config.learning_rate, weight_decay=config.weight_decay
+            trained, config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
 
     def learn(self, batches: Stream) -> Iterator[Log]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bench.api import Continuous, Field, Log, Look, Options, Piece, Stream, option
@@ -122,7 +123,7 @@ class FlowMatching(Continuous):
             self.path = Diffusion(config.eps)
             if config.objective == "score":
                 self.field = ProbabilityFlow(PredictedNoise(network, self.path), self.path)
-        self.optimizer = torch.optim.Adam(network.parameters(), config.learning_rate)
+        self.optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, fused=True)
 
     def learn(self, batches: Stream) -> Iterator[Log]:
         """Take one regression step for each mini-batch `(n, d)`."""
@@ -130,17 +131,17 @@ class FlowMatching(Continuous):
             x0, t = torch.randn_like(x1), self.path.draw_times(x1)
             if self.config.coupling == "ot":
                 x0 = coupling.optimal(x0, x1)
-            loss = self.errors(x0, x1, t).mean()
+            loss = self.error(x0, x1, t)
             rate = self.config.learning_rate * cosine(batches.spent)
             update(self.optimizer, loss, rate, self.config.clip)
             yield {"loss": loss.detach()}
 
-    def errors(self, x0: Tensor, x1: Tensor, t: Tensor) -> Tensor:
-        """The network's squared errors `(n,)` for pairs `(n, d)` at times `(n,)`."""
+    def error(self, x0: Tensor, x1: Tensor, t: Tensor) -> Tensor:
+        """The network's squared error, averaged over pairs `(n, d)` at times `(n,)`."""
         x_t, velocity = self.path.interpolate(x0, x1, t)
         if isinstance(self.field, ProbabilityFlow):
-            return (self.field.noise(t, x_t) - x0).square().sum(-1)
-        return (self.field(t, x_t) - velocity).square().sum(-1)
+            return self.d * F.mse_loss(self.field.noise(t, x_t), x0)
+        return self.d * F.mse_loss(self.field(t, x_t), velocity)
 
     def pieces(self) -> Sequence[Piece]:
         """One ODE, from data at the end of the path to noise at t = 0."""

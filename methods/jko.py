@@ -200,7 +200,7 @@ class JKO(Continuous):
 
     def _restart_optimizer(self) -> None:
         block = self._chain()[int(self.current)]
-        self.optimizer = torch.optim.Adam(block.parameters(), self.config.learning_rate)
+        self.optimizer = torch.optim.Adam(block.parameters(), self.config.learning_rate, fused=True)
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False

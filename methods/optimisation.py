@@ -22,5 +22,5 @@ def update(
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
         if clip is not None:
-            torch.nn.utils.clip_grad_norm_(group["params"], clip)
+            torch.nn.utils.clip_grad_norm_(group["params"], clip, foreach=True)
     optimizer.step()

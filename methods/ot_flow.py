@@ -102,7 +102,7 @@ class OTFlow(Continuous):
         nn.init.constant_(self.field.potential.w, config.initial)
         self.solver = Solver("rk4", steps=config.steps)
         trained = [p for p in self.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.Adam(trained, config.learning_rate)
+        self.optimizer = torch.optim.Adam(trained, config.learning_rate, fused=True)
 
     def learn(self, batches: Stream) -> Iterator[Log]:
         """Take one gradient step on the loss for each mini-batch `(n, d)`."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bench.api import Continuous, Log, Look, Options, Piece, Stream, option
@@ -136,7 +137,7 @@ class RectifiedFlow(Continuous):
         )
         self.student = copy.deepcopy(self.field) if config.distil else None
         self.register_buffer("pairs", torch.empty(2, 0, d), persistent=False)
-        self.optimizer = torch.optim.Adam(self.parameters(), config.learning_rate)
+        self.optimizer = torch.optim.Adam(self.parameters(), config.learning_rate, fused=True)
 
     def learn(self, batches: Stream) -> Iterator[Log]:
         """Take one step for each mini-batch `(n, d)`, through the rounds and the student."""
@@ -168,11 +169,11 @@ class RectifiedFlow(Continuous):
         else:
             x0, x1 = self.pairs[:, torch.randint(self.pairs.shape[1], (len(x),), device=x.device)]
         if self.student and stage == self.config.rounds:
-            return (x1 - self.one_step(x0)).square().sum(-1).mean()
+            return self.d * F.mse_loss(self.one_step(x0), x1)
         path = self.path if stage else self.first_path
         t = path.draw_times(x)
         x_t, velocity = path.interpolate(x0, x1, t)
-        return (self.field(t, x_t) - velocity).square().sum(-1).mean()
+        return self.d * F.mse_loss(self.field(t, x_t), velocity)
 
     def _make_pairs(self, like: Tensor, n: int) -> dict[str, float]:
         """Replace `pairs` by `n` new ones; return their transport cost and straightness."""
