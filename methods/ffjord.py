@@ -14,7 +14,6 @@ from bench.api import Continuous, Log, Look, Options, Piece, Stream, option
 from bench.numerics.divergence import (
     exact_with_norm,
     gaussian_probe,
-    hutchinson,
     hutchinson_with_norm,
     rademacher_probe,
 )
@@ -172,8 +171,10 @@ class FFJORD(Continuous):
         if self.config.divergence == "exact":
             return _exact_terms(field) if penalised else field.with_divergence
         draw = gaussian_probe if self.config.divergence == "gaussian" else rademacher_probe
-        probe, estimate = draw(x), hutchinson_with_norm if penalised else hutchinson
-        return lambda t, x: estimate(lambda y: field(t, y), x, probe)
+        probe = draw(x)
+        if penalised:
+            return lambda t, x: hutchinson_with_norm(lambda y: field(t, y), x, probe)
+        return lambda t, x: field.with_estimate(t, x, probe)
 
     def pieces(self) -> Sequence[Piece]:
         """The chain from data to noise."""

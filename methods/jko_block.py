@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Options, Piece, option
-from bench.numerics.divergence import finite_difference, gaussian_probe, hutchinson
+from bench.numerics.divergence import finite_difference, gaussian_probe
 from bench.numerics.ode import Solver, State, integrate
 from bench_methods.bounds import at_least, positive
 from bench_methods.networks import FourierMLP
@@ -118,7 +118,7 @@ class Block(nn.Module):
             return lambda t, state: self.field.with_divergence(t, state[0])
         probe = gaussian_probe(x)
         if self.options.divergence == "gaussian":
-            return lambda t, state: hutchinson(lambda y: self.field(t, y), state[0], probe)
+            return lambda t, state: self.field.with_estimate(t, state[0], probe)
         sigma = self.options.sigma0 / math.sqrt(x.shape[1])
         return lambda t, state: finite_difference(
             lambda y: self.field(t, y), state[0], probe, sigma

@@ -99,19 +99,34 @@ class TimedMLP(Field):
             x = layer(e, x) if t.ndim > 0 else F.linear(x, *layer.at(e))
         return x
 
+    def push(self, t: Tensor, x: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+        """The velocity and its derivative along `direction`, both `(n, d)`."""
+        if t.ndim > 0:
+            return super().push(t, x, direction)
+        for i, (weight, bias) in enumerate(self._at(t)):
+            if i > 0:
+                x, slope = self.activation.with_slope(x)
+                direction = slope * direction
+            x, direction = F.linear(x, weight, bias), direction @ weight.T
+        return x, direction
+
     def trace(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """The velocity `(n, d)` and its exact divergence `(n,)`."""
         if t.ndim > 0:
             return super().trace(t, x)
-        e, slopes = self.embed(t), []
-        *hidden, last = [layer.at(e) for layer in self._timed()]
-        for weight, bias in hidden:
-            x, slope = self.activation.with_slope(F.linear(x, weight, bias))
-            slopes.append(slope)
-        weights = [weight for weight, _ in (*hidden, last)]
-        if len(hidden) == 2:
-            return F.linear(x, *last), collapsed(*weights, *slopes)
-        return F.linear(x, *last), propagated(weights, slopes)
+        slopes, weights = list[Tensor](), list[Tensor]()
+        for weight, bias in self._at(t):
+            if weights:
+                x, slope = self.activation.with_slope(x)
+                slopes.append(slope)
+            x = F.linear(x, weight, bias)
+            weights.append(weight)
+        return x, collapsed(*weights, *slopes) if len(slopes) == 2 else propagated(weights, slopes)
+
+    def _at(self, t: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """The layers' weights and biases at a scalar time."""
+        e = self.embed(t)
+        return [layer.at(e) for layer in self._timed()]
 
     def _timed(self) -> list[TimedLinear]:
         return [layer for layer in self.layers if isinstance(layer, TimedLinear)]

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.func import jvp
 
 from bench.api.stream import Stream
 from bench.numerics.divergence import exact
@@ -233,6 +234,20 @@ class Field(nn.Module, ABC):
         """The velocity `(n, d)` and its exact divergence `(n,)`; counts one evaluation."""
         self.evaluations += 1
         return self.trace(t, x)
+
+    def with_estimate(self, t: Tensor, x: Tensor, probe: Tensor) -> tuple[Tensor, Tensor]:
+        """The velocity and Hutchinson's estimate of its divergence; counts one evaluation."""
+        self.evaluations += 1
+        velocity, pushed = self.push(t, x, probe)
+        return velocity, (probe * pushed).sum(-1)
+
+    def push(self, t: Tensor, x: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+        """The velocity and its derivative along `direction`, both `(n, d)`, uncounted.
+
+        Override it if there is something faster than automatic differentiation.
+        """
+        pushed: tuple[Tensor, Tensor] = jvp(lambda y: self.forward(t, y), (x,), (direction,))
+        return pushed
 
     def trace(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Velocity and divergence, uncounted; override it if there is a closed form.

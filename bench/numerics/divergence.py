@@ -7,16 +7,20 @@ velocity `(n, d)` and its divergence `(n,)`. All can be differentiated again. Th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.func import jvp, vjp, vmap
 
 Map = Callable[[Tensor], Tensor]
 
 #: Rows that `exact` pushes through the field at once: bounds its memory.
 ROWS_AT_ONCE = 2**14
+#: Numbers in the tangents that `propagated` pushes at once: small enough for a CPU's cache.
+TANGENTS = 2**18
 
 
 def exact(f: Map, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,7 +106,7 @@ def propagated(weights: Sequence[Tensor], slopes: Sequence[Tensor]) -> Tensor:
     """Return the exact divergence of a multilayer perceptron by pushing tangents through it.
 
     The rows of the identity go through every layer as tangents, all d at once: d evaluations of
-    the hidden layers, and memory of n d m numbers.
+    the hidden layers. No tangent outlives its group of rows, as gradients are computed at once.
 
     Args:
         weights: of all layers, `(m1, d)`, `(m2, m1)`, ..., `(d, mL)`.
@@ -111,6 +115,60 @@ def propagated(weights: Sequence[Tensor], slopes: Sequence[Tensor]) -> Tensor:
     Returns:
         tr J, `(n,)`.
     """
+    if torch.is_grad_enabled():
+        divergence: Tensor = _Propagated.apply(len(weights), *weights, *slopes)
+        return divergence
+    return torch.cat([_tangents(weights, group) for group in _groups(weights, slopes)])
+
+
+class _Propagated(torch.autograd.Function):
+    """`propagated`; the arguments are the number of weights, the weights, the slopes.
+
+    A loss that weighs all rows alike knows its gradient up to a factor before the backward pass.
+    Where it does not, the tangents are pushed once more.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, layers: int, *given: Tensor) -> Tensor:
+        ctx.layers = layers
+        value, by_given = _pulled(layers, given, given[-1].new_ones(len(given[-1])))
+        ctx.save_for_backward(*given, *by_given)
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, by_value: Tensor) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved_tensors
+        given, by_given = saved[: len(saved) // 2], saved[len(saved) // 2 :]
+        if (by_value == by_value[0]).all():
+            return None, *(by_value[0] * by for by in by_given)
+        return None, *_pulled(ctx.layers, given, by_value)[1]
+
+
+def _pulled(layers: int, given: Sequence[Tensor], factors: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """The divergence, and the gradient of its sum with `factors` `(n,)`, group by group."""
+    weights = [weight.detach().requires_grad_() for weight in given[:layers]]
+    values, by_slopes = list[Tensor](), list[list[Tensor]]()
+    for *group, factor in _groups(weights, [*given[layers:], factors]):
+        with torch.enable_grad():
+            slopes = [slope.detach().requires_grad_() for slope in group]
+            value = _tangents(weights, slopes)
+        value.backward(factor)
+        values.append(value.detach())
+        by_slopes.append([slope.grad for slope in slopes])
+    by_weights = [weight.grad for weight in weights]
+    return torch.cat(values), by_weights + [torch.cat(by) for by in zip(*by_slopes, strict=True)]
+
+
+def _groups(weights: Sequence[Tensor], rows: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+    """Split tensors of n rows into groups whose tangents fit a cache (elsewhere, the memory)."""
+    most = TANGENTS if weights[0].device.type == "cpu" else 256 * TANGENTS
+    size = max(1, most // max(weight.numel() for weight in (weights[0], weights[-1])))
+    return zip(*(torch.split(part, size) for part in rows), strict=True)
+
+
+def _tangents(weights: Sequence[Tensor], slopes: Sequence[Tensor]) -> Tensor:
+    """The trace `(n,)` from tangents of a group of rows, `(n, d, m)` after each layer."""
     tangents = weights[0].T * slopes[0][:, None, :]
     for weight, slope in zip(weights[1:-1], slopes[1:], strict=True):
         # one product of matrices: without gradients, torch would make a batch of n small ones

@@ -39,13 +39,19 @@ class SolverFailed(ArithmeticError):
 
 
 def solve(
-    f: Derivative, start: State, t: Tensor, rtol: float, atol: float, max_num_steps: int
+    f: Derivative,
+    start: State,
+    t: Tensor,
+    rtol: float,
+    atol: float,
+    max_num_steps: int,
+    measured: int | None = None,
 ) -> State:
     """Return the state at `t[1]` of dx/dt = f(t, x) from `start` at `t[0]`.
 
-    A step is accepted if in each part of the state the root mean square of
-    error / (atol + rtol |x|) is at most 1; otherwise a shorter one is tried. The last step ends at
-    `t[1]`.
+    A step is accepted if in each part of the state, or in each of the first `measured` ones, the
+    root mean square of error / (atol + rtol |x|) is at most 1; otherwise a shorter one is tried.
+    The last step ends at `t[1]`.
 
     Backpropagation goes through the accepted steps; their lengths are not differentiated. Each
     starts at a fixed time after `t[0]`, and the last, which ends at `t[1]`, carries the gradient of
@@ -55,7 +61,7 @@ def solve(
         SolverFailed: `max_num_steps` steps, accepted or not, do not reach `t[1]`; a step shrank to
             nothing; a value is not finite.
     """
-    packing = _Packing(start)
+    packing = _Packing(start, measured)
     begin, end = t.tolist()
     span = end - begin
     in_last_step = torch.is_grad_enabled() and t.requires_grad
@@ -158,10 +164,11 @@ def _factor(ratio: float) -> float:
 class _Packing:
     """Converts a state to one vector `(N,)` and back."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, measured: int | None) -> None:
+        self.measured = measured
         self.shapes = [part.shape for part in state]
         self.sizes = [part.numel() for part in state]
-        self.roots = state[0].new_tensor(self.sizes).sqrt()
+        self.roots = state[0].new_tensor(self.sizes[:measured]).sqrt()
 
     def pack(self, state: State) -> Tensor:
         return torch.cat([part.reshape(-1) for part in state])
@@ -172,7 +179,8 @@ class _Packing:
         )
 
     def rms(self, y: Tensor) -> float:
-        """Return the largest root mean square of a part, or NaN if a part has one."""
-        norms = torch.stack([torch.linalg.vector_norm(part) for part in torch.split(y, self.sizes)])
+        """Return the largest root mean square of a measured part, or NaN if one has NaN."""
+        parts = torch.split(y, self.sizes)[: self.measured]
+        norms = torch.stack([torch.linalg.vector_norm(part) for part in parts])
         largest: float = (norms / self.roots).max().item()
         return largest

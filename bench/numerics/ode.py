@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torchdiffeq
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from bench.numerics import dormand_prince
 from bench.numerics.dormand_prince import Derivative, SolverFailed, State
 
-__all__ = ["Derivative", "Solver", "SolverFailed", "State", "failure", "integrate", "with_score"]
+__all__ = ["Derivative", "Solver", "SolverFailed", "State", "integrate", "with_score"]
 
 #: Explicit Runge-Kutta rules: for each stage its time and the weights of the stages before it, and
 #: the weights of the step. Source: Hairer, Norsett, Wanner 1993, section II.1, tables 1.1 and 1.2.
@@ -93,19 +93,18 @@ def integrate(
         SolverFailed: more than `max_num_steps` steps, a step underflow, or a value not finite.
     """
     dtype, device = start[0].dtype, start[0].device
-    t = torch.stack([torch.as_tensor(each, dtype=dtype, device=device) for each in (t0, t1)])
-    if t[0] == t[1]:
-        raise SolverFailed(f"the interval has no length: it starts and ends at t = {float(t[0]):g}")
+    times = [torch.as_tensor(each, dtype=dtype, device=device) for each in (t0, t1)]
+    if times[0] == times[1]:
+        raise SolverFailed(f"the interval has no length: it starts and ends at t = {float(t0):g}")
     if not all(torch.isfinite(part).all() for part in start):
-        raise SolverFailed(f"the state is not finite at the start, t = {float(t[0]):g}")
-    if adjoint is not None:
-        end = _with_adjoint(f, start, t, solver, adjoint)
-    elif solver.name == "dopri5":
-        end = dormand_prince.solve(f, start, t, solver.rtol, solver.atol, solver.max_num_steps)
+        raise SolverFailed(f"the state is not finite at the start, t = {float(t0):g}")
+    if adjoint is None:
+        end = _solve(solver, f, start, torch.stack(times))
     else:
-        end = _equal_steps(f, start, t, solver)
+        parameters = [p for p in adjoint.parameters() if p.requires_grad]
+        end = _Adjoint.apply(solver, f, len(start), *times, *start, *parameters)
     if not all(torch.isfinite(part).all() for part in end):
-        raise SolverFailed(f"a value is not finite at t = {float(t[1]):g}")
+        raise SolverFailed(f"a value is not finite at t = {float(t1):g}")
     return end
 
 
@@ -142,23 +141,13 @@ def with_score(
     return derivative
 
 
-def failure(error: AssertionError) -> SolverFailed:
-    """Return the error that one of torchdiffeq's assertions means.
-
-    The adjoint equation is solved inside `backward()`: its caller has to catch the assertions.
-    """
-    text = str(error)
-    meanings = {
-        "max_num_steps": f"the solver ran out of steps ({text}): the field is too stiff",
-        "underflow": f"the solver's step shrank to nothing ({text})",
-        "non-finite": f"the state is not finite ({text})",
-        "": f"torchdiffeq: {text or 'an assertion without a text'}",
-    }
-    return SolverFailed(next(meaning for word, meaning in meanings.items() if word in text))
-
-
-def _equal_steps(f: Derivative, start: State, t: Tensor, solver: Solver) -> State:
-    """Make `solver.steps` steps of its rule from `t[0]` to `t[1]`."""
+def _solve(
+    solver: Solver, f: Derivative, start: State, t: Tensor, measured: int | None = None
+) -> State:
+    """Solve from `t[0]` to `t[1]`; errors are those of the first `measured` parts, or of all."""
+    if solver.name == "dopri5":
+        limits = solver.rtol, solver.atol, solver.max_num_steps
+        return dormand_prince.solve(f, start, t, *limits, measured)
     stages, weights = TABLEAUS[solver.name]
     h = (t[1] - t[0]) / solver.steps
     state = start
@@ -178,47 +167,62 @@ def _moved(state: State, slopes: list[State], weights: list[float], h: Tensor) -
     return state
 
 
-def _with_adjoint(
-    f: Derivative, start: State, t: Tensor, solver: Solver, adjoint: nn.Module
-) -> State:
-    """Return torchdiffeq's solution, whose gradient comes from the adjoint equation."""
-    if solver.name == "rk4":
-        raise ValueError("torchdiffeq, which solves the adjoint, has rk4-38 but no classic rk4")
+class _Adjoint(torch.autograd.Function):
+    """The state at t1, with gradients by the adjoint equation.
 
-    def grid(f: Derivative, start: State, t: Tensor) -> Tensor:
-        shares = torch.arange(solver.steps, dtype=t.dtype, device=t.device) / solver.steps
-        return torch.cat([t[0] + (t[-1] - t[0]) * shares, t[-1:]])
+    With L the loss, a = dL/dx and p the parameters, backwards in time from t1, where a is given:
 
-    # torchdiffeq's own limits are assertions, which `python -O` removes: six evaluations a step,
-    # and the few that choose the first step.
-    limit = left = 6 * solver.max_num_steps + 12
+        dx/dt = f,   da/dt = -a' df/dx,   dg/dt = -a' df/dp,   g(t1) = 0,   dL/dp = g(t0),
 
-    def limited(t: Tensor, state: State) -> State:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise SolverFailed(f"more than {limit} evaluations: the field is too stiff")
-        return f(t, state)
+    and dL/dt1 = a(t1)'f, dL/dt0 = -a(t0)'f. Source: Chen et al. 2018, appendix B; the sizes of
+    errors leave out g, on which nothing else depends: Kidger, Chen, Lyons 2021.
 
-    adaptive = solver.name == "dopri5"
-    options: dict[str, Any] = {"max_num_steps": solver.max_num_steps}
-    if not adaptive:
-        options = {"grid_constructor": grid}  # with `step_size`, rounding may add a step
-    try:
-        path = torchdiffeq.odeint_adjoint(
-            limited if adaptive else f,
-            start,
-            t,
-            rtol=solver.rtol,
-            atol=solver.atol,
-            method=solver.name.removesuffix("-38"),
-            options=options,
-            adjoint_params=tuple(adjoint.parameters()),
-        )
-    except AssertionError as error:
-        with torch.no_grad():
-            if not all(torch.isfinite(part).all() for part in f(t[0], start)):
-                raise SolverFailed("the slope is not finite at the start") from error
-        raise failure(error) from error
-    left = limit  # for the backward pass
-    return tuple(part[-1] for part in path)
+    Arguments: the solver, f, the number of parts of the state, t0, t1, the parts at the start, the
+    parameters.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, solver: Solver, f: Derivative, parts: int, t0: Tensor, t1: Tensor, *given: Tensor
+    ) -> State:
+        end = _solve(solver, f, given[:parts], torch.stack([t0, t1]))
+        ctx.solver, ctx.f = solver, f
+        ctx.save_for_backward(t0, t1, *end, *given[parts:])
+        return end
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *by_end: Tensor) -> tuple[Tensor | None, ...]:
+        t0, t1, *saved = ctx.saved_tensors
+        parts = len(by_end)
+        end, parameters = tuple(saved[:parts]), saved[parts:]
+
+        def back(t: Tensor, state: State) -> State:
+            with torch.enable_grad():
+                x = tuple(part.detach().requires_grad_() for part in state[:parts])
+                slopes = ctx.f(t, x)
+            pairs = zip(slopes, state[parts:], strict=False)
+            pulled = [(slope, -a) for slope, a in pairs if slope.requires_grad]
+            by_x = torch.autograd.grad(
+                [slope for slope, _ in pulled],
+                [*x, *parameters],
+                [a for _, a in pulled],
+                materialize_grads=True,
+            )
+            flat = torch.cat([part.reshape(-1) for part in by_x[parts:]])
+            return (*(slope.detach() for slope in slopes), *by_x[:parts], flat)
+
+        def along(t: Tensor, x: State, a: State) -> Tensor:
+            return sum((v * b).sum() for v, b in zip(ctx.f(t, x), a, strict=True))
+
+        sizes = [p.numel() for p in parameters]
+        g = end[0].new_zeros(sum(sizes))
+        try:
+            state = _solve(ctx.solver, back, (*end, *by_end, g), torch.stack([t1, t0]), 2 * parts)
+        except SolverFailed as error:
+            raise SolverFailed(f"backward, {error}") from error
+        start, by_start, g = state[:parts], state[parts : 2 * parts], state[-1]
+        by_t0 = -along(t0, start, by_start) if ctx.needs_input_grad[3] else None
+        by_t1 = along(t1, end, by_end) if ctx.needs_input_grad[4] else None
+        by_p = (x.view_as(p) for x, p in zip(g.split(sizes), parameters, strict=True))
+        return (None, None, None, by_t0, by_t1, *by_start, *by_p)

@@ -11,7 +11,6 @@ import math
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from torch import Tensor
 from bench.api.method import RESERVED, ContractBroken, Log, Method, evaluations
 from bench.api.stream import RowsNotFinite, Stream
 from bench.evaluation.flow import Flow, Report
-from bench.numerics.ode import Solver, SolverFailed, failure
+from bench.numerics.ode import Solver, SolverFailed
 from bench.records.spec import Judge
 from bench.training.compiling import Compiler
 
@@ -178,12 +177,6 @@ def _advance(generator: Iterator[Log], step: int) -> Log | None:
         return next(generator, None)
     except (SolverFailed, RowsNotFinite) as error:
         raise Diverged(f"at mini-batch {step}: {error}") from error
-    except AssertionError as error:
-        # torchdiffeq asserts inside backward() of the adjoint, out of the solver's reach
-        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-        if "torchdiffeq" not in frame.f_globals.get("__name__", ""):
-            raise
-        raise Diverged(f"at mini-batch {step}, backward: {failure(error)}") from error
 
 
 def _clocks(stream: Stream, compiler: Compiler | None) -> tuple[float, float, float]:

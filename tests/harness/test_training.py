@@ -192,7 +192,7 @@ class AdjointFails(Continuous):
 
 
 def test_an_adjoint_that_fails_inside_backward_is_divergence() -> None:
-    with pytest.raises(Diverged, match="at mini-batch 2, backward"):
+    with pytest.raises(Diverged, match="at mini-batch 2: backward, "):
         run(AdjointFails())
 
 

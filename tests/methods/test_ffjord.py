@@ -379,7 +379,7 @@ def test_an_adjoint_that_is_too_stiff_is_divergence_with_its_step() -> None:
 
     flow = Wrinkled(2, FFJORDConfig(hidden=1, width=4, max_num_steps=25, rtol=1e-3, atol=1e-3))
     stream = Stream(x(40).float().numpy(), 20, 3, seed=0)
-    with pytest.raises(Diverged, match=r"at mini-batch 1, backward: .*25"):
+    with pytest.raises(Diverged, match=r"at mini-batch 1: backward, .*25"):
         train(flow, stream, lambda m: 0.0, 1, lambda event: None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import torch
 import torchdiffeq
 from torch import Tensor, nn
 
-from bench.numerics.ode import Solver, SolverFailed, State, failure, integrate
+from bench.numerics.ode import Solver, SolverFailed, State, integrate
 
 DOUBLE = torch.float64
 TIGHT = Solver("dopri5", 1e-11, 1e-12)
@@ -152,20 +153,6 @@ def test_an_error_of_the_field_is_not_hidden() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("max_num_steps exceeded (5>=5)", "ran out of steps"),
-        ("underflow in dt 0.0", "shrank"),
-        ("non-finite values in state `y`: nan", "not finite"),
-        ("something else", "something else"),
-        ("", "without a text"),
-    ],
-)
-def test_failures_in_words(text: str, words: str) -> None:
-    assert words in str(failure(AssertionError(text)))
-
-
-@pytest.mark.parametrize(
     "given",
     [
         {"rtol": 0.0},
@@ -263,9 +250,11 @@ def test_the_adjoints_memory_does_not_grow_with_the_steps() -> None:
     assert kept(64, wave) <= kept(4, wave) + 2
 
 
-@pytest.mark.parametrize(
-    ("name", "theirs"), [("euler", "euler"), ("midpoint", "midpoint"), ("rk4-38", "rk4")]
-)
+#: Our names of rules, and torchdiffeq's.
+RULES = {"euler": "euler", "midpoint": "midpoint", "rk4-38": "rk4"}
+
+
+@pytest.mark.parametrize(("name", "theirs"), RULES.items())
 def test_equal_steps_are_torchdiffeqs(name: str, theirs: str) -> None:
     wave, times = Wave(), torch.tensor([0.2, 1.5], dtype=DOUBLE)
     start = (torch.linspace(-1, 1, 6, dtype=DOUBLE).reshape(3, 2), torch.zeros(3, dtype=DOUBLE))
@@ -292,11 +281,46 @@ def test_the_classic_rule_by_hand() -> None:
     assert end.item() == pytest.approx(1 + 0.5 * (k1 + 2 * k2 + 2 * k3 + k4) / 6, rel=1e-14)
 
 
-def test_the_classic_rule_has_no_adjoint() -> None:
-    wave = Wave()
-    start = (torch.ones(3, 2, dtype=DOUBLE), torch.zeros(3, dtype=DOUBLE))
-    with pytest.raises(ValueError, match="rk4-38"):
-        integrate(wave, start, 0.0, 1.0, Solver("rk4", steps=4), wave)
+def adjoint_gradients(wave: Wave, solve: Callable[[State, Tensor], State]) -> list[Tensor]:
+    """Of a loss on both parts, for the start, both times and the parameters."""
+    x = torch.linspace(-1, 1, 6, dtype=DOUBLE).reshape(3, 2).requires_grad_()
+    times = torch.tensor([0.1, 1.4], dtype=DOUBLE, requires_grad=True)
+    end, energy = solve((x, torch.zeros(3, dtype=DOUBLE)), times)
+    loss = (end**3).sum() + energy.sin().sum()
+    return list(torch.autograd.grad(loss, [x, times, wave.weight, wave.bias, wave.rate]))
+
+
+@pytest.mark.parametrize(
+    ("solver", "theirs"),
+    [
+        (TIGHT, "dopri5"),
+        *((Solver(ours, steps=24), theirs) for ours, theirs in RULES.items()),
+    ],
+    ids=["dopri5", *RULES],
+)
+def test_the_adjoints_gradients_are_torchdiffeqs(solver: Solver, theirs: str) -> None:
+    """With equal steps too; there, torchdiffeq's for t0 has an error of its own: an integral's."""
+    wave, equal = Wave(), solver != TIGHT
+
+    def grid(f: object, start: Tensor, t: Tensor) -> Tensor:
+        return torch.cat([t[0] + (t[-1] - t[0]) * torch.arange(24) / 24, t[-1:]])
+
+    options = {"grid_constructor": grid} if equal else None
+
+    def reference(start: State, times: Tensor) -> State:
+        path = torchdiffeq.odeint_adjoint(
+            wave, start, times, rtol=1e-11, atol=1e-12, method=theirs, options=options
+        )
+        return tuple(part[-1] for part in path)
+
+    ours = adjoint_gradients(wave, lambda x, t: integrate(wave, x, t[0], t[1], solver, wave))
+    other = adjoint_gradients(wave, reference)
+    near = 1e-12 if equal else 1e-8
+    for one, two in zip([ours[0], *ours[2:]], [other[0], *other[2:]], strict=True):
+        torch.testing.assert_close(one, two, rtol=near, atol=near)
+    torch.testing.assert_close(ours[1][1], other[1][1], rtol=near, atol=near)
+    if not equal:
+        torch.testing.assert_close(ours[1][0], other[1][0], rtol=near, atol=near)
 
 
 #: A field that grows stiff without bound, trained by the adjoint; the solves are cut off.
@@ -328,8 +352,9 @@ except SolverFailed as error:
 
 @pytest.mark.parametrize("when", ["forward", "backward"])
 def test_a_stiff_adjoint_ends_without_assertions_too(when: str) -> None:
-    """Under `python -O`, which removes the assertions that limit torchdiffeq's steps."""
+    """Under `python -O`, which removes assertions."""
     done = subprocess.run(
         [sys.executable, "-P", "-O", "-c", STIFF, when], capture_output=True, text=True, timeout=120
     )
-    assert done.stdout.startswith(f"1 {when} more than 1212 evaluations"), done.stderr[-500:]
+    assert done.stdout.startswith(f"1 {when} "), done.stderr[-500:]
+    assert "steps" in done.stdout
