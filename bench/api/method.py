@@ -246,8 +246,8 @@ class Field(nn.Module, ABC):
 
         Override it if there is something faster than automatic differentiation.
         """
-        pushed: tuple[Tensor, Tensor] = jvp(lambda y: self.forward(t, y), (x,), (direction,))
-        return pushed
+        velocity, pushed = jvp(lambda y: self.forward(t, y), (x,), (direction,))  # type: ignore[misc]
+        return velocity, pushed
 
     def trace(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Velocity and divergence, uncounted; override it if there is a closed form.

@@ -116,7 +116,7 @@ def propagated(weights: Sequence[Tensor], slopes: Sequence[Tensor]) -> Tensor:
         tr J, `(n,)`.
     """
     if torch.is_grad_enabled():
-        divergence: Tensor = _Propagated.apply(len(weights), *weights, *slopes)
+        divergence: Tensor = _Propagated.apply(len(weights), *weights, *slopes)  # type: ignore[no-untyped-call]
         return divergence
     return torch.cat([_tangents(weights, group) for group in _groups(weights, slopes)])
 
@@ -148,15 +148,16 @@ class _Propagated(torch.autograd.Function):
 def _pulled(layers: int, given: Sequence[Tensor], factors: Tensor) -> tuple[Tensor, list[Tensor]]:
     """The divergence, and the gradient of its sum with `factors` `(n,)`, group by group."""
     weights = [weight.detach().requires_grad_() for weight in given[:layers]]
-    values, by_slopes = list[Tensor](), list[list[Tensor]]()
+    by_weights = [torch.zeros_like(weight) for weight in weights]
+    values, by_slopes = list[Tensor](), list[tuple[Tensor, ...]]()
     for *group, factor in _groups(weights, [*given[layers:], factors]):
         with torch.enable_grad():
             slopes = [slope.detach().requires_grad_() for slope in group]
             value = _tangents(weights, slopes)
-        value.backward(factor)
+        by_group = torch.autograd.grad(value, [*weights, *slopes], factor)
         values.append(value.detach())
-        by_slopes.append([slope.grad for slope in slopes])
-    by_weights = [weight.grad for weight in weights]
+        by_weights = [total.add_(by) for total, by in zip(by_weights, by_group, strict=False)]
+        by_slopes.append(by_group[layers:])
     return torch.cat(values), by_weights + [torch.cat(by) for by in zip(*by_slopes, strict=True)]
 
 

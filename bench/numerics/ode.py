@@ -102,7 +102,7 @@ def integrate(
         end = _solve(solver, f, start, torch.stack(times))
     else:
         parameters = [p for p in adjoint.parameters() if p.requires_grad]
-        end = _Adjoint.apply(solver, f, len(start), *times, *start, *parameters)
+        end = _Adjoint.apply(solver, f, len(start), *times, *start, *parameters)  # type: ignore[no-untyped-call]
     if not all(torch.isfinite(part).all() for part in end):
         raise SolverFailed(f"a value is not finite at t = {float(t1):g}")
     return end
@@ -213,7 +213,7 @@ class _Adjoint(torch.autograd.Function):
             return (*(slope.detach() for slope in slopes), *by_x[:parts], flat)
 
         def along(t: Tensor, x: State, a: State) -> Tensor:
-            return sum((v * b).sum() for v, b in zip(ctx.f(t, x), a, strict=True))
+            return torch.stack([(v * b).sum() for v, b in zip(ctx.f(t, x), a, strict=True)]).sum()
 
         sizes = [p.numel() for p in parameters]
         g = end[0].new_zeros(sum(sizes))
@@ -224,5 +224,5 @@ class _Adjoint(torch.autograd.Function):
         start, by_start, g = state[:parts], state[parts : 2 * parts], state[-1]
         by_t0 = -along(t0, start, by_start) if ctx.needs_input_grad[3] else None
         by_t1 = along(t1, end, by_end) if ctx.needs_input_grad[4] else None
-        by_p = (x.view_as(p) for x, p in zip(g.split(sizes), parameters, strict=True))
+        by_p = (x.view_as(p) for x, p in zip(torch.split(g, sizes), parameters, strict=True))
         return (None, None, None, by_t0, by_t1, *by_start, *by_p)
