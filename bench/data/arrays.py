@@ -4,12 +4,15 @@ A data set is read from its source the first time. Its three splits are then kep
 in the array cache, one folder per state of the source, and later loads only map them. A folder is
 written under a temporary name and renamed, so that it is complete or absent. Its card has the
 digests of its files, which each process verifies once; a damaged entry is made again.
+
+Beside these folders are files of what else depends on the rows alone, see `kept`.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import io
 import json
 import os
 import re
@@ -18,7 +21,8 @@ import tempfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -33,6 +37,8 @@ from bench.errors import DataError
 from bench.registry import plugins
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from bench.api.dataset import Rows
 
 #: The files of the published archive that are data sets, below its top folder.
@@ -276,6 +282,36 @@ def check_cached(dataset: Dataset, root: Path, loaded: Loaded) -> None:
             f"The cached rows in {entry} are not those of the source.",
             "Delete that folder; it is made again when it is needed.",
         )
+
+
+def kept(
+    kind: str,
+    state: bytes,
+    make: Callable[[], Mapping[str, NDArray[Any]]],
+    note: Callable[[str], None],
+) -> Mapping[str, NDArray[Any]]:
+    """Return arrays that depend on `state` alone: made once, then kept in the array cache.
+
+    The file is a digest of the state and the arrays, and the arrays. If it is damaged or holds what
+    another state gives, `note` is told so, and it is made again; if it can't be written, the arrays
+    are made each time.
+    """
+    name = f"{kind}-{hashlib.sha256(state).hexdigest()[:12]}.bin"
+    path, content = paths.array_cache() / name, b""
+    with suppress(OSError):
+        content = path.read_bytes()
+    if content[:32] == hashlib.sha256(state + content[32:]).digest():
+        return dict(np.load(io.BytesIO(content[32:])))
+    if content:
+        note(f"The kept arrays in {path} were damaged; they are made again.")
+    made, buffer = make(), io.BytesIO()
+    np.savez(buffer, **made)  # type: ignore[arg-type]  # its stub knows one option
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with paths.replacing(path) as temporary:
+            raw = buffer.getvalue()
+            temporary.write_bytes(hashlib.sha256(state + raw).digest() + raw)
+    return made
 
 
 def in_memory(source: Source, splits: Splits) -> Loaded:

@@ -75,7 +75,7 @@ def evaluate(method: Method, data: Loaded, judge: Judge, report: Report) -> Meas
         metrics |= integral(flow, points, judge.integral_cells)
     report({"event": "stage", "stage": "two-sample tests"})
     rows = evaluated(flow, samples, data, judge)
-    metrics |= two_samples(rows, judge)
+    metrics |= two_samples(rows, judge, report)
     if isinstance(method, Continuous):
         report({"event": "stage", "stage": "quality by evaluations"})
         n = min(judge.aggregated_n, len(samples))

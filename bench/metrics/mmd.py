@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -29,13 +30,47 @@ from torch import Tensor
 
 from bench.metrics.kernel_sums import (
     TILE,
+    Sums,
     balanced_signs,
     centred,
-    kernel_sums,
+    pair_sums,
     pool,
     rounding,
     tiles,
 )
+
+
+@dataclass(frozen=True)
+class Null:
+    """What two samples of true data, `x` and `held_out`, give to every test of a model against `x`.
+
+    Attributes:
+        within: the sums within `x`.
+        total: T of the two samples pooled, `(G,)`.
+        relabelled: Q of each of their relabellings, `(G, B)`.
+    """
+
+    within: Sums
+    total: Tensor
+    relabelled: Tensor
+
+
+def null_sums(
+    x: Tensor,
+    held_out: Tensor,
+    gammas: Mapping[str, float],
+    *,
+    permutations: int = 1000,
+    seed: int = 0,
+    tile: int = TILE,
+) -> Null:
+    """Sum the kernel over two samples of true data, with the arguments of `two_sample`."""
+    x, held_out = centred(x=x, held_out=held_out)
+    signs = balanced_signs(len(x), permutations, seed).to(x.device)
+    s, t = signs[:, : len(x)], signs[:, len(x) :]
+    xx, xh, hh = pair_sums(x, held_out, s, t, _scales(gammas), tile)
+    totals, _, relabelled = zip(*(pool(xx, xh, hh, g) for g in range(len(gammas))), strict=True)
+    return Null(xx, xx.plain.new_tensor(totals), torch.stack(relabelled))
 
 
 def two_sample(
@@ -48,6 +83,7 @@ def two_sample(
     alpha: float = 0.05,
     seed: int = 0,
     tile: int = TILE,
+    null: Null | None = None,
 ) -> dict[str, float]:
     """Squared MMD of a model's sample against a test sample, with threshold and p-value.
 
@@ -64,6 +100,7 @@ def two_sample(
         alpha: level of the test.
         seed: of the relabellings.
         tile: rows and columns of the kernel in memory at once.
+        null: what `null_sums` returns for these arguments, if it is known.
 
     Returns:
         The columns of each bandwidth, here for one named `m`: `gamma_m`, the bandwidth; `mmd_m` and
@@ -82,29 +119,20 @@ def two_sample(
             `alpha`.
     """
     rank = _quantile_rank(permutations, alpha)
-    if not gammas:
-        raise ValueError("No bandwidth was given.")
-    for name, gamma in gammas.items():
-        if not (math.isfinite(gamma) and gamma > 0):
-            raise ValueError(f"The bandwidth {name!r} must be a positive number, not {gamma}.")
-    x, y, held_out = centred(x=x, y=y, held_out=held_out)
+    scales = _scales(gammas)
+    if null is None:
+        options = {"permutations": permutations, "seed": seed, "tile": tile}
+        null = null_sums(x, held_out, gammas, **options)
+    x, y = centred(x=x, y=y)
     n = len(x)
     signs = balanced_signs(n, permutations, seed).to(x.device)
-    s, t = signs[:, :n], signs[:, n:]
-    scales = [-0.5 / gamma**2 for gamma in gammas.values()]
-
-    # The relabelled sums over X with itself serve both pools: 3.5 half-products instead of 4.
-    xx = kernel_sums(x, x, s, s, scales, tile)
-    xy, yy = kernel_sums(x, y, s, t, scales, tile), kernel_sums(y, y, t, t, scales, tile)
-    xh = kernel_sums(x, held_out, s, t, scales, tile)
-    hh = kernel_sums(held_out, held_out, t, t, scales, tile)
+    xx, xy, yy = pair_sums(x, y, signs[:, :n], signs[:, n:], scales, tile, null.within)
 
     found: dict[str, float] = {}
     for g, (name, gamma) in enumerate(gammas.items()):
         total, observed, relabelled = pool(xx, xy, yy, g)
         count = int((relabelled >= observed - rounding(total, n)).sum())
-        null_total, _, null = pool(xx, xh, hh, g)
-        ordered = null.sort().values
+        ordered = null.relabelled[g].sort().values
         threshold = float(ordered[rank - 1])
         spread = math.sqrt(permutations * alpha * (1 - alpha))
         ends = np.interp(
@@ -115,7 +143,7 @@ def two_sample(
             f"mmd_{name}": _v_statistic(observed, n),
             f"mmd_{name}_u": _u_statistic(observed, total, n),
             f"tau_{name}": _v_statistic(threshold, n),
-            f"tau_{name}_u": _u_statistic(threshold, null_total, n),
+            f"tau_{name}_u": _u_statistic(threshold, float(null.total[g]), n),
             f"tau_{name}_se": error / n**2,
             f"tau_{name}_u_se": error * (1 / (2 * n * (n - 1)) + 1 / (2 * n**2)),
             f"p_{name}": (1 + count) / (1 + permutations),
@@ -141,8 +169,7 @@ def discrepancy(x: Tensor, y: Tensor, gamma: float, *, tile: int = TILE) -> tupl
     n = len(x)
     none = torch.ones(0, n, device=x.device)
     scales = [-0.5 / gamma**2]
-    xx, xy, yy = (kernel_sums(a, b, none, none, scales, tile) for a, b in ((x, x), (x, y), (y, y)))
-    total, observed, _ = pool(xx, xy, yy, 0)
+    total, observed, _ = pool(*pair_sums(x, y, none, none, scales, tile), 0)
     return _v_statistic(observed, n), _u_statistic(observed, total, n)
 
 
@@ -187,6 +214,16 @@ def median_distance(x: Tensor, *, tile: int = TILE) -> float:
         value = torch.tensor((b << 16) | low, dtype=torch.int32).view(torch.float32)
         middle.append(math.sqrt(float(value)))
     return sum(middle) / len(middle)
+
+
+def _scales(gammas: Mapping[str, float]) -> list[float]:
+    """The factors of squared distances in the kernel's exponent."""
+    if not gammas:
+        raise ValueError("No bandwidth was given.")
+    for name, gamma in gammas.items():
+        if not (math.isfinite(gamma) and gamma > 0):
+            raise ValueError(f"The bandwidth {name!r} must be a positive number, not {gamma}.")
+    return [-0.5 / gamma**2 for gamma in gammas.values()]
 
 
 def _v_statistic(q: float, n: int) -> float:

@@ -12,7 +12,7 @@ from scipy.stats import binom
 from sklearn.ensemble import HistGradientBoostingClassifier
 from torch import Tensor
 
-from bench.metrics.kernel_sums import TILE, balanced_signs, centred, kernel_sums, pool, rounding
+from bench.metrics.kernel_sums import TILE, balanced_signs, centred, pair_sums, pool, rounding
 
 #: The bandwidths, as factors of the median distance.
 FACTORS = tuple(2.0**k for k in range(-4, 3))
@@ -63,10 +63,7 @@ def aggregated(
     signs = balanced_signs(n, permutations, seed).to(x.device)
     s, t = signs[:, :n], signs[:, n:]
     scales = [-0.5 / gamma**2 for gamma in gammas]
-    xx, xy, yy = (
-        kernel_sums(a, b, p, q, scales, tile)
-        for a, b, p, q in ((x, x, s, s), (x, y, s, t), (y, y, t, t))
-    )
+    xx, xy, yy = pair_sums(x, y, s, t, scales, tile)
     scores, slacks = [], []
     for g in range(len(gammas)):
         total, observed, relabelled = pool(xx, xy, yy, g)

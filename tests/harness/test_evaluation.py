@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +15,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench import paths
 from bench.api.dataset import Source, Splits
+from bench.api.declarations import Evaluated
 from bench.api.method import Continuous, ContractBroken, Discrete, Field, Log, Options, Piece
 from bench.api.stream import Stream
 from bench.data.arrays import Loaded
 from bench.evaluation.checks import check_formulas, integral, movements, round_trip
 from bench.evaluation.evaluate import certify, evaluate
 from bench.evaluation.flow import Flow, pick, reference_solver
+from bench.evaluation.two_samples import two_samples
 from bench.numerics.ode import Solver
 from bench.records.spec import Judge
 
@@ -284,6 +290,90 @@ def test_all_tests_reject_wide_samples_and_accept_true_ones() -> None:
             assert (found.metrics[name] < 0.05) is rejected, name
         assert found.metrics["aggregated_n"] == found.metrics["c2st_rows"] == 800
         assert found.metrics["tau_m_se"] > 0
+
+
+EVALUATED = Evaluated(
+    *(torch.from_numpy(rows(60, seed)) for seed in range(3)), log_prob=None, seed=0
+)
+
+
+def compared(permutations: int = 99) -> tuple[dict[str, Any], list[str]]:
+    """What the two-sample tests say of the rows above, and the notes."""
+    notes: list[str] = []
+    found = two_samples(
+        EVALUATED,
+        replace(JUDGE, permutations=permutations),
+        lambda event: notes.append(event["note"]),
+    )
+    return found, notes
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The kept file of what the real rows give to tau, in a cache of its own."""
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    compared()
+    (file,) = paths.array_cache().iterdir()
+    return file
+
+
+def test_what_real_rows_give_is_summed_once(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = compared()
+    assert before[1] == []
+    monkeypatch.setattr("bench.evaluation.two_samples.null_sums", None)
+    assert compared() == before
+    kept.unlink()
+    with pytest.raises(TypeError):
+        compared()
+
+
+def test_other_relabellings_are_other_sums(kept: Path) -> None:
+    compared(199)
+    assert len(list(kept.parent.iterdir())) == 2
+
+
+@pytest.mark.parametrize("damage", ["bit", "end", "empty", "foreign"])
+def test_damaged_sums_are_noticed_and_made_anew(kept: Path, damage: str) -> None:
+    sound, before = kept.read_bytes(), compared()
+    if damage == "foreign":
+        compared(199)
+        (other,) = set(kept.parent.iterdir()) - {kept}
+        kept.write_bytes(other.read_bytes())
+    else:
+        flipped = sound[:2000] + bytes([sound[2000] ^ 1]) + sound[2001:]
+        kept.write_bytes({"bit": flipped, "end": sound[:-1], "empty": b""}[damage])
+    found, notes = compared()
+    assert found == before[0]
+    assert [str(kept) in note for note in notes] == ([] if damage == "empty" else [True])
+    assert compared() == before
+
+
+@pytest.mark.parametrize("problem", ["a file", "read-only", "full"])
+def test_sums_that_cannot_be_kept_are_made_each_time(
+    kept: Path, problem: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = compared()
+    (tmp_path / "a file").write_text("")
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / problem))
+
+    def fails(*_: object) -> None:
+        raise OSError(30 if problem == "read-only" else 28, "cannot be written")
+
+    if problem != "a file":
+        monkeypatch.setattr(Path, "write_bytes", fails)
+    assert compared() == before
+    assert problem != "full" or list(paths.array_cache().iterdir()) == []
+
+
+def test_processes_share_the_sums(kept: Path) -> None:
+    """Each finds no file, or a whole one, and one whole file is left."""
+    before, sound = compared(), kept.read_bytes()
+    kept.unlink()
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        assert pool.map(compared, [99] * 4) == [before] * 4
+    assert os.listdir(kept.parent) == [kept.name]
+    assert kept.read_bytes()[32:] == sound[32:]
+    assert compared() == before
 
 
 def test_quality_by_evaluations_is_the_mmd_of_euler_samples() -> None:

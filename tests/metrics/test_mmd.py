@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bench.metrics.mmd import discrepancy, median_distance, two_sample
+from bench.metrics.kernel_sums import TILE, balanced_signs, factor, pair_sums, rounding
+from bench.metrics.mmd import discrepancy, median_distance, null_sums, two_sample
 
 
 @pytest.fixture(autouse=True)
@@ -308,6 +309,38 @@ def test_wrong_calls_are_refused(change: dict[str, object], message: str) -> Non
     two_sample(**call)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=message):
         two_sample(**(call | change))  # type: ignore[arg-type]
+
+
+def test_what_true_data_give_may_be_known_before() -> None:
+    x, y, h = normal(700, 2, 1), normal(700, 2, 2, 0.1), normal(700, 2, 3)
+    gammas = {"wide": 2.0, "narrow": 0.01}
+    null = null_sums(x, h, gammas, permutations=199, seed=4)
+    found = two_sample(x, y, h, gammas, permutations=199, seed=4)
+    assert found == two_sample(x, y, h, gammas, permutations=199, seed=4, null=null)
+
+
+@pytest.mark.parametrize("gamma", [1.0, 2.0, 50.0])
+@pytest.mark.parametrize("outliers", [0, 5])
+def test_relabelled_sums_are_those_of_the_matrix(gamma: float, outliers: int) -> None:
+    """By factors of low rank, with rows far from all others and rows that coincide."""
+    n, permutations = 1_000, 199
+    x, y = normal(n, 2, 1), normal(n, 2, 2, 0.1)
+    x[:outliers] *= 300
+    y[: n // 10] = x[: n // 10]
+    signs = balanced_signs(n, permutations, 0)
+    s, t = signs[:, :n], signs[:, n:]
+    scale = -0.5 / gamma**2
+    xx, xy, yy = pair_sums(x, y, s, t, [scale], TILE)
+    for sums, a, b, left, right in ((xx, x, x, s, s), (xy, x, y, s, t), (yy, y, y, t, t)):
+        exact = torch.from_numpy(kernel(a, b, gamma))
+        if a is b:
+            exact.fill_diagonal_(0)
+        assert float(sums.plain[0]) == pytest.approx(float(exact.sum()), rel=1e-6)
+        signed = ((left.double() @ exact) * right).sum(1)
+        slack = rounding(float(exact.sum()), n // 2)
+        torch.testing.assert_close(sums.signed[0], signed, rtol=0, atol=slack)
+    assert factor(torch.cat([x, y]), scale, permutations) is not None
+    assert factor(torch.cat([x, y]), -0.5 / 0.01**2, permutations) is None
 
 
 def test_median_refuses_what_has_none() -> None:
