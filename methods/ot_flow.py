@@ -13,7 +13,7 @@ from bench.api import Continuous, Field, Log, Look, Options, Piece, Stream, opti
 from bench.numerics.ode import Solver, State, integrate
 from bench_methods.bounds import at_least, positive
 from bench_methods.optimisation import cosine, update
-from bench_methods.potential import Derivatives, Potential
+from bench_methods.potential import Potential
 
 LOOK = Look(colour="#009E73", marker="s", paper="OT-Flow")
 
@@ -63,15 +63,6 @@ class Descent(Field):
         gradient, laplacian = self.potential.derivatives().with_laplacian(with_time(t, x))
         return -gradient[:, :-1], -laplacian
 
-    def with_costs(self, phi: Derivatives, t: Tensor, x: Tensor) -> State:
-        """The velocity `(n, d)` and the integrands of l, L and R, `(3,)`, averaged over rows."""
-        self.evaluations += 1
-        gradient, laplacian = phi.with_total_laplacian(with_time(t, x))
-        velocity, by_time = -gradient[:, :-1], gradient[:, -1]
-        energy = 0.5 * velocity.square().sum(-1)
-        residual = (by_time - energy).abs()
-        return velocity, torch.stack([-laplacian / len(x), energy.mean(), residual.mean()])
-
 
 class OTFlow(Continuous):
     """A continuous flow down the gradient of a potential, with data at t = 0 and noise at t = 1.
@@ -116,13 +107,26 @@ class OTFlow(Continuous):
 
     def costs(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """C, L and R, each averaged over rows `(n, d)`, with the solver steps of training."""
-        phi = self.field.potential.derivatives()
-        start = (x, x.new_zeros(3))
-        z, integrals = integrate(
-            lambda t, state: self.field.with_costs(phi, t, state[0]), start, 0.0, 1.0, self.solver
+        phi, seen = self.field.potential.derivatives(), list[tuple[Tensor, Tensor]]()
+        clock = with_time(x.new_ones(()), x.new_zeros(1, self.d))
+        turn = clock - 1
+
+        def derivative(t: Tensor, state: State) -> State:
+            """d(x, t)/dt = (-grad_x Phi, 1)."""
+            self.field.evaluations += 1
+            seen.append(phi.with_total_laplacian(*state))
+            return (torch.addcmul(clock, seen[-1][0], turn),)
+
+        start = (with_time(x.new_zeros(()), x),)
+        (end,) = integrate(derivative, start, 0.0, 1.0, self.solver)
+        gradients, laplacians = (torch.stack(each) for each in zip(*seen, strict=True))
+        energies = 0.5 * gradients[..., :-1].square().sum(-1)
+        residuals = (gradients[..., -1] - energies).abs()
+        gain, transport, residual = (
+            x.new_tensor(self.solver.shares()) @ each
+            for each in (-laplacians / len(x), energies.mean(1), residuals.mean(1))
         )
-        gain, transport, residual = integrals
-        half_norm = 0.5 * z.square().sum(-1).mean()
+        half_norm = 0.5 * end[:, :-1].square().sum(-1).mean()
         return half_norm - gain + 0.5 * self.d * math.log(2 * math.pi), transport, residual
 
     def pieces(self) -> Sequence[Piece]:

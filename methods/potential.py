@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from bench_methods.potential_adjoint import Network
-from bench_methods.potential_passes import antiderivative, passes, push, split_columns
+from bench_methods.potential_passes import antiderivative, passes, push, split_columns, workspace
 
 #: Size n x m of the rows differentiated at once: small enough for the cache.
-ROWS_SIZE = 2**20
+ROWS_SIZE = 2**17
 
 
 class Potential(nn.Module):
@@ -84,7 +84,7 @@ class Derivatives:
 
     def gradient(self, s: Tensor) -> Tensor:
         """grad Phi `(n, d + 1)` at s `(n, d + 1)`; its last column is dPhi/dt."""
-        y0 = passes(s, self.weights, self.biases, self.w).y0
+        y0 = passes(s, self.weights, self.biases, self.w).y[0]
         gradient: Tensor = self._affine(s) + y0 @ self.weights[0]
         return gradient
 
@@ -94,19 +94,22 @@ class Derivatives:
         c0, *curvatures = seen.curvatures()
         laplacian = c0 @ self.squares + self.quadratic_trace
         norms = [torch.zeros_like(c) for c in curvatures]
+        space = None if torch.is_grad_enabled() else workspace(seen.slopes[:-1])
         for columns in split_columns(self.K0E, len(s)) if curvatures else ():
-            _, products = push(columns, self.weights[1:], seen.slopes)
-            norms = [x + P.square().sum(0) for x, P in zip(norms, products, strict=True)]
+            _, products = push(columns, self.weights[1:], seen.slopes, space)
+            for i, P in enumerate(products):
+                for each in P:
+                    norms[i] = torch.addcmul(norms[i], each, each)
         for c, norm in zip(curvatures, norms, strict=True):
             laplacian = laplacian + (c * norm).sum(-1) / len(curvatures)
-        return self._affine(s) + seen.y0 @ self.weights[0], laplacian
+        return self._affine(s) + seen.y[0] @ self.weights[0], laplacian
 
     def with_total_laplacian(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """grad Phi `(n, d + 1)` and the sum of the rows' Laplacians, a scalar.
 
         Differentiable once, in memory that does not grow with d.
         """
-        fixed = (self.w, self.K0E, self.squares, *self.weights, *self.biases)
+        fixed = (self.w, *self.weights, *self.biases)
         at_once = max(1, ROWS_SIZE // len(self.w))
         parts = [
             Network.apply(rows, *fixed)  # type: ignore[no-untyped-call]

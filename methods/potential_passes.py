@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,14 +14,15 @@ from torch import Tensor
 COLUMNS_SIZE = 2**17
 
 
-def antiderivative(y: Tensor) -> Tensor:
-    """|y| + ln(1 + exp(-2|y|)) = ln(1 + exp(2y)) - y, whose derivative is tanh."""
-    return 2 * F.softplus(y, beta=2, threshold=40) - y
-
-
 def slope(y: Tensor) -> Tensor:
-    """tanh(y) = 2 / (1 + exp(-2y)) - 1; on a CPU twice as fast as `torch.tanh`."""
-    return 2 * torch.sigmoid(2 * y) - 1
+    """tanh(y) = 1 - 2 / (1 + exp(2y)); some CPUs take three times as long for `torch.tanh`."""
+    return torch.rsub((-2 * y).sigmoid_(), 1, alpha=2)
+
+
+def antiderivative(y: Tensor, tanh: Tensor | None = None) -> Tensor:
+    """|y| + ln 2 - ln(1 + |tanh y|) = ln(2 cosh y), whose derivative is tanh."""
+    tanh = slope(y) if tanh is None else tanh
+    return y.abs().sub_(tanh.abs().log1p()).add_(math.log(2))
 
 
 @dataclass(frozen=True)
@@ -30,15 +32,12 @@ class Passes:
     u: list[Tensor]  # u_0 .. u_{M-1}
     slopes: list[Tensor]  # tanh(a_0) .. tanh(a_M)
     z: list[Tensor]  # z_1 .. z_{M+1}, the last of them w `(m,)`
-
-    @property
-    def y0(self) -> Tensor:
-        """tanh(a_0) o z_1."""
-        return self.slopes[0] * self.z[0]
+    y: list[Tensor]  # y_0 .. y_M
 
     def curvatures(self) -> list[Tensor]:
         """c_0 .. c_M."""
-        return [z - T * T * z for T, z in zip(self.slopes, self.z, strict=True)]
+        levels = zip(self.z, self.slopes, self.y, strict=True)
+        return [torch.addcmul(z, T, y, value=-1) for z, T, y in levels]
 
 
 def passes(s: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], w: Tensor) -> Passes:
@@ -46,13 +45,15 @@ def passes(s: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], w: Te
     a = F.linear(s, weights[0], biases[0])
     u, slopes, h = list[Tensor](), [slope(a)], 1 / max(1, len(weights) - 1)
     for K, b in zip(weights[1:], biases[1:], strict=True):
-        u.append(u[-1] + h * antiderivative(a) if u else antiderivative(a))
+        f = antiderivative(a, slopes[-1])
+        u.append(torch.add(u[-1], f, alpha=h) if u else f)
         a = F.linear(u[-1], K, b)
         slopes.append(slope(a))
-    z = [w]
-    for T, K in zip(slopes[:0:-1], reversed(weights[1:]), strict=True):
-        z.append(torch.addmm(z[-1], T * z[-1], K, alpha=h))
-    return Passes(u, slopes, z[::-1])
+    z, y = [w], [slopes[-1] * w]
+    for T, K in zip(slopes[-2::-1], reversed(weights[1:]), strict=True):
+        z.append(torch.addmm(z[-1], y[-1], K, alpha=h))
+        y.append(T * z[-1])
+    return Passes(u, slopes, z[::-1], y[::-1])
 
 
 def split_columns(K0E: Tensor, n: int) -> Sequence[Tensor]:
@@ -60,13 +61,27 @@ def split_columns(K0E: Tensor, n: int) -> Sequence[Tensor]:
     return torch.split(K0E, max(1, COLUMNS_SIZE // (n * K0E.shape[1])))
 
 
+def workspace(slopes: Sequence[Tensor]) -> list[Tensor]:
+    """Memory for `push`, twice `(k, n, m)` for each of the slopes `(n, m)`."""
+    columns = max(1, COLUMNS_SIZE // slopes[0].numel()) if slopes else 1
+    return [T.new_empty(columns, *T.shape) for T in slopes for _ in range(2)]
+
+
 def push(
-    columns: Tensor, weights: Sequence[Tensor], slopes: Sequence[Tensor]
+    columns: Tensor,
+    weights: Sequence[Tensor],
+    slopes: Sequence[Tensor],
+    space: Sequence[Tensor] | None = None,
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Propagate columns: those of J_0 .. J_{M-1} and of P_1 .. P_M, transposed, `(k, n, m)`."""
-    jacobians, products = [columns[:, None] * slopes[0]], list[Tensor]()
+    """Propagate columns: those of J_0 .. J_{M-1} and of P_1 .. P_M, transposed, `(k, n, m)`.
+
+    With the memory of `space` nothing is allocated, nor differentiable.
+    """
+    out = [x[: len(columns)] for x in space] if space is not None else [None] * 2 * len(weights)
+    jacobians, products = [torch.mul(columns[:, None], slopes[0], out=out[0])], list[Tensor]()
     for i, K in enumerate(weights):
         if i > 0:
-            jacobians.append(jacobians[-1] + slopes[i] * products[-1] / len(weights))
-        products.append(jacobians[-1] @ K.T)
+            before, P, T = jacobians[-1], products[-1], slopes[i]
+            jacobians.append(torch.addcmul(before, T, P, value=1 / len(weights), out=out[2 * i]))
+        products.append(torch.matmul(jacobians[-1], K.T, out=out[2 * i + 1]))
     return jacobians, products

@@ -68,6 +68,10 @@ class Solver:
             round(self.steps * factor),
         )
 
+    def shares(self) -> list[float]:
+        """Return the share of every evaluation in an integral over a solve in equal steps."""
+        return [weight / self.steps for weight in TABLEAUS[self.name][1]] * self.steps
+
 
 def integrate(
     f: Derivative,
@@ -150,20 +154,26 @@ def _solve(
         return dormand_prince.solve(f, start, t, *limits, measured)
     stages, weights = TABLEAUS[solver.name]
     h = (t[1] - t[0]) / solver.steps
+    shares, moves = _scaled(weights, h), [(time, _scaled(row, h)) for time, row in stages]
     state = start
     for k in range(solver.steps):
         slopes: list[State] = []
-        for time, row in stages:
-            slopes.append(f(t[0] + (k + time) * h, _moved(state, slopes, row, h)))
-        state = _moved(state, slopes, weights, h)
+        for time, row in moves:
+            slopes.append(f(t[0] + (k + time) * h, _moved(state, slopes, row)))
+        state = _moved(state, slopes, shares)
     return state
 
 
-def _moved(state: State, slopes: list[State], weights: list[float], h: Tensor) -> State:
-    """Return state + h sum_i weights_i slopes_i, part by part."""
-    used = [(w * h, slope) for w, slope in zip(weights, slopes, strict=True) if w]
-    for step, slope in used:
-        state = tuple(torch.addcmul(x, step, v) for x, v in zip(state, slope, strict=True))
+def _scaled(weights: list[float], h: Tensor) -> list[Tensor | None]:
+    """Return h times the weights, None for 0."""
+    return [w * h if w else None for w in weights]
+
+
+def _moved(state: State, slopes: list[State], steps: list[Tensor | None]) -> State:
+    """Return state + sum_i steps_i slopes_i, part by part."""
+    for step, slope in zip(steps, slopes, strict=True):
+        if step is not None:
+            state = tuple(torch.addcmul(x, step, v) for x, v in zip(state, slope, strict=True))
     return state
 
 
