@@ -62,13 +62,14 @@ class Network(torch.autograd.Function):
         by_K, by_a, by_b = [2 * by_total * x for x in halves], list[Tensor](), list[Tensor]()
         by_z = by_z0
         for i, (K, T, z) in enumerate(zip(weights, slopes, zs, strict=True)):
-            y, by_c, step = T * z, by_total * norms[i] * (h if i > 0 else 1), h if i > 0 else 1
+            y, step, through_c = T * z, h if i > 0 else 1, by_total * (h if i > 0 else 1) * norms[i]
             by_K[i].addmm_(y.T, by_z, alpha=step)
-            by_y, through_c = by_z @ (step * K.T), by_c * T
-            by_z = by_c.add_(by_z) if i > 0 else by_c
-            by_z = torch.addcmul(by_z, T, by_y.sub_(through_c))
-            c = torch.addcmul(z, T, y, value=-1)
-            by_a.append(torch.addcmul(2 * by_total * direct[i], c, by_y.sub_(through_c)))
+            by_y = by_z @ (step * K.T)
+            by_z = by_z.add_(through_c) if i > 0 else through_c.expand_as(T).clone()
+            through_c = through_c * T
+            by_z.addcmul_(T, by_y.sub_(through_c))
+            c = torch.addcmul(z, T, y, value=-1, out=y)
+            by_a.append(by_y.sub_(through_c).mul_(c).addcmul_(2 * by_total, direct[i]))
         by_u = by_total.new_zeros(())
         for i in reversed(range(layers)):
             if i < layers - 1:
