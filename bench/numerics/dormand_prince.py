@@ -46,8 +46,11 @@ def solve(
     atol: float,
     max_num_steps: int,
     measured: int | None = None,
-) -> State:
-    """Return the state at `t[1]` of dx/dt = f(t, x) from `start` at `t[0]`.
+    h: float | None = None,
+) -> tuple[State, float]:
+    """Return the state at `t[1]` of dx/dt = f(t, x) from `start` at `t[0]`, and the next step.
+
+    The first step tried is `h`, or a guess from the slope and the curvature.
 
     A step is accepted if in each part of the state, or in each of the first `measured` ones, the
     root mean square of error / (atol + rtol |x|) is at most 1; otherwise a shorter one is tried.
@@ -74,8 +77,9 @@ def solve(
 
     y, elapsed, refused = packing.pack(start), 0.0, 0.0
     first = slope(elapsed, y)
-    with torch.no_grad():
-        h = _first_step(slope, size, y, first, span)
+    if h is None:
+        with torch.no_grad():
+            h = _first_step(slope, size, y, first, span)
     for tried in range(max_num_steps):
         rest = span - elapsed
         last = 1.01 * abs(h) >= abs(rest)  # no tiny step is left over
@@ -93,7 +97,7 @@ def solve(
             ratio = size(error, torch.maximum(y.abs(), new.abs()))
         if ratio <= 1:
             if last:
-                return packing.parts(new)
+                return packing.parts(new), h * _factor(ratio)
             y, first, elapsed = new, slopes[-1], elapsed + h
         else:
             refused = ratio

@@ -103,7 +103,7 @@ def integrate(
     if not all(torch.isfinite(part).all() for part in start):
         raise SolverFailed(f"the state is not finite at the start, t = {float(t0):g}")
     if adjoint is None:
-        end = _solve(solver, f, start, torch.stack(times))
+        end, _ = _solve(solver, f, start, torch.stack(times))
     else:
         parameters = [p for p in adjoint.parameters() if p.requires_grad]
         end = _Adjoint.apply(solver, f, len(start), *times, *start, *parameters)  # type: ignore[no-untyped-call]
@@ -146,22 +146,30 @@ def with_score(
 
 
 def _solve(
-    solver: Solver, f: Derivative, start: State, t: Tensor, measured: int | None = None
-) -> State:
-    """Solve from `t[0]` to `t[1]`; errors are those of the first `measured` parts, or of all."""
+    solver: Solver,
+    f: Derivative,
+    start: State,
+    t: Tensor,
+    measured: int | None = None,
+    h: float | None = None,
+) -> tuple[State, float | None]:
+    """Solve from `t[0]` to `t[1]`; dopri5's errors are those of the first `measured` parts.
+
+    Returns also the step that would be next, with which (as `h`) an adaptive solve can begin.
+    """
     if solver.name == "dopri5":
         limits = solver.rtol, solver.atol, solver.max_num_steps
-        return dormand_prince.solve(f, start, t, *limits, measured)
+        return dormand_prince.solve(f, start, t, *limits, measured, h)
     stages, weights = TABLEAUS[solver.name]
-    h = (t[1] - t[0]) / solver.steps
-    shares, moves = _scaled(weights, h), [(time, _scaled(row, h)) for time, row in stages]
+    length = (t[1] - t[0]) / solver.steps
+    shares, moves = _scaled(weights, length), [(time, _scaled(row, length)) for time, row in stages]
     state = start
     for k in range(solver.steps):
         slopes: list[State] = []
         for time, row in moves:
-            slopes.append(f(t[0] + (k + time) * h, _moved(state, slopes, row)))
+            slopes.append(f(t[0] + (k + time) * length, _moved(state, slopes, row)))
         state = _moved(state, slopes, shares)
-    return state
+    return state, None
 
 
 def _scaled(weights: list[float], h: Tensor) -> list[Tensor | None]:
@@ -185,7 +193,8 @@ class _Adjoint(torch.autograd.Function):
         dx/dt = f,   da/dt = -a' df/dx,   dg/dt = -a' df/dp,   g(t1) = 0,   dL/dp = g(t0),
 
     and dL/dt1 = a(t1)'f, dL/dt0 = -a(t0)'f. Source: Chen et al. 2018, appendix B; the sizes of
-    errors leave out g, on which nothing else depends: Kidger, Chen, Lyons 2021.
+    errors leave out g, on which nothing else depends: Kidger, Chen, Lyons 2021. The way back begins
+    with the step that would have been next on the way there.
 
     Arguments: the solver, f, the number of parts of the state, t0, t1, the parts at the start, the
     parameters.
@@ -195,8 +204,8 @@ class _Adjoint(torch.autograd.Function):
     def forward(
         ctx: Any, solver: Solver, f: Derivative, parts: int, t0: Tensor, t1: Tensor, *given: Tensor
     ) -> State:
-        end = _solve(solver, f, given[:parts], torch.stack([t0, t1]))
-        ctx.solver, ctx.f = solver, f
+        end, h = _solve(solver, f, given[:parts], torch.stack([t0, t1]))
+        ctx.solver, ctx.f, ctx.h = solver, f, None if h is None else -h
         ctx.save_for_backward(t0, t1, *end, *given[parts:])
         return end
 
@@ -228,7 +237,9 @@ class _Adjoint(torch.autograd.Function):
         sizes = [p.numel() for p in parameters]
         g = end[0].new_zeros(sum(sizes))
         try:
-            state = _solve(ctx.solver, back, (*end, *by_end, g), torch.stack([t1, t0]), 2 * parts)
+            state, _ = _solve(
+                ctx.solver, back, (*end, *by_end, g), torch.stack([t1, t0]), 2 * parts, ctx.h
+            )
         except SolverFailed as error:
             raise SolverFailed(f"backward, {error}") from error
         start, by_start, g = state[:parts], state[parts : 2 * parts], state[-1]
