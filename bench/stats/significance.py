@@ -100,7 +100,7 @@ def decide(scores: Sequence[Scores]) -> Decision:
     if compare is None:
         nothing = (math.nan,) * len(scores)
         return Decision(best, (), nothing, test, 0)
-    adjusted = _corrected(len(scores), lambda i, j: compare(scores[i], scores[j]))
+    adjusted = _corrected(len(scores), compare)
     p = tuple(adjusted.get((min(j, best), max(j, best)), 1.0) for j in range(len(scores)))
     kept = tuple(j for j in range(len(scores)) if p[j] > LEVEL)
     rows = groups = 0
@@ -112,26 +112,22 @@ def decide(scores: Sequence[Scores]) -> Decision:
 
 def _strongest(
     scores: Sequence[Scores],
-) -> tuple[Test, Callable[[Scores, Scores], float] | None, int]:
+) -> tuple[Test, Callable[[int, int], float] | None, int]:
     """The strongest test that every pair allows, what it makes of a pair, and its seeds."""
     kept = all(one.log_prob for one in scores)
     common = sorted(set.intersection(*({*one.nll} for one in scores)))
     fewest = min(len(one.nll) for one in scores)
     most = max(len(one.nll) for one in scores)
-    if kept and len(common) == most and most > 1:
-        return "paired", lambda a, b: _paired(a, b, common), most
+    if kept and common and (fewest == 1 or len(common) == most):
+        parts = [_parts([each.log_prob[s] for s in common], each.groups) for each in scores]
+        test: Test = "paired" if len(common) > 1 else "paired rows"
+        return test, lambda i, j: _p_of(parts[i] - parts[j]), len(common)
     if fewest > 1:
-        return "welch", lambda a, b: welch([*a.nll.values()], [*b.nll.values()]), fewest
-    if kept and common:
-        return "paired rows", lambda a, b: _paired(a, b, common), 1
+        seeds = [[*one.nll.values()] for one in scores]
+        return "welch", lambda i, j: welch(seeds[i], seeds[j]), fewest
     if all(math.isfinite(one.se) for one in scores):
-        return "rows", _unpaired, fewest
+        return "rows", lambda i, j: _unpaired(scores[i], scores[j]), fewest
     return "none", None, 0
-
-
-def _paired(a: Scores, b: Scores, seeds: Sequence[int]) -> float:
-    x, y = (np.stack([one[s] for s in seeds]).astype("float64") for one in (a.log_prob, b.log_prob))
-    return paired(x - y, a.groups)
 
 
 def _unpaired(a: Scores, b: Scores) -> float:
@@ -189,41 +185,97 @@ def paired(differences: ArrayLike, groups: Any = None) -> float:
     Raises:
         ValueError: another shape, values that are not finite, or fewer than two rows or groups.
     """
-    d = np.asarray(differences, dtype="float64")
+    return _p_of(_parts(differences, groups))
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What `paired` needs of values `(seeds, rows)`; that of a difference is the difference.
+
+    `by_seed` are the means `(seeds,)`, `by_row` those of rows, less the mean of all, summed over
+    the G groups, `(G,)`, `rest` the residuals summed so, `(seeds, G)`; `size` bounds the values.
+    """
+
+    rows: int
+    by_seed: NDArray[np.float64]
+    by_row: NDArray[np.float64]
+    rest: NDArray[np.float64]
+    size: float
+
+    def __sub__(self, other: _Parts) -> _Parts:
+        by_seed, by_row = self.by_seed - other.by_seed, self.by_row - other.by_row
+        size = max(self.size, other.size)
+        return _Parts(self.rows, by_seed, by_row, self.rest - other.rest, size)
+
+
+def _parts(values: ArrayLike, groups: Any) -> _Parts:
+    d = np.asarray(values, dtype="float64")
     if d.ndim != 2 or d.shape[0] < 1:
         raise ValueError(f"differences are (seeds, rows), not {d.shape}")
     if not np.isfinite(d).all():
         raise ValueError("differences are not finite")
     seeds, rows = d.shape
     sums = _sums_over(groups, rows)
-    by_seed, by_row, mean = d.mean(1, keepdims=True), d.mean(0, keepdims=True), float(d.mean())
-    row_sums = sums(by_row - mean)
-    n_groups = row_sums.shape[1]
-    if n_groups < 2:
+    by_seed, by_row, mean = d.mean(1, keepdims=True), d.mean(0, keepdims=True), d.mean()
+    centred = sums(by_row - mean)
+    if centred.shape[1] < 2:
         raise ValueError("a paired test needs two rows or groups at least")
-    scale = n_groups / (n_groups - 1) / rows**2
-    v_seed, v_row = 0.0, scale * float((row_sums**2).sum())
+    rest = sums(d - by_seed - by_row + mean) if seeds > 1 else np.zeros((1, 1))
+    return _Parts(rows, by_seed[:, 0], centred[0], rest, float(np.abs(d).max()))
+
+
+def _p_of(d: _Parts) -> float:
+    seeds, groups = len(d.by_seed), len(d.by_row)
+    mean = float(d.by_seed.mean())
+    scale = groups / (groups - 1) / d.rows**2
+    v_seed, v_row = 0.0, scale * float(d.by_row @ d.by_row)
     if seeds > 1:
-        v_seed = _variance_of_mean(by_seed[:, 0])
-        residuals = sums(d - by_seed - by_row + mean)
-        v_res = scale * float((residuals**2).sum()) / (seeds * (seeds - 1))
+        v_seed = _variance_of_mean(d.by_seed)
+        v_res = scale * float(np.vdot(d.rest, d.rest)) / (seeds * (seeds - 1))
         v_row = max(v_row - v_res, 0.0)
     # Constant data leave rounding errors, not a variance.
-    rounding = (np.finfo("float64").eps * float(np.abs(d).max())) ** 2
+    rounding = (np.finfo("float64").eps * d.size) ** 2
     v_seed, v_row = (v if v > rounding else 0.0 for v in (v_seed, v_row))
     if v_seed + v_row <= 0 or mean == 0:
         return float(mean == 0)
-    parts = [(v, df) for v, df in ((v_seed, seeds - 1), (v_row, n_groups - 1)) if v > 0]
+    parts = [(v, df) for v, df in ((v_seed, seeds - 1), (v_row, groups - 1)) if v > 0]
     size = abs(mean) / math.sqrt(v_seed + v_row)
+    # The mean of the parts' quantiles lies between them, and so does p between theirs.
+    least, *most = sorted({max(2 * float(stdtr(df, -size)), LEAST_P) for _, df in parts})
+    if not most:
+        return least
 
-    def beyond(p: float) -> float:
-        return sum(v / (v_seed + v_row) * -float(stdtrit(df, p / 2)) for v, df in parts) - size
+    def beyond(log_p: float) -> float:
+        p = math.exp(log_p) / 2
+        critical = sum(v / (v_seed + v_row) * -float(stdtrit(df, p)) for v, df in parts)
+        return math.log(max(critical, 1e-300) / size)  # nearly straight
 
-    if beyond(LEAST_P) <= 0:
-        return LEAST_P
-    from scipy.optimize import brentq  # slow to import, and few ask
+    return math.exp(root(beyond, math.log(least), math.log(*most)))
 
-    return math.exp(brentq(lambda x: beyond(math.exp(x)), math.log(LEAST_P), 0.0))
+
+def root(function: Callable[[float], float], low: float, high: float) -> float:
+    """The root of a falling function within these bounds, or the nearest bound, to rounding.
+
+    By the false position; an end that stays twice has its value halved (the Illinois algorithm,
+    M. Dowell and P. Jarratt, BIT 11, 1971).
+    """
+    above, below = function(low), function(high)
+    if above <= 0 or below >= 0:
+        return low if above <= 0 else high
+    side = 0
+    for _ in range(200):
+        x = (low * below - high * above) / (below - above)
+        if not low < x < high:
+            x = (low + high) / 2
+        value = function(x)
+        if value == 0 or high - low <= 1e-14 * max(1.0, abs(x)):
+            break
+        if value > 0:
+            low, above, below = x, value, below / (2 if side > 0 else 1)
+        else:
+            high, below, above = x, value, above / (2 if side < 0 else 1)
+        side = 1 if value > 0 else -1
+    return x
 
 
 def _variance_of_mean(x: NDArray[np.float64]) -> float:
