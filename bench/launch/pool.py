@@ -15,7 +15,7 @@ from threading import Thread
 from filelock import FileLock, Timeout
 
 from bench.errors import BenchError, UsageError
-from bench.launch.process import Halt, StudyLost, make
+from bench.launch.process import Halt, Place, StudyLost, make
 from bench.launch.worker import Event, Job, Tell
 from bench.records import store
 from bench.records.spec import Limits, RunSpec
@@ -42,18 +42,23 @@ def run_all(
 
     The children share out the `gpus` among them; without any, each sees all.
     """
-    free: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    for k in range(jobs):
-        free.put(gpus[k % len(gpus)] if gpus else None)
+    places = [Place(gpus[k % len(gpus)] if gpus else None) for k in range(jobs)]
+    free = queue.LifoQueue[Place]()
+    for place in places:
+        free.put(place)
 
     def make_here(job: Job, tell: Tell, halt: Halt) -> str:
-        gpu = free.get()
+        place = free.get()
         try:
-            return make(replace(job, gpu=gpu), tell, halt)
+            return make(replace(job, gpu=place.gpu), tell, halt, place)
         finally:
-            free.put(gpu)
+            free.put(place)
 
-    return make_all(specs, results, limits, again, make_here, lambda: jobs)
+    try:
+        yield from make_all(specs, results, limits, again, make_here, lambda: jobs)
+    finally:
+        for place in places:
+            place.close()
 
 
 def make_all(
@@ -126,10 +131,14 @@ def _run_one(
 ) -> None:
     """Make a run, unless another process has made it or is making it; its last event is `end`."""
 
-    def tell(event: Event) -> None:
-        events.put((job, event))
-
     end: Event = {"event": "end"}
+
+    def tell(event: Event) -> None:
+        if event["event"] == "elsewhere":  # done by another process before this one's was ready
+            end["elsewhere"] = True
+        else:
+            events.put((job, event))
+
     try:
         found = store.read(job.results, job.spec.run)
         if found and store.stamp(found) != job.seen:

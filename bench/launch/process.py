@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -53,6 +54,8 @@ MESSAGES: dict[str, dict[str, type]] = {
     "stage": {"stage": str},
     "note": {"note": str},
     "end": {"status": str},
+    "elsewhere": {},
+    "ready": {},
 }
 
 #: Seconds between two looks for the processes that a run has started.
@@ -88,7 +91,44 @@ class Ending:
     reason: str = ""
 
 
-def make(job: Job, tell: Tell, halt: Halt) -> str:
+@dataclass
+class Child:
+    """A started process, what it writes to standard error, and its value of `MARK`."""
+
+    process: subprocess.Popen[bytes]
+    errors: IO[bytes]
+    mark: str
+
+    def dismiss(self) -> None:
+        """End it where it is ready for another job, and wait for its end."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+        self.errors.close()
+
+
+class Place:
+    """A place for runs, one after the other: its GPU, and a child that is ready for the next run.
+
+    A child ends with the thread that has started it (see `prctl(2)`), so a place has one for that.
+    """
+
+    def __init__(self, gpu: str | None = None) -> None:
+        self.gpu = gpu
+        self.ready: Child | None = None
+        self.starter = ThreadPoolExecutor(1)
+
+    def close(self) -> None:
+        """End the child that is ready."""
+        if self.ready:
+            self.ready.dismiss()
+        self.starter.shutdown()
+
+
+def make(job: Job, tell: Tell, halt: Halt, place: Place | None = None) -> str:
     """Make one run in a child process, which leaves a record however it ends.
 
     A child that is killed, but not for its time or memory, is resumed from its last checkpoint.
@@ -97,6 +137,7 @@ def make(job: Job, tell: Tell, halt: Halt) -> str:
         job: the run.
         tell: gets the events of the child as they come.
         halt: ends it from outside.
+        place: where it is made; the child is kept there, for the next run, if this one ends well.
 
     Returns:
         The record's status; `busy` if another process makes the run; `interrupted`.
@@ -105,17 +146,21 @@ def make(job: Job, tell: Tell, halt: Halt) -> str:
         OSError: no process can be started, or the record of one that died can't be written.
         StudyLost: the results folder is gone.
     """
+    if place is None:
+        place = Place()
+        try:
+            return make(job, tell, halt, place)
+        finally:
+            place.close()
     lives, last, began = LIVES, None, store.utc()
     while True:
-        with tempfile.TemporaryFile() as errors:
-            ending = _attempt(job, tell, halt, errors)
-            if halt.stop.is_set() or halt.kill.is_set():
-                return "interrupted" if ending.reason else ending.status
-            if ending.status == "interrupted":
-                ending = Ending("killed", "Stopped by SIGTERM")
-            if not ending.reason:
-                return ending.status
-            output = _last_lines(job, errors)
+        ending, output = _attempt(job, tell, halt, place)
+        if halt.stop.is_set() or halt.kill.is_set():
+            return "interrupted" if ending.reason else ending.status
+        if ending.status == "interrupted":
+            ending = Ending("killed", "Stopped by SIGTERM")
+        if not ending.reason:
+            return ending.status
         found = store.read(job.results, job.spec.run)
         if found and store.stamp(found) != job.seen:  # killed when all was done
             return found.status
@@ -131,16 +176,21 @@ def make(job: Job, tell: Tell, halt: Halt) -> str:
         tell({"event": "note", "note": f"{ending.reason}; it will be resumed."})
 
 
-def _attempt(job: Job, tell: Tell, halt: Halt, errors: IO[bytes]) -> Ending:
+def _attempt(job: Job, tell: Tell, halt: Halt, place: Place) -> tuple[Ending, list[str]]:
+    """Make the run once; return how it ended, and its last lines where there is a reason."""
     ending, status, killed_before = Ending(), "", _killed_for_memory()
-    mark, deadline = secrets.token_hex(), time.monotonic() + (job.spec.timeout or math.inf)
-    job = replace(job, deadline=deadline)
-    child = _start(job, errors, mark)
-    watch = threading.Thread(target=_watch, args=(child, mark, job, halt, ending), daemon=True)
+    job = replace(job, deadline=time.monotonic() + (job.spec.timeout or math.inf))
+    child, place.ready = place.ready, None
+    if child is None or child.process.poll() is not None:
+        child = place.starter.submit(_start, job).result()
+    child.errors.truncate(child.errors.seek(0))
+    _say(child, pickle.dumps(replace(job, results=job.results.absolute())).hex())
+    over = threading.Event()
+    watch = threading.Thread(target=_watch, args=(child, job, halt, ending, over), daemon=True)
     watch.start()
-    assert child.stdout is not None
-    heard = False
-    for line in iter(partial(child.stdout.readline, MESSAGE_BYTES), b""):
+    assert child.process.stdout is not None
+    heard = ready = False
+    for line in iter(partial(child.process.stdout.readline, MESSAGE_BYTES), b""):
         if not line.endswith(b"\n") and len(line) < MESSAGE_BYTES:  # it was killed meanwhile
             break
         try:
@@ -149,20 +199,33 @@ def _attempt(job: Job, tell: Tell, halt: Halt, errors: IO[bytes]) -> Ending:
             if not heard or status:  # what Python prints when it starts, or when it ends
                 continue
             ending = Ending("error", f"Its process sent a message that is not valid: {error}")
-            _end(child, mark)
+            _end(child)
             break
         heard = True
+        if event["event"] == "ready":
+            ready = True
+            break
         if event["event"] == "end":
             status = event["status"]
         else:
             tell(event)
-    code = child.wait()
+    code = 0
+    if ready:
+        over.set()
+    else:
+        code = child.process.wait()
     watch.join()
-    if status and not (status == "interrupted" and ending.reason):
-        return Ending(status)
-    if ending.reason:
-        return ending
-    return Ending(*_cause(code, _killed_for_memory() > killed_before))
+    if not status or (status == "interrupted" and ending.reason):
+        if not ending.reason:
+            ending = Ending(*_cause(code, _killed_for_memory() > killed_before))
+        output = _last_lines(job, child.errors)
+        child.dismiss()
+        return ending, output
+    if ready:
+        place.ready = child
+    else:
+        child.dismiss()
+    return Ending(status), []
 
 
 def understood(line: bytes, minibatches: int) -> Event:
@@ -203,14 +266,15 @@ def _cause(code: int, short_of_memory: bool) -> tuple[str, str]:
     return "error", f"Ended {by}"
 
 
-def _start(job: Job, errors: IO[bytes], mark: str) -> subprocess.Popen[bytes]:
+def _start(job: Job) -> Child:
+    mark, errors = secrets.token_hex(), tempfile.TemporaryFile()  # noqa: SIM115
     environment = os.environ | {MARK: mark}
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         environment[name] = str(job.limits.threads or 1)
     environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # deterministic cuBLAS
     if job.gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = job.gpu
-    child = subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-P", "-m", "bench.launch.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -218,36 +282,35 @@ def _start(job: Job, errors: IO[bytes], mark: str) -> subprocess.Popen[bytes]:
         env=environment,
         start_new_session=True,  # Ctrl-C is the parent's to handle
     )
-    _say(child, pickle.dumps(replace(job, results=job.results.absolute())).hex())
-    return child
+    return Child(process, errors, mark)
 
 
-def _say(child: subprocess.Popen[bytes], line: str) -> None:
-    assert child.stdin is not None
+def _say(child: Child, line: str) -> None:
+    assert child.process.stdin is not None
     with suppress(BrokenPipeError):
-        child.stdin.write(f"{line}\n".encode())
-        child.stdin.flush()
+        child.process.stdin.write(f"{line}\n".encode())
+        child.process.stdin.flush()
 
 
-def _watch(child: subprocess.Popen[bytes], mark: str, job: Job, halt: Halt, ending: Ending) -> None:
-    """Stop, interrupt and kill the child as its limits and `halt` demand; end all below it."""
+def _watch(child: Child, job: Job, halt: Halt, ending: Ending, over: threading.Event) -> None:
+    """Stop, interrupt and kill the run as its limits and `halt` demand, until it is over."""
     timeout, memory = job.spec.timeout, job.limits.memory or math.inf
     log = store.part(job.results, job.spec.run) / "log.txt"
     asked, look, below = math.inf, -math.inf, list[psutil.Process]()
-    while child.poll() is None:
+    while child.process.poll() is None:
         now = time.monotonic()
-        over = now - job.deadline
+        late = now - job.deadline
         if halt.stop.is_set() and asked == math.inf:
             asked = now
             _say(child, "stop")
-        if over > GRACE / 2 and not ending.status:
+        if late > GRACE / 2 and not ending.status:
             ending.status = "timeout"
-            ending.reason = f"interrupted {over:.3g} s after its time limit of {timeout:g} s"
-            child.send_signal(OUT_OF_TIME)
-        if over > GRACE:
-            ending.reason = f"killed {over:.3g} s after its time limit of {timeout:g} s"
+            ending.reason = f"interrupted {late:.3g} s after its time limit of {timeout:g} s"
+            child.process.send_signal(OUT_OF_TIME)
+        if late > GRACE:
+            ending.reason = f"killed {late:.3g} s after its time limit of {timeout:g} s"
         if now - look >= LOOK_EVERY:
-            look, below = now, _processes(child.pid)
+            look, below = now, _processes(child.process.pid)
         taken = _resident(below)
         if taken > memory and len(below) > 1:  # shared pages were counted several times
             taken = _resident(below, proportional=True)
@@ -258,10 +321,11 @@ def _watch(child: subprocess.Popen[bytes], mark: str, job: Job, halt: Halt, endi
             what = f"used {taken:.2f} GiB of memory, the limit is {memory:.2f}"
             ending.reason = f"killed: {who} {what}"
         _shorten(log)
-        if halt.kill.is_set() or now - asked > PATIENCE or over > GRACE or too_much:
+        if halt.kill.is_set() or now - asked > PATIENCE or late > GRACE or too_much:
             break
-        time.sleep(0.05)
-    _end(child, mark)
+        if over.wait(0.05):
+            return
+    _end(child)
     _shorten(log)
 
 
@@ -283,18 +347,19 @@ def _resident(processes: list[psutil.Process], proportional: bool = False) -> fl
     return taken / 2**30
 
 
-def _end(child: subprocess.Popen[bytes], mark: str) -> None:
+def _end(child: Child) -> None:
     """End a child and what it has started: by its guard, or else by process group and mark."""
+    process = child.process
     with suppress(ProcessLookupError):
         if GUARDED:
-            child.send_signal(signal.SIGUSR1)
+            process.send_signal(signal.SIGUSR1)
             with suppress(subprocess.TimeoutExpired):
-                child.wait(END_WITHIN + 1)
-        os.killpg(child.pid, signal.SIGKILL)
-    for process in psutil.process_iter() if child.wait() < 0 else ():  # its guard may be killed
+                process.wait(END_WITHIN + 1)
+        os.killpg(process.pid, signal.SIGKILL)
+    for each in psutil.process_iter() if process.wait() < 0 else ():  # its guard may be killed
         with suppress(psutil.Error):
-            if process.environ().get(MARK) == mark:
-                process.kill()
+            if each.environ().get(MARK) == child.mark:
+                each.kill()
 
 
 def _shorten(log: Path) -> None:

@@ -5,7 +5,8 @@ event. All other output goes to the run's log. A line `stop` on standard input a
 the current step; when standard input ends, its parent is gone, and it ends too.
 
 On Linux the process that was started is a guard: it makes the run in a process of its own, and ends
-all processes that the run has started when the run ends, however it ends.
+all processes that the run has started when the run ends, however it ends. After one that ended well
+it is ready for another job: what it has imported for the first, torch above all, the next one has.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import datetime
 import faulthandler
+import gc
 import json
 import math
 import os
@@ -75,8 +77,7 @@ class Job:
 def main() -> None:
     """Make the run that standard input describes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    if GUARDED:
-        _under_guard()
+    job = _under_guard() if GUARDED else _next_job()
     channel, orders = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8"), os.dup(0)
     os.dup2(2, 1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -85,7 +86,6 @@ def main() -> None:
     with suppress(OSError):  # Linux: the kernel ends this process, not its parent
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     requests = os.fdopen(orders, encoding="utf-8")
-    job: Job = pickle.loads(bytes.fromhex(requests.readline()))
     stop, evaluating = threading.Event(), threading.Event()
     threading.Thread(target=_listen, args=(requests, stop, evaluating), daemon=True).start()
     results, run = job.results, job.spec.run
@@ -97,7 +97,8 @@ def main() -> None:
     with lock:
         found = store.finish(results, run) or store.read(results, run)
         if found and store.stamp(found) != job.seen:
-            _send(channel, {"event": "end", "status": found.status, "elsewhere": True})
+            _send(channel, {"event": "elsewhere"})
+            _send(channel, {"event": "end", "status": found.status})
             return
         with suppress(OSError):  # all output goes to the run's log, if that can be written
             folder = store.part(results, run)
@@ -110,36 +111,105 @@ def main() -> None:
         _run(job, channel, stop, evaluating)
 
 
-def _under_guard() -> None:
-    """Return in a new process; this one waits for its end, and ends as it did.
+def _next_job() -> Job:
+    """The job in the next line of standard input, of which no byte more is read."""
+    with open(0, "rb", buffering=0, closefd=False) as requests:
+        line = requests.readline()
+        while line == b"stop\n":  # it came when the run had ended
+            line = requests.readline()
+    if not line:
+        os._exit(0)
+    job: Job = pickle.loads(bytes.fromhex(line.decode()))
+    return job
+
+
+def _under_guard() -> Job:
+    """Return a job in a new process; this one waits for its end, and ends as it did, or goes on.
 
     The guard is the parent of all that the run has started, also in sessions of their own, once
     their own parents are gone. It ends all of it when the run ends. On SIGUSR1, which it also gets
     when its own parent dies, it ends the run.
+
+    A run on one thread of the CPU is forked from a guard that has imported all that it needs. With
+    more, libraries may start threads when they are imported, and CUDA does not outlive a fork.
     """
     prctl, guard = ctypes.CDLL(None).prctl, os.getpid()
     prctl(_ADOPT_ORPHANS, 1)
     prctl(_ON_PARENTS_DEATH, signal.SIGUSR1)
-    child = os.fork()
-    if not child:
-        prctl(_ON_PARENTS_DEATH, signal.SIGKILL)  # even if it is stuck in C
-        if os.getppid() != guard:
-            os._exit(1)
-        return
-    for passed_on in (signal.SIGTERM, OUT_OF_TIME):
-        signal.signal(passed_on, lambda number, _: os.kill(child, number))
-    signal.signal(signal.SIGUSR1, lambda *_: os.kill(child, signal.SIGKILL))
-    ended = status = 0
-    while ended != child:
-        ended, status = os.wait()
-    _end_children()
-    code = os.waitstatus_to_exitcode(status)
+    pages: list[int] = []
+    while True:
+        job = _next_job()
+        reusable = job.spec.device == "cpu" and job.limits.threads in (None, 1)
+        if reusable and not pages:
+            _import_all()
+            pages = _pages_of_files()
+        child = os.fork()
+        if not child:
+            prctl(_ON_PARENTS_DEATH, signal.SIGKILL)  # even if it is stuck in C
+            if os.getppid() != guard:
+                os._exit(1)
+            for address in pages:
+                ctypes.c_char.from_address(address).value  # noqa: B018
+            return job
+        code = _guarded(child)
+        if not reusable or code:
+            break
+        with suppress(BrokenPipeError):
+            os.write(1, b'{"event": "ready"}\n')
     if code < 0:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         with suppress(OSError):  # SIGKILL has no handler
             signal.signal(-code, signal.SIG_DFL)
         os.kill(guard, -code)
     os._exit(code)
+
+
+def _guarded(child: int) -> int:
+    """Wait for the end of a run, end what it has left, and return its exit code."""
+    handled = {signal.SIGTERM: signal.SIGTERM, OUT_OF_TIME: OUT_OF_TIME}  # are passed on
+    handled[signal.SIGUSR1] = signal.SIGKILL
+    ended = status = 0
+
+    def pass_on(number: int, _: object) -> None:
+        if ended != child:
+            os.kill(child, handled[signal.Signals(number)])
+
+    for each in handled:
+        signal.signal(each, pass_on)
+    while ended != child:
+        ended, status = os.wait()
+    _end_children()
+    for each in handled:
+        signal.signal(each, signal.SIG_DFL)
+    return os.waitstatus_to_exitcode(status)
+
+
+def _import_all() -> None:
+    """Import what a run needs, also what torch imports in an optimiser's first step."""
+    import torch._dynamo  # noqa: F401
+
+    import bench.training.run  # noqa: F401
+
+    gc.freeze()
+
+
+def _pages_of_files() -> list[int]:
+    """The addresses of the pages of libraries that are resident here.
+
+    A fork touches them: else its memory would count the pages of what was imported only as they
+    are used, and what a method takes could not be told from them; see `proc_pid_pagemap(5)`.
+    """
+    found, size = list[int](), resource.getpagesize()
+    with open("/proc/self/maps", encoding="utf-8") as maps, open("/proc/self/pagemap", "rb") as map:
+        for line in maps:
+            area, access, _, _, inode, *_ = line.split()
+            if inode == "0" or access[0] != "r":
+                continue
+            start, end = (int(address, 16) // size for address in area.split("-"))
+            map.seek(8 * start)
+            entries = memoryview(map.read(8 * (end - start))).cast("Q")
+            found += [(start + k) * size for k, entry in enumerate(entries) if entry >> 63]
+    return found
 
 
 def _end_children() -> None:
@@ -174,6 +244,7 @@ def spaced(seconds: float, tell: Tell) -> Tell:
 
 
 def _run(job: Job, channel: IO[str], stop: threading.Event, evaluating: threading.Event) -> None:
+    import numpy as np
     import torch
 
     from bench.training.loop import TimedOut
@@ -194,6 +265,7 @@ def _run(job: Job, channel: IO[str], stop: threading.Event, evaluating: threadin
     signal.signal(signal.SIGTERM, interrupt)
     signal.signal(OUT_OF_TIME, out_of_time)
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    np.random.seed()  # noqa: NPY002  # anew, as in a process that has just imported it
 
     def log(event: Event) -> None:
         text = str(event.get(event["event"]))

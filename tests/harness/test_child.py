@@ -24,7 +24,7 @@ import psutil
 import pytest
 
 from bench.launch import process
-from bench.launch.process import Halt, make
+from bench.launch.process import Halt, Place, make
 from bench.launch.worker import GUARDED, Job
 from bench.records import store
 from bench.records.spec import Limits, RunSpec
@@ -416,6 +416,38 @@ def test_a_kill_ends_it_at_once(tmp_path: Path) -> None:
     assert make(Job(spec, tmp_path / "runs"), lambda event: None, halt) == "interrupted"
     assert time.monotonic() - began < 10
     assert not children()
+
+
+@pytest.mark.skipif(not GUARDED, reason="only a guard forks its runs")
+def test_the_next_run_has_what_the_last_has_imported(tmp_path: Path) -> None:
+    """One process after the other from one guard; with the bits of a run that has its own."""
+    results = tmp_path / "runs"
+    specs = [planned("gaussian", tmp_path, seed=seed) for seed in (1, 2, 3)]
+    (results / ".locks").mkdir(parents=True)
+    place, guards, spent = Place(), [], []
+    for spec in specs:
+        assert make(Job(spec, results), lambda event: None, Halt(), place) == "ok"
+        assert place.ready
+        guards.append(place.ready.process.pid)
+        spent.append(psutil.Process(guards[-1]).cpu_times())
+        assert not psutil.Process(guards[-1]).children()
+        if spec == specs[1]:  # one that dies while it waits is replaced
+            place.ready.process.kill()
+            place.ready.process.wait()
+    assert guards[0] == guards[1] != guards[2]
+    first, last = spent[:2]
+    assert last.user - first.user < 0.1 * first.user, "nothing is imported again"
+    own = last.children_user - first.children_user
+    assert own < 0.5 * first.user, "a run costs less than what it has been spared"
+    place.close()
+    assert not psutil.pid_exists(guards[2])
+    alone = ended_elsewhere(specs[1], tmp_path / "other")
+    after = store.content(results, specs[1].run)
+    assert after["metrics"] == alone["metrics"]
+    for name in ("model.pt", "samples.npz"):
+        assert after["digests"][name] == alone["digests"][name]
+    rss = [each["cost"]["baseline_rss_bytes"] for each in (after, alone)]
+    assert rss[0] == pytest.approx(rss[1], rel=0.05)
 
 
 def test_a_gpu_that_is_gone(tmp_path: Path) -> None:
