@@ -13,6 +13,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 
@@ -147,17 +148,13 @@ def records(results_dir: str | Path) -> pd.DataFrame:
 
 def frame_of(read: Sequence[Record]) -> pd.DataFrame:
     """The frame of records that were read already, as `records` has it."""
-    # The settings of the method and of the judge, of each run.
-    given = [
-        r.method.config | {f"judge {k}": v for k, v in r.judge.items()} | _compiled(r) for r in read
-    ]
-    derived: dict[str, list[Any]] = {
-        "settings": _settings(read, given),
-        "config": [json.dumps(values, ensure_ascii=False) for values in given],
-    }
-    few = dict(zip(derived["config"], read, strict=True))
-    variants = {config: _variant(record) for config, record in few.items()}
-    derived["variant"] = [variants[config] for config in derived["config"]]
+    # The settings of the method and of the judge, which many runs share.
+    keys = [msgspec.json.encode((r.method.config, r.judge, r.method.compiled)) for r in read]
+    few = {key: _Given(record) for key, record in dict(zip(keys, read, strict=True)).items()}
+    given = [few[key] for key in keys]
+    derived: dict[str, list[Any]] = {"settings": _settings(read, [each.all for each in given])}
+    for name in ("config", "variant", "judge"):
+        derived[name] = [getattr(each, name) for each in given]
     rows = list(map(_derived, read))
     # Column by column: row by row, pandas takes far longer for thousands of records.
     for name in rows[0] if rows else ():
@@ -224,7 +221,6 @@ def _dtype(name: str) -> Any:
 def _derived(record: Record) -> dict[str, Any]:
     """The columns that follow from one record; the version is what a moved source has now."""
     cost, environment, metrics = record.cost, record.environment, record.metrics
-    judge = {"solver": "", "dtype": "", "rtol": "rtol ", "atol": "atol "}
     on_gpu = environment.device.startswith("cuda")
     hardware, threads = environment.gpu if on_gpu else environment.cpu, environment.threads
     if hardware and threads and not on_gpu:
@@ -235,7 +231,6 @@ def _derived(record: Record) -> dict[str, Any]:
         "memory_bytes": cost.get("peak_gpu_bytes" if on_gpu else "peak_rss_bytes"),
         "nll_gap": _difference(metrics, "nll", "nll_native"),
         "own_rss_bytes": _difference(cost, "peak_rss_bytes", "baseline_rss_bytes"),
-        "judge": ", ".join(f"{w}{record.judge[k]}" for k, w in judge.items() if k in record.judge),
         "hardware": hardware,
     }
 
@@ -244,13 +239,18 @@ def _difference(table: dict[str, Any], a: str, b: str) -> float | None:
     return None if table.get(a) is None or table.get(b) is None else table[a] - table[b]
 
 
-def _compiled(record: Record) -> dict[str, Any]:
-    return {"compiled": True} if record.method.compiled else {}
+class _Given:
+    """The settings of a method and of the judge, and the columns that follow from them."""
 
-
-def _variant(record: Record) -> str:
-    both = json.dumps([record.method.config | _compiled(record), record.judge], sort_keys=True)
-    return hashlib.sha256(both.encode()).hexdigest()[:8]
+    def __init__(self, record: Record) -> None:
+        config, judge = record.method.config, record.judge
+        compiled = {"compiled": True} if record.method.compiled else {}
+        self.all = config | {f"judge {k}": v for k, v in judge.items()} | compiled
+        self.config = json.dumps(self.all, ensure_ascii=False)
+        both = json.dumps([config | compiled, judge], sort_keys=True)
+        self.variant = hashlib.sha256(both.encode()).hexdigest()[:8]
+        words = {"solver": "", "dtype": "", "rtol": "rtol ", "atol": "atol "}
+        self.judge = ", ".join(f"{word}{judge[k]}" for k, word in words.items() if k in judge)
 
 
 def _settings(read: Sequence[Record], given: Sequence[dict[str, Any]]) -> list[str]:
@@ -331,6 +331,9 @@ def latest(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     Returns:
         The frame without the others, and a sentence for each kind of them.
     """
+    known = frame[["dataset", "dataset_revision", "metrics_version"]].drop_duplicates()
+    if known["dataset"].is_unique:
+        return frame, []
     kept, left_out = [], []
     for dataset, runs in frame.groupby("dataset", dropna=False, sort=True):
         newest = runs.sort_values("started", kind="stable", na_position="first").iloc[-1]

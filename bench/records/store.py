@@ -289,6 +289,11 @@ def read_file(folder: Path, name: str) -> bytes:
     return content
 
 
+def signed(folder: Path, name: str) -> bool:
+    """Whether the record beside a file, as it was read, has a digest of it, or of its array."""
+    return name in _digests.get(str(folder), ())
+
+
 def verify(folder: Path, name: str, content: bytes | None) -> None:
     """Compare a file beside a record, or an array `FILE:ARRAY`, with its digest, if it has one.
 

@@ -212,7 +212,8 @@ def _parts(values: ArrayLike, groups: Any) -> _Parts:
     d = np.asarray(values, dtype="float64")
     if d.ndim != 2 or d.shape[0] < 1:
         raise ValueError(f"differences are (seeds, rows), not {d.shape}")
-    if not np.isfinite(d).all():
+    size = float(np.maximum(d.max(initial=0.0), -d.min(initial=0.0)))
+    if not math.isfinite(size):
         raise ValueError("differences are not finite")
     seeds, rows = d.shape
     sums = _sums_over(groups, rows)
@@ -220,8 +221,8 @@ def _parts(values: ArrayLike, groups: Any) -> _Parts:
     centred = sums(by_row - mean)
     if centred.shape[1] < 2:
         raise ValueError("a paired test needs two rows or groups at least")
-    rest = sums(d - by_seed - by_row + mean) if seeds > 1 else np.zeros((1, 1))
-    return _Parts(rows, by_seed[:, 0], centred[0], rest, float(np.abs(d).max()))
+    rest = sums(d - by_row - (by_seed - mean)) if seeds > 1 else np.zeros((1, 1))
+    return _Parts(rows, by_seed[:, 0], centred[0], rest, size)
 
 
 def _p_of(d: _Parts) -> float:

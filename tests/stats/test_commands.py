@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -163,6 +164,39 @@ def test_list_names_all_and_imports_nothing_heavy(write: Write, results: Path) -
     known = {*plugins.methods(), *plugins.datasets()} - {plugins.PATH}
     for name in (*known, run, "quick", "equal"):
         assert name in done.stdout
+
+
+#: Runs a command, says which slow libraries it has imported, and its seconds of the processor.
+TABLE = """
+import sys, time
+from bench.cli import main
+main(["table", *sys.argv[1:]], standalone_mode=False)
+slow = {"scipy.stats", "scipy.optimize", "sklearn", "torch", "matplotlib"} & {*sys.modules}
+print(*sorted(slow), time.process_time())
+"""
+
+
+def cost_of_a_table(*arguments: str) -> list[str]:
+    command = [sys.executable, "-c", TABLE, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1].split()
+
+
+@pytest.mark.parametrize("arguments", [(), ("--notes", "full"), ("-f", "latex"), ("--details",)])
+def test_a_table_imports_nothing_that_is_slow(
+    arguments: tuple[str, ...], write: Write, results: Path
+) -> None:
+    for method, dataset, seed in product(("ffjord", "jko", "gaussian"), "abcd", range(3)):
+        write(method, dataset, seed, nll=float(seed + len(method)), nll_se=0.1)
+    assert len(cost_of_a_table("--results", str(results), *arguments)) == 1
+
+
+@pytest.mark.slow
+def test_a_table_of_few_records_is_quick(write: Write, results: Path) -> None:
+    for method, dataset, seed in product(("ffjord", "gaussian"), ("moons", "digits"), range(5)):
+        write(method, dataset, seed, nll=float(seed + len(method)), nll_se=0.1)
+    seconds = [float(cost_of_a_table("--results", str(results))[0]) for _ in range(7)]
+    assert min(seconds) < 0.8
 
 
 def test_list_says_what_is_missing_and_how_to_get_it(call: Call, tmp_path: Path) -> None:

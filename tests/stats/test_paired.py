@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from bench.stats.significance import LEAST_P, paired, welch
+from bench.stats.significance import LEAST_P, Scores, decide, paired, root, welch
 
 RNG = np.random.default_rng
 
@@ -53,6 +53,34 @@ def test_at_p_the_weighted_mean_of_the_critical_values_just_reaches_the_mean(d: 
     quantiles = [stats.t.isf(p / 2, seeds - 1), stats.t.isf(p / 2, rows - 1)]
     reach = np.dot(parts, quantiles) / math.sqrt(sum(parts))
     assert reach == pytest.approx(abs(d.mean()), rel=1e-6, abs=1e-9)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 4), st.booleans())
+def test_pairs_of_methods_are_compared_by_their_differences(
+    seed: int, seeds: int, grouped: bool
+) -> None:
+    rng = RNG(seed)
+    values = (
+        rng.normal(0, 1, 20) + rng.normal(0, 0.2, (3, seeds, 20)) + rng.normal(0, 0.1, (3, 1, 1))
+    )
+    groups = np.arange(20) // 3 if grouped else None
+    scores = [
+        Scores(dict(enumerate(-x.mean(1))), log_prob=dict(enumerate(x)), groups=groups)
+        for x in values
+    ]
+    found = decide(scores)
+    assert found.test == ("paired" if seeds > 1 else "paired rows")
+    plain = {(i, j): paired(values[i] - values[j], groups) for i, j in found.pairs}
+    least = min(plain, key=lambda pair: plain[pair])
+    assert found.pairs[least] == pytest.approx(min(1.0, 3 * plain[least]))
+
+
+@pytest.mark.parametrize("power", [1, 5, 40])
+def test_roots(power: int) -> None:
+    """Also of functions that are almost flat, or end at one of the bounds."""
+    assert root(lambda x: 0.3**power - x**power, 0.0, 2.0) == pytest.approx(0.3)
+    assert root(lambda x: -(x**power), 0.0, 2.0) == 0.0
+    assert root(lambda x: 9.0**power - x**power, 0.0, 2.0) == 2.0
 
 
 @given(tables(1), st.sampled_from([-2.0, 0.5, 4.0]))

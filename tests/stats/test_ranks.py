@@ -74,6 +74,12 @@ def test_critical_values_are_demsars(k: int, q: float) -> None:
     assert critical_difference(k, 1) / math.sqrt(k * (k + 1) / 6) == pytest.approx(q, abs=1.2e-3)
 
 
+@pytest.mark.parametrize(("k", "alpha"), [(2, 0.05), (3, 0.1), (9, 0.05), (40, 0.01)])
+def test_critical_differences_are_those_of_scipys_range(k: int, alpha: float) -> None:
+    q = stats.studentized_range.isf(alpha, k, np.inf) / math.sqrt(2)
+    assert critical_difference(k, 7, alpha) == pytest.approx(q * math.sqrt(k * (k + 1) / 42))
+
+
 @given(score_tables())
 def test_friedman_is_scipys(scores: np.ndarray) -> None:
     assume((scores != scores[:, :1]).any())
