@@ -244,14 +244,13 @@ def arrays(folder: Path, *names: str) -> dict[str, NDArray[Any]]:
             with zipfile.ZipFile(path) as kept:  # compares the checksums that the archive has
                 members = {*kept.namelist()}
                 found = {n: kept.read(f"{n}.npy") for n in names if f"{n}.npy" in members}
-        read = {name: _array(content) for name, content in found.items()}
+        for name in names:
+            verify(folder, f"{SAMPLES}:{name}", found.get(name))
+        return {name: _array(content) for name, content in found.items()}
     except UNREADABLE:
         with suppress(OSError):  # there is none
             read_file(folder, SAMPLES)
         return {}
-    for name in names:
-        verify(folder, f"{SAMPLES}:{name}", found.get(name))
-    return read
 
 
 def _stored(path: str, names: Collection[str]) -> dict[str, bytes] | None:
