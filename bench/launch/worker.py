@@ -95,9 +95,11 @@ def main() -> None:
         _send(channel, {"event": "end", "status": "busy"})
         return
     with lock:
-        found = store.finish(results, run) or store.read(results, run)
+        placed = store.finish(results, run)
+        found = placed or store.read(results, run)
         if found and store.stamp(found) != job.seen:
-            _send(channel, {"event": "elsewhere"})
+            if not placed:
+                _send(channel, {"event": "elsewhere"})
             _send(channel, {"event": "end", "status": found.status})
             return
         with suppress(OSError):  # all output goes to the run's log, if that can be written

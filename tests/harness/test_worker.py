@@ -55,10 +55,22 @@ def pipe(stream: IO[str] | None) -> IO[str]:
     return stream
 
 
+def told(child: subprocess.Popen[str]) -> list[dict[str, str]]:
+    """The events of its run; a process that is then ready for another is told to end."""
+    events = []
+    for line in pipe(child.stdout):
+        event = json.loads(line)
+        if event == {"event": "ready"}:
+            pipe(child.stdin).close()
+            break
+        events.append(event)
+    return events
+
+
 def test_one_line_of_json_an_event_and_a_clean_exit(tmp_path: Path) -> None:
     run = spec(tmp_path, 3)
     with start(run, tmp_path) as child:
-        events = [json.loads(line) for line in pipe(child.stdout)]
+        events = told(child)
         assert child.wait(60) == 0, pipe(child.stderr).read()
     assert events[-1] == {"event": "end", "status": "ok"}
     assert {e["event"] for e in events} == {"step", "stage", "end"}
@@ -71,7 +83,7 @@ def test_busy(tmp_path: Path) -> None:
     run = spec(tmp_path, 3)
     (tmp_path / "runs" / ".locks").mkdir(parents=True)
     with FileLock(store.lock_file(tmp_path / "runs", run.run)), start(run, tmp_path) as child:
-        events = [json.loads(line) for line in pipe(child.stdout)]
+        events = told(child)
         assert child.wait(60) == 0
     assert events == [{"event": "end", "status": "busy"}]
     assert list(store.read_all(tmp_path / "runs")) == []
