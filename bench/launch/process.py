@@ -272,6 +272,9 @@ def _start(job: Job) -> Child:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         environment[name] = str(job.limits.threads or 1)
     environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # deterministic cuBLAS
+    # glibc keeps the pages of freed arrays for the next step, which else pays for new ones.
+    environment.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**25))
+    environment.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**32))
     if job.gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = job.gpu
     process = subprocess.Popen(

@@ -117,7 +117,7 @@ def shown(results: Path, run: str) -> str | None:
     done = call("table", "-f", "csv", "--results", results, "--columns", "+samples")
     assert ends_well(done), done.output
     method = run.partition("-own")[0]
-    return next((line for line in done.output.splitlines() if method in line), None)
+    return next((line for line in done.stdout.splitlines() if method in line), None)
 
 
 def test_damaged_records(runs: Path) -> None:
