@@ -29,6 +29,9 @@ from typing import Any, NamedTuple
 #: Steps before a turn is timed, and CPU seconds of the other commit that a turn is to take.
 WARM_UP, TURN_SECONDS = 2, 1.0
 
+#: Pairs that the same two processes take, as one can be faster by chance for all its life.
+PAIRS_TOGETHER = 3
+
 #: The outcome of a turn: CPU seconds a step, and evaluations of fields in all steps.
 Outcome = tuple[float, int]
 Turn = Callable[[int], Outcome]
@@ -58,8 +61,11 @@ def timed(
     return (clock() - start) / steps, evaluations() - before
 
 
-def training(method: str, d: int, batch_size: int, **config: Any) -> Turn:
-    """Prepare training steps of a method on Gaussian rows."""
+def training(method: str, d: int, batch_size: int, compiled: bool = False, **config: Any) -> Turn:
+    """Prepare training steps of a method on Gaussian rows.
+
+    Compiled, a turn goes on where the last one ended; only the present commit may be able to.
+    """
     import numpy as np
     import torch
 
@@ -70,12 +76,20 @@ def training(method: str, d: int, batch_size: int, **config: Any) -> Turn:
     kind = plugins.method(method)
     rows = np.random.default_rng(0).standard_normal((20_000, d), dtype=np.float32)
 
-    def turn(steps: int) -> Outcome:
+    def begin() -> tuple[Any, Iterator[Any]]:
         torch.manual_seed(0)
         model = kind(d, kind.Config(**config))
+        if compiled and getattr(kind, "compiles", False):
+            model.compiler = torch.compile
         learning = model.learn(Stream(rows, batch_size, 100_000, seed=0))
         for _ in range(WARM_UP):
             next(learning)
+        return model, learning
+
+    kept = begin() if compiled else None
+
+    def turn(steps: int) -> Outcome:
+        model, learning = kept or begin()
         count = partial(evaluations, model)
         return timed(lambda: float(next(learning)["loss"]), steps, evaluations=count)
 
@@ -172,8 +186,27 @@ integral_cells = 64
 """
 
 
-def command(*arguments: str, empty_cache: bool = False, first: str = "") -> Turn:
-    """Prepare a command of `bench`, after the one that it needs.
+def copy_records(results: Path, to: Path, copies: int) -> None:
+    """Copy a run under other names: of 10 methods on 20 data sets, with as many seeds as needed."""
+    from bench.records.model import sealed
+
+    run = next(path for path in results.iterdir() if (path / "record.json").exists())
+    content = json.loads((run / "record.json").read_bytes())
+    del content["digest"]
+    for k in range(copies):
+        method, dataset, seed = f"m{k % 10}", f"t{k // 10 % 20}", k // 200
+        content |= {"run": f"{method}-{dataset}-s{seed}", "seed": seed}
+        content["method"]["name"], content["dataset"]["name"] = method, dataset
+        folder = to / content["run"]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "record.json").write_bytes(sealed(json.dumps(content)))
+        for path in run.glob("samples.npz"):
+            (folder / path.name).unlink(missing_ok=True)
+            os.link(path, folder / path.name)
+
+
+def command(*arguments: str, empty_cache: bool = False, first: str = "", copies: int = 0) -> Turn:
+    """Prepare a command of `bench`, after the one that it needs, and copies of a record.
 
     With an empty cache, every turn makes the data sets and what is kept of them anew.
     """
@@ -189,6 +222,8 @@ def command(*arguments: str, empty_cache: bool = False, first: str = "") -> Turn
     Path("start.toml").write_text(START, encoding="utf-8")
     if first:
         bench(*first.split())
+    if copies:
+        copy_records(Path("three"), Path("many"), copies)
     return lambda steps: timed(lambda: bench(*arguments), steps, lambda: sum(os.times()[2:4]))
 
 
@@ -198,6 +233,8 @@ def rows() -> Iterator[tuple[str, Row]]:
     for d, m, n in (*sizes, (2, 32, 256)):
         work = partial(training, "ot-flow", d, n, width=m, learning_rate=1e-4)
         yield f"OT-Flow step, d{d} m{m} B{n}", Row(work)
+        work = partial(work, compiled=True)
+        yield f"OT-Flow step, --compile, d{d} m{m} B{n}", Row(work)
     for d, m, n in sizes:
         work = partial(density, "ot-flow", d, n, width=m)
         yield f"OT-Flow log-density, d{d} m{m} of {n} rows", Row(work)
@@ -225,6 +262,8 @@ def rows() -> Iterator[tuple[str, Row]]:
     yield "bench list", Row(partial(command, "list"))
     work = partial(command, "table", "--results", "three", first=f"{start} three -s 0,1,2")
     yield "bench table, three records", Row(work)
+    work = partial(work.func, "table", "--results", "many", copies=10_000, **work.keywords)
+    yield "bench table, 10,000 records", Row(work, pairs=3)
     five = "-m jko -m ot-flow -m ffjord -m flow-matching -m rectified-flow"
     whole = f"run {five} -d moons --minibatches 500 --batch-size 256 --only all --results five"
     work = partial(command, *whole.split(), empty_cache=True)
@@ -234,7 +273,7 @@ def rows() -> Iterator[tuple[str, Row]]:
 
 
 class Side:
-    """A commit, installed in a folder of its own, and a process that takes turns with it."""
+    """A commit, installed in a folder of its own, and the process that takes turns with it."""
 
     def __init__(self, commit: str, root: Path) -> None:
         source, packages = root / "source", root / "packages"
@@ -244,7 +283,9 @@ class Side:
         install = ["pip", "install", "--quiet", "--no-deps", "--target", str(packages), str(source)]
         subprocess.run([sys.executable, "-m", *install], check=True)
         own = {"PYTHONPATH": packages, "BENCH_CACHE": root / "cache", "BENCH_DATA": root / "data"}
-        self._process = subprocess.Popen(
+        own["TORCHINDUCTOR_CACHE_DIR"] = root / "compiled"
+        self._start = partial(
+            subprocess.Popen,
             [sys.executable, "-P", str(Path(__file__).resolve()), "--take-turns"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -252,6 +293,7 @@ class Side:
             cwd=root,
             env={**os.environ, "OMP_NUM_THREADS": "1"} | {k: str(v) for k, v in own.items()},
         )
+        self._process: subprocess.Popen[str] | None = None
 
     def turn(self, row: str, steps: int, peer: bool = False) -> Outcome:
         """Return the outcome of a turn.
@@ -259,6 +301,7 @@ class Side:
         Raises:
             RuntimeError: the row can't be made with this commit.
         """
+        self._process = self._process or self._start()
         requests, answers = self._process.stdin, self._process.stdout
         if requests and answers:
             print(json.dumps([row, steps, peer]), file=requests, flush=True)
@@ -268,8 +311,10 @@ class Side:
         return answer[0], answer[1]
 
     def end(self) -> None:
-        """End the process."""
-        self._process.communicate()
+        """End the process; the next turn starts another."""
+        if self._process:
+            self._process.communicate()
+            self._process = None
 
 
 def take_turns() -> None:
@@ -302,10 +347,14 @@ def summary(ratios: list[float]) -> str:
 
 def compare(name: str, row: Row, now: Side, before: Side, pairs: int) -> list[str]:
     """Return the cells of a row: milliseconds before and now, their ratio, and that to the peer."""
-    first = before.turn(name, 1), now.turn(name, 1)
-    steps = max(1, min(500, round(TURN_SECONDS / max(first[0][0], 1e-4))))
     turns: dict[Side, list[Outcome]] = {before: [], now: []}
     for pair in range(min(pairs, row.pairs)):
+        if pair % PAIRS_TOGETHER == 0:
+            for side in turns:
+                side.end()
+                side.turn(name, 1)
+        if pair == 0:
+            steps = max(1, min(500, round(TURN_SECONDS / max(before.turn(name, 1)[0], 1e-4))))
         for side in (before, now) if pair % 2 == 0 else (now, before):
             turns[side].append(side.turn(name, steps))
     others, ours = ([seconds for seconds, _ in outcomes] for outcomes in turns.values())
