@@ -114,7 +114,8 @@ class TimedMLP(Field):
         """The velocity `(n, d)` and its exact divergence `(n,)`."""
         if t.ndim > 0:
             return super().trace(t, x)
-        slopes, weights = list[Tensor](), list[Tensor]()
+        slopes: list[Tensor] = []
+        weights: list[Tensor] = []
         for weight, bias in self._at(t):
             if weights:
                 x, slope = self.activation.with_slope(x)

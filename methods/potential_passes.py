@@ -43,7 +43,8 @@ class Passes:
 def passes(s: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], w: Tensor) -> Passes:
     """Evaluate the network N at s `(n, d + 1)`, and go back down for its gradient."""
     a = F.linear(s, weights[0], biases[0])
-    u, slopes, h = list[Tensor](), [slope(a)], 1 / max(1, len(weights) - 1)
+    u: list[Tensor] = []
+    slopes, h = [slope(a)], 1 / max(1, len(weights) - 1)
     for K, b in zip(weights[1:], biases[1:], strict=True):
         f = antiderivative(a, slopes[-1])
         u.append(torch.add(u[-1], f, alpha=h) if u else f)
@@ -78,7 +79,8 @@ def push(
     With the memory of `space` nothing is allocated, nor differentiable.
     """
     out = [x[: len(columns)] for x in space] if space is not None else [None] * 2 * len(weights)
-    jacobians, products = [torch.mul(columns[:, None], slopes[0], out=out[0])], list[Tensor]()
+    jacobians = [torch.mul(columns[:, None], slopes[0], out=out[0])]
+    products: list[Tensor] = []
     for i, K in enumerate(weights):
         if i > 0:
             before, P, T = jacobians[-1], products[-1], slopes[i]

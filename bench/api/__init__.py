@@ -21,13 +21,14 @@ if TYPE_CHECKING:
         Method,
         Options,
         Piece,
+        compiled,
         option,
     )
     from bench.api.stream import Stream
 
 __all__ = ["Affine", "Column", "Continuous", "ContractBroken", "Dataset", "Discrete", "Evaluated"]
 __all__ += ["Field", "Log", "Look", "Method", "Metric", "Options", "Piece", "Source", "Splits"]
-__all__ += ["Stream", "Watch", "option"]
+__all__ += ["Stream", "Watch", "compiled", "option"]
 
 
 def __getattr__(name: str) -> Any:

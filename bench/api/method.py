@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -153,6 +155,37 @@ def _moments(rows: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np
     return mean, scatter / len(rows)
 
 
+Function = Callable[..., Any]
+
+#: What compiles functions now, if anything does: see `compiling`.
+_compile: Callable[[Function], Function] | None = None
+
+
+@contextmanager
+def compiling(compile: Callable[[Function], Function] | None) -> Iterator[None]:
+    """Compile fields and `compiled` functions inside; for the harness, while a method learns."""
+    global _compile
+    before, _compile = _compile, compile
+    try:
+        yield
+    finally:
+        _compile = before
+
+
+def compiled(function: Function) -> Function:
+    """Decorate a function that `bench run --compile` is to compile while a method learns.
+
+    That is for what is not a `Field`. It takes tensors, and modules that hold some; every other
+    value that changes has it compiled again.
+    """
+
+    @wraps(function)
+    def call(*given: Any) -> Any:
+        return (_compile(function) if _compile else function)(*given)
+
+    return call
+
+
 class Method(nn.Module, ABC):
     """A model of rows `(n, d)`, and how it learns.
 
@@ -164,12 +197,10 @@ class Method(nn.Module, ABC):
     """
 
     Config: ClassVar[type[Options]]
-    #: Whether `learn` has a function compiled, by `compiled`: else `--compile` changes nothing.
+    #: Whether `bench run --compile` finds anything to compile: `Field`s, or `compiled` functions.
     compiles: ClassVar[bool] = False
     #: The optimiser that `learn` uses, if any.
     optimizer: torch.optim.Optimizer | None = None
-    #: What compiles functions in a run with `--compile`; set by the harness.
-    compiler: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
 
     def __init__(self, d: int, config: Any) -> None:
         super().__init__()
@@ -187,15 +218,6 @@ class Method(nn.Module, ABC):
         (`train` already has another meaning in torch.)
         """
 
-    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function, compiled in a run with `--compile`.
-
-        `learn` passes what takes most of a step: a function of tensors that draws no random numbers
-        and counts nothing, as every other value that changes has it compiled again. It must not be
-        kept in the method.
-        """
-        return self.compiler(function) if self.compiler else function
-
     def size(self) -> int:
         """The number of fitted values: the trained parameters."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
@@ -211,7 +233,7 @@ class Method(nn.Module, ABC):
 
 
 class Field(nn.Module, ABC):
-    """A velocity field v(t, x) whose evaluations are counted.
+    """A velocity field v(t, x) whose evaluations are counted; `--compile` compiles them.
 
     Call it as `field(t, x)` with rows `(n, d)` and a time that is a scalar or `(n,)`.
     """
@@ -222,9 +244,17 @@ class Field(nn.Module, ABC):
 
     def __call__(self, t: Tensor, x: Tensor) -> Tensor:
         """The velocity `(n, d)`; counts one evaluation."""
-        self.evaluations += 1
-        velocity: Tensor = super().__call__(t, x)
+        velocity: Tensor = self.evaluate("forward", t, x)
         return velocity
+
+    def evaluate(self, name: str, *given: Any) -> Any:
+        """What the method of that name returns; counts one evaluation."""
+        if torch.compiler.is_compiling():  # a part of another field, whose call is counted
+            return getattr(self, name)(*given)
+        self.evaluations += 1
+        if _compile:  # the function, not the bound method: it is compiled once for all fields
+            return _compile(getattr(type(self), name))(self, *given)
+        return super().__call__(*given) if name == "forward" else getattr(self, name)(*given)
 
     @abstractmethod
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
@@ -232,13 +262,12 @@ class Field(nn.Module, ABC):
 
     def with_divergence(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """The velocity `(n, d)` and its exact divergence `(n,)`; counts one evaluation."""
-        self.evaluations += 1
-        return self.trace(t, x)
+        velocity, divergence = self.evaluate("trace", t, x)
+        return velocity, divergence
 
     def with_estimate(self, t: Tensor, x: Tensor, probe: Tensor) -> tuple[Tensor, Tensor]:
         """The velocity and Hutchinson's estimate of its divergence; counts one evaluation."""
-        self.evaluations += 1
-        velocity, pushed = self.push(t, x, probe)
+        velocity, pushed = self.evaluate("push", t, x, probe)
         return velocity, (probe * pushed).sum(-1)
 
     def push(self, t: Tensor, x: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
@@ -273,6 +302,8 @@ class Piece:
 
 class Continuous(Method):
     """A method that learns velocity fields; the harness samples and scores with one solver."""
+
+    compiles = True
 
     @abstractmethod
     def pieces(self) -> Sequence[Piece]:

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 @click.option(
     "--compile/--no-compile",
     default=None,
-    help="Compile each method's main function; needs a C++ compiler. Timed apart.",
+    help="Compile the methods' fields; needs a C++ compiler. Compiling is timed apart.",
 )
 @click.option(
     "--device", type=click.Choice(["cpu", "cuda", "auto"]), default="cpu", show_default=True

@@ -34,7 +34,6 @@ CHECKS = (
     Check("smallest budget", learning.check_smallest),
     Check("parameters", learning.check_parameters),
     Check("evaluations", learning.check_evaluations),
-    Check("compiling", learning.check_compiling),
     Check("torch's settings", learning.check_settings),
     Check("test split", learning.check_test_split),
     Check("same seed", learning.check_seed),

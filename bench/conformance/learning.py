@@ -168,30 +168,6 @@ def check_evaluations(subject: Subject) -> str:
     return f"{counted / UPDATES:.3g} per mini-batch"
 
 
-def check_compiling(subject: Subject) -> str:
-    """It has a function compiled if its class says so, and none otherwise; that counts nothing."""
-    method, compiled = subject.make(2), []
-
-    def compiler(function: Callable[..., Any]) -> Callable[..., Any]:
-        def watched(*given: Any, **named: Any) -> Any:
-            before = evaluations(method)
-            answer = function(*given, **named)
-            if evaluations(method) != before:
-                raise Broken("compiled-count")
-            return answer
-
-        compiled.append(watched)
-        return watched
-
-    method.compiler = compiler
-    learn(method, subject.stream(2, 2))
-    if subject.kind.compiles and not compiled:
-        raise Broken("not-compiled")
-    if compiled and not subject.kind.compiles:
-        raise Broken("compiles-unsaid")
-    return "a function is compiled" if compiled else "nothing to compile"
-
-
 def check_settings(subject: Subject) -> str:
     """The process-wide settings of torch stay as they were."""
     settings: dict[str, Callable[[], Any]] = {

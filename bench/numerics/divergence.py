@@ -115,7 +115,7 @@ def propagated(weights: Sequence[Tensor], slopes: Sequence[Tensor]) -> Tensor:
     Returns:
         tr J, `(n,)`.
     """
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
         divergence: Tensor = _Propagated.apply(len(weights), *weights, *slopes)  # type: ignore[no-untyped-call]
         return divergence
     return torch.cat([_tangents(weights, group) for group in _groups(weights, slopes)])

@@ -62,6 +62,7 @@ class Compiler:
         self.seconds = self.cpu_seconds = 0.0
         self._began = self._cpu_began = 0.0
         self._device = device
+        self._compiled: dict[Callable[..., Any], Callable[..., Any]] = {}
         self._start()
         from torch._inductor import config
 
@@ -70,15 +71,15 @@ class Compiler:
         self._end()
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function, compiled."""
+        """Return the function, compiled; the same one each time."""
         import torch
 
-        names = "triton.cudagraphs", "triton.cudagraph_skip_dynamic_graphs"
-        graphs = self._device == "cuda"
-        return torch.compile(function, options=dict.fromkeys(names, True) if graphs else None)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Compiler:
-        return self  # copies of a method are not trained
+        if function not in self._compiled:
+            graphs: dict[str, Any] = {"triton.cudagraphs": True}
+            graphs["triton.cudagraph_skip_dynamic_graphs"] = True  # where shapes vary: no graph
+            options = graphs if self._device == "cuda" else None
+            self._compiled[function] = torch.compile(function, options=options)
+        return self._compiled[function]
 
     @contextmanager
     def counting(self) -> Iterator[None]:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.api.method import RESERVED, ContractBroken, Log, Method, evaluations
+from bench.api.method import RESERVED, ContractBroken, Log, Method, compiling, evaluations
 from bench.api.stream import RowsNotFinite, Stream
 from bench.evaluation.flow import Flow, Report
 from bench.numerics.ode import Solver, SolverFailed
@@ -123,7 +123,8 @@ def train(
         if compiler:
             compiler.step()
         step, (start, cpu_start, compiled) = done.minibatches + 1, _clocks(stream, compiler)
-        log = _advance(generator, step)
+        with compiling(compiler):
+            log = _advance(generator, step)
         end, cpu_end, compiled_end = _clocks(stream, compiler)
         done.train_seconds += end - start
         done.train_cpu_seconds += cpu_end - cpu_start

@@ -119,7 +119,7 @@ class Session:
         self.peaks: Mapping[str, int] = kept.get("peaks", {})
         sources = plugins.dataset(spec.dataset).sources
         files = [Path(spec.data_root) / name for source in sources for name in source.files]
-        method.compiler = compiler = Compiler(spec.device) if spec.compile else None
+        compiler = Compiler(spec.device) if spec.compile else None
         if compiler:
             done.compile_seconds += compiler.seconds
         with open(self.folder / CURVE, "ab") as self.curve:

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,25 +74,35 @@ def training(method: str, d: int, batch_size: int, compiled: bool = False, **con
     from bench.api.method import evaluations
     from bench.registry import plugins
 
+    compiler: Any = None
+    if compiled:
+        with suppress(ImportError):  # the other commit may know nothing of it
+            from bench.training.compiling import Compiler
+
+            compiler = Compiler("cpu")
+    if compiler:
+        from bench.api.method import compiling
+    else:
+        compiling = nullcontext
     kind = plugins.method(method)
     rows = np.random.default_rng(0).standard_normal((20_000, d), dtype=np.float32)
 
     def begin() -> tuple[Any, Iterator[Any]]:
         torch.manual_seed(0)
         model = kind(d, kind.Config(**config))
-        if compiled and getattr(kind, "compiles", False):
-            model.compiler = torch.compile
         learning = model.learn(Stream(rows, batch_size, 100_000, seed=0))
         for _ in range(WARM_UP):
             next(learning)
         return model, learning
 
-    kept = begin() if compiled else None
+    with compiling(compiler):
+        kept = begin() if compiled else None
 
     def turn(steps: int) -> Outcome:
-        model, learning = kept or begin()
-        count = partial(evaluations, model)
-        return timed(lambda: float(next(learning)["loss"]), steps, evaluations=count)
+        with compiling(compiler):
+            model, learning = kept or begin()
+            count = partial(evaluations, model)
+            return timed(lambda: float(next(learning)["loss"]), steps, evaluations=count)
 
     return turn
 

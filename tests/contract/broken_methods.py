@@ -318,28 +318,3 @@ class Uncounted(SoundFlow):
 
     def v(self, t: Tensor, x: Tensor) -> Tensor:
         return self.field.forward(t, x)
-
-
-class CompilesNothing(SoundFlow):
-    """It says that it has a function to compile, and has none."""
-
-    compiles = True
-
-
-class CompilesUnsaid(SoundFlow):
-    """It has a function compiled that its class says nothing of."""
-
-    def v(self, t: Tensor, x: Tensor) -> Tensor:
-        self.field.evaluations += 1
-        velocity: Tensor = self.compiled(self.field.forward)(t, x)
-        return velocity
-
-
-class CountsInside(SoundFlow):
-    """Its compiled function counts."""
-
-    compiles = True
-
-    def v(self, t: Tensor, x: Tensor) -> Tensor:
-        velocity: Tensor = self.compiled(self.field)(t, x)
-        return velocity

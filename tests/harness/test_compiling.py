@@ -30,7 +30,11 @@ JUDGE_FIELDS = [f.name for f in fields(Judge) if f.name != "metrics_version"]
 #: A method whose compiled function is as small as can be.
 METHOD = '''
 import torch
-from bench.api import Discrete, Options
+from bench.api import Discrete, Options, compiled
+
+@compiled
+def errors(x, m):
+    return 0.5 * (x - m).square().sum(-1)
 
 class Shifted(Discrete):
     """N(m, I)."""
@@ -45,21 +49,16 @@ class Shifted(Discrete):
 
     def learn(self, batches):
         """One step of maximum likelihood for each mini-batch."""
-        errors = self.compiled(self.errors)
         for x in batches:
-            loss = errors(x).mean()
+            loss = errors(x, self.m).mean()
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
             yield {"loss": loss.detach()}
 
-    def errors(self, x):
-        """Half the squared distances `(n,)`."""
-        return 0.5 * (x - self.m).square().sum(-1)
-
     def log_prob(self, x):
         """The log-density `(n,)`."""
-        return -self.errors(x) - 0.9189385 * self.d
+        return -errors(x, self.m) - 0.9189385 * self.d
 
     def inverse(self, z):
         """The rows of standard normal draws."""
