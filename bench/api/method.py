@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar, cast
 
 import numpy as np
 import torch
@@ -156,6 +156,7 @@ def _moments(rows: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np
 
 
 Function = Callable[..., Any]
+F = TypeVar("F", bound=Function)
 
 #: What compiles functions now, if anything does: see `compiling`.
 _compile: Callable[[Function], Function] | None = None
@@ -172,7 +173,7 @@ def compiling(compile: Callable[[Function], Function] | None) -> Iterator[None]:
         _compile = before
 
 
-def compiled(function: Function) -> Function:
+def compiled(function: F) -> F:
     """Decorate a function that `bench run --compile` is to compile while a method learns.
 
     That is for what is not a `Field`. It takes tensors, and modules that hold some; every other
@@ -183,7 +184,7 @@ def compiled(function: Function) -> Function:
     def call(*given: Any) -> Any:
         return (_compile(function) if _compile else function)(*given)
 
-    return call
+    return cast(F, call)
 
 
 class Method(nn.Module, ABC):
