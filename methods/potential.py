@@ -116,7 +116,7 @@ class Derivatives:
             seen = passes(s, self.weights, self.biases, self.w)
             c0, *curvatures = seen.curvatures()
             laplacian = (c0 @ self.squares).sum() + len(s) * self.quadratic_trace
-            _, products = push(self.K0E, self.weights[1:], seen.slopes)
+            products = push(self.K0E, self.weights[1:], seen.slopes)[1] if curvatures else []
             for c, P in zip(curvatures, products, strict=True):
                 laplacian = laplacian + (c * P.square()).sum() / len(products)
             return self._affine(s) + seen.y[0] @ self.weights[0], laplacian

@@ -122,6 +122,24 @@ def test_rows_in_several_groups_give_the_same(monkeypatch: pytest.MonkeyPatch) -
         close(one, other)
 
 
+@pytest.mark.parametrize("d", [2, 43])
+@every_depth
+def test_the_formula_that_is_compiled_gives_the_same(
+    d: int, layers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phi, s = potential(d, layers), points(d)
+    found = []
+    for compiled in (False, True):
+        monkeypatch.setattr("torch.compiler.is_compiling", lambda compiled=compiled: compiled)
+        gradient, total = phi.derivatives().with_total_laplacian(s)
+        loss = gradient.sin().sum() + total
+        trained = [parameter for parameter in phi.parameters() if parameter.requires_grad]
+        by = torch.autograd.grad(loss, [s, *trained], materialize_grads=True)
+        found.append([loss, *by])
+    for one, other in zip(*found, strict=True):
+        close(one, other)
+
+
 def test_derivatives_of_a_quadratic_potential() -> None:
     """With w = 0: grad = A'A s + b and a Laplacian that is the trace of A'A without time."""
     phi, s = potential(3, 2), points(3)
