@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import cProfile
+import hashlib
 import json
 import os
 import pstats
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +23,9 @@ import pytest
 from bench.data import arrays
 from bench.launch.pool import run_all
 from bench.records import store
+from bench.records.bundle import sha256
 from bench.records.frame import records
+from bench.records.model import sealed
 from bench.records.spec import Judge, Limits, RunSpec
 from bench.records.store import outline
 from bench.registry import plugins
@@ -51,6 +55,7 @@ def leave(specs: Iterable[RunSpec], results: Path, like: store.Draft, made: Path
     """
     with np.load(made / "samples.npz") as file:
         kept = dict(file)
+    digests: dict[float, dict[str, str]] = {}
     for number, spec in enumerate(specs):
         asked = outline(spec)
         content = {**like, **{k: asked[k] for k in ("run", "key", "seed", "judge", "budget")}}
@@ -59,11 +64,17 @@ def leave(specs: Iterable[RunSpec], results: Path, like: store.Draft, made: Path
         scatter = (number * 7919 % 1000) / 1000
         content["metrics"] = like["metrics"] | {"nll": like["metrics"]["nll"] + scatter}
         (results / spec.run).mkdir(parents=True)
-        text = json.dumps(content, indent=1)
-        (results / spec.run / "record.json").write_text(f"{text}\n", encoding="utf-8")
         samples = results.parent / f"samples-{scatter:.3f}.npz"
-        if not samples.exists():
+        if scatter not in digests:
             np.savez(samples, **kept | {"log_prob": kept["log_prob"] - np.float32(scatter)})
+            log_prob = zipfile.ZipFile(samples).read("log_prob.npy")
+            digests[scatter] = like["digests"] | {
+                "samples.npz": sha256(samples),
+                "samples.npz:log_prob": hashlib.sha256(log_prob).hexdigest(),
+            }
+        content["digests"] = digests[scatter]
+        text = json.dumps({k: v for k, v in content.items() if k != "digest"}, indent=1)
+        (results / spec.run / "record.json").write_bytes(sealed(text))
         os.link(samples, results / spec.run / "samples.npz")
         for name in ("curve.jsonl", "model.pt"):
             os.link(made / name, results / spec.run / name)
