@@ -169,7 +169,7 @@ def test_a_run_that_is_made_already_is_not_made_again(
     unread = SimpleNamespace(**vars(store) | {"read": lambda results, run: None})
     monkeypatch.setattr(pool, "store", unread)
     events = [e for _, e in run_on(client, specs[:1], results)]
-    assert events == [{"event": "start"}, {"event": "end", "status": "ok"}]
+    assert events == [{"event": "start"}, {"event": "end", "status": "ok", "elsewhere": True}]
     assert store.read(results, specs[0].run) == before
 
 

@@ -103,10 +103,10 @@ PLANTS = {
     # On another machine than the baseline's it takes several methods to know what is the machine's.
     "slow": Plant(
         "methods/flow_matching.py",
-        "        return (self.field(t, x_t) - velocity).square().sum(-1)\n",
+        "        return self.d * F.mse_loss(self.field(t, x_t), velocity)\n",
         "        again = [self.field.forward(t, x_t) for _ in range(3)]\n"
-        "        twice = sum((v - velocity).square().sum(-1) for v in again)\n"
-        "        return (self.field(t, x_t) - velocity).square().sum(-1) + 0.0 * twice\n",
+        "        twice = sum(F.mse_loss(v, velocity) for v in again)\n"
+        "        return self.d * F.mse_loss(self.field(t, x_t), velocity) + 0.0 * twice\n",
         ("-d", "moons"),
         ("worse", "flow-matching on moons", "step cost"),
     ),
