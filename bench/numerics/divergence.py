@@ -106,7 +106,8 @@ def propagated(weights: Sequence[Tensor], slopes: Sequence[Tensor]) -> Tensor:
     """Return the exact divergence of a multilayer perceptron by pushing tangents through it.
 
     The rows of the identity go through every layer as tangents, all d at once: d evaluations of
-    the hidden layers. No tangent outlives its group of rows, as gradients are computed at once.
+    the hidden layers. Where they are more than fit a cache, no tangent outlives its group of rows:
+    gradients are computed at once.
 
     Args:
         weights: of all layers, `(m1, d)`, `(m2, m1)`, ..., `(d, mL)`.
@@ -115,7 +116,9 @@ def propagated(weights: Sequence[Tensor], slopes: Sequence[Tensor]) -> Tensor:
     Returns:
         tr J, `(n,)`.
     """
-    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or len(slopes[0]) * weights[0].numel() <= TANGENTS:
+        return _tangents(weights, slopes)
+    if torch.is_grad_enabled():
         divergence: Tensor = _Propagated.apply(len(weights), *weights, *slopes)  # type: ignore[no-untyped-call]
         return divergence
     return torch.cat([_tangents(weights, group) for group in _groups(weights, slopes)])
