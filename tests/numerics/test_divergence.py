@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -260,3 +261,39 @@ def test_the_divergence_has_a_gradient_in_x() -> None:
     x = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(exact(lambda y: y**3 / 3, x)[1].sum(), x)
     torch.testing.assert_close(gradient, 2 * x.detach())
+
+
+@pytest.mark.parametrize("even", [True, False], ids=["even weights of rows", "uneven weights"])
+@pytest.mark.parametrize("hidden", [3, 4])
+def test_tangents_in_groups_of_rows(
+    hidden: int, even: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than fit the cache: the trace of the product of the layers, and autograd's gradients."""
+    draw = torch.Generator().manual_seed(hidden)
+    n, d, m = 7, 3, 5
+    sizes = [d, *[m] * hidden, d]
+    weights = [
+        torch.randn(o, i, generator=draw, dtype=torch.float64, requires_grad=True)
+        for i, o in itertools.pairwise(sizes)
+    ]
+    slopes = [
+        torch.rand(n, m, generator=draw, dtype=torch.float64, requires_grad=True)
+        for _ in range(hidden)
+    ]
+    jacobian = weights[0].expand(n, m, d)
+    for weight, slope in zip(weights[1:], slopes, strict=True):
+        jacobian = weight @ (slope[:, :, None] * jacobian)
+    trace = jacobian.diagonal(dim1=1, dim2=2).sum(1)
+    factors = torch.ones(n, dtype=torch.float64)
+    if not even:
+        factors = torch.linspace(-1, 2, n, dtype=torch.float64)
+    wanted = torch.autograd.grad(trace @ factors, [*weights, *slopes])
+
+    monkeypatch.setattr(divergence, "TANGENTS", 2 * d * m)  # two rows at once
+    found = divergence.propagated(weights, slopes)
+    assert type(found.grad_fn).__name__ == "_PropagatedBackward"
+    gradients = torch.autograd.grad(found @ factors, [*weights, *slopes])
+    torch.testing.assert_close(found, trace, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(gradients, wanted, rtol=1e-12, atol=1e-12)
+    with torch.no_grad():
+        torch.testing.assert_close(divergence.propagated(weights, slopes), trace)
