@@ -142,6 +142,7 @@ def _under_guard() -> Job:
     while True:
         job = _next_job()
         reusable = job.spec.device == "cpu" and job.limits.threads in (None, 1)
+        reusable &= os.access("/proc/self/pagemap", os.R_OK)  # else its memory can't be told
         if reusable and not pages:
             _import_all()
             pages = _pages_of_files()
